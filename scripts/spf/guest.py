@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One life of a guest under QEMU/KVM: start it, follow its marks, measure, and see that nothing of it is left.
+
+The serial console carries the marks of scripts/guest/init.  It is read through a pipe, and each mark is
+stamped with CLOCK_MONOTONIC of the host of this guest when its line arrives.
+"""
+
+import ctypes
+import glob
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+
+from spf import kvmparam
+from spf.busy import Busy
+from spf.qmp import QMP, QMPError, sum_vcpu_stats
+
+# "debug" makes the kernel's real-mode code say its first words on the serial port, which ends the
+# firmware's part; "quiet", later on the line, makes the rest silent: each byte is an exit.
+COMMAND_LINE = "console=ttyS0 debug quiet earlyprintk=ttyS0 panic=-1 oops=panic"
+FIRST_WORDS = b"early console"
+CRASHES = (b"Kernel panic", b"BUG: ", b"Oops: ", b"double fault", b"general protection fault")
+
+PR_SET_PDEATHSIG = 1
+PR_SET_THP_DISABLE = 41
+
+
+class Failure(Exception):
+    """A run that is not comparable. `kind` is one of stall, crash, vmm, wrong-keys."""
+
+    def __init__(self, kind, detail):
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+
+
+def _child_setup(pages):
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def setup():
+        os.setsid()
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if pages == "4k":
+            libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    return setup
+
+
+class Guest:
+    def __init__(self, spec):
+        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages."""
+        self._dir = tempfile.TemporaryDirectory(prefix="kvmspf-guest-")
+        self.qmp_path = os.path.join(self._dir.name, "qmp")
+        self.marks = {}
+        self.servers = {}
+        self.console = b""
+        self._errors = os.path.join(self._dir.name, "stderr")
+        command = [
+            *spec["qemu"], "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot",
+            "-M", spec.get("machine", "q35"), "-accel", "kvm", "-cpu", "host",
+            "-m", f"{spec['memory_mib']}M", "-smp", str(spec["vcpus"]),
+            "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con",
+            "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
+            "-blockdev", f"driver=file,filename={spec['disk']},node-name=data,read-only=on,locking=off",
+            "-device", "virtio-blk-pci,drive=data",
+            "-kernel", spec["kernel"], "-initrd", spec["initramfs"],
+            "-append", spec.get("command_line", COMMAND_LINE)]
+        self._child = _child_setup(spec.get("pages", "4k"))
+        with open(self._errors, "wb") as errors:
+            self.marks["start"] = time.monotonic()
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=errors, preexec_fn=self._child, bufsize=0)
+        self._partial = b""
+
+    def _line(self, line, now):
+        line = line.strip(b"\r\0 ")
+        words = line.decode(errors="replace").split()
+        if any(c in line for c in CRASHES):
+            self._pump(0.5)
+            raise Failure("crash", "guest: " + line.decode(errors="replace")[:160])
+        if "@spf" not in words:
+            return
+        words = words[words.index("@spf") + 1:]
+        if words[:1] == ["error"]:
+            raise Failure("crash", "guest: " + " ".join(words[1:]))
+        if words[:1] == ["server"] and len(words) >= 3 and words[2].isdigit():
+            self.servers[int(words[1])] = {"keys": int(words[2]), "seconds": now}
+        elif words:
+            self.marks.setdefault(words[0], now)
+
+    def _pump(self, timeout):
+        """Take what the console has; False at its end."""
+        if not select.select([self.process.stdout], [], [], timeout)[0]:
+            return True
+        data = os.read(self.process.stdout.fileno(), 65536)
+        now = time.monotonic()
+        if not data:
+            return False
+        self.console += data
+        if "firmware" not in self.marks and FIRST_WORDS in self.console:
+            self.marks["firmware"] = now
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._line(line, now)
+        return True
+
+    def stderr(self):
+        try:
+            with open(self._errors, encoding="utf-8", errors="replace") as f:
+                return f.read().strip()
+        except OSError:
+            return ""
+
+    def wait(self, mark, timeout):
+        end = time.monotonic() + timeout
+        while mark not in self.marks:
+            if not self._pump(0.25):
+                status = self.process.wait(timeout=10)
+                raise Failure("crash" if status == 0 else "vmm",
+                              f"QEMU ended with status {status} before '{mark}'"
+                              + (f": {self.stderr().splitlines()[-1][:200]}" if self.stderr() else ""))
+            if mark not in self.marks and time.monotonic() > end:
+                raise Failure("stall", f"no '{mark}' within {timeout:.0f} s")
+
+    def say(self, text):
+        self.process.stdin.write(text.encode() + b"\n")
+
+    def end(self):
+        """Whatever its state, it is gone after this."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            pipe.close()
+        self._dir.cleanup()
+
+
+def counters(qmp, pid):
+    """The vCPUs' counters, summed: by QMP's query-stats, or else by debugfs."""
+    try:
+        answer = qmp.execute("query-stats", {"target": "vcpu", "providers": [{"provider": "kvm"}]})
+        found = sum_vcpu_stats(answer, kvmparam.COUNTERS)
+        if found:
+            return found
+    except QMPError:
+        pass
+    found = {}
+    for directory in glob.glob(f"/sys/kernel/debug/kvm/{pid}-*"):
+        for name in kvmparam.COUNTERS:
+            value = kvmparam.read(os.path.join(directory, name))
+            if value is not None:
+                found[name] = found.get(name, 0) + value
+    return found or None
+
+
+def _minus(after, before):
+    if after is None:
+        return None
+    return {name: value - (before or {}).get(name, 0) for name, value in after.items()}
+
+
+def live(spec, busy, boot_timeout, load_timeout):
+    """Boot, load, measure, end. Returns the run's figures, or raises Failure."""
+    guest = Guest(spec)
+    work = None
+    try:
+        qmp = QMP(guest.qmp_path, alive=lambda: guest.process.poll() is None)
+        if busy:
+            work = Busy(guest.qmp_path, guest.process.pid)
+        guest.wait("ready", boot_timeout)
+        booted = counters(qmp, guest.process.pid)
+
+        began = time.monotonic()
+        guest.say(f"load {spec['servers']}")
+        guest.wait("loaded", load_timeout)
+        loaded = counters(qmp, guest.process.pid)
+        if work:
+            work.stop()
+            if work.error:
+                raise Failure("vmm", work.error)
+
+        keys = sum(s["keys"] for s in guest.servers.values())
+        wrong = [i for i, want in enumerate(spec["keys"]) if guest.servers.get(i, {}).get("keys") != want]
+        if wrong:
+            raise Failure("wrong-keys", f"server {wrong[0]} has {guest.servers.get(wrong[0], {}).get('keys')} keys, "
+                          f"not {spec['keys'][wrong[0]]}")
+        marks = guest.marks
+        start = marks["start"]
+        firmware = marks.get("firmware")
+        return {
+            "boot": {"total_s": marks["ready"] - start,
+                     "firmware_s": firmware - start if firmware else None,
+                     "kernel_s": marks["init"] - (firmware or start),
+                     "userspace_s": marks["ready"] - marks["init"]},
+            "load": {"total_s": marks["loaded"] - began,
+                     "servers_s": [round(guest.servers[i]["seconds"] - began, 4) for i in sorted(guest.servers)]},
+            "keys": keys,
+            "counters": {"boot": booted, "load": _minus(loaded, booted)},
+            "busy": {"backends": work.backends, "smaps_reads": work.smaps_reads} if work else None,
+        }
+    except QMPError as error:
+        raise Failure("vmm", f"{error} {guest.stderr()[-200:]}".strip()) from None
+    except Failure as failure:
+        failure.console = guest.console[-2000:].decode(errors="replace")
+        raise
+    finally:
+        guest.end()
+        if work:
+            work.stop()

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The modes, the kernel's switch for them, and the names of its counters (docs/design.md fixes them)."""
+
+PARAM = "/sys/module/kvm/parameters/speculative_faults"
+MODES = {"off": 0, "vma-lock": 1, "on": 2}
+TIERS = ("hva_fault_fast", "hva_fault_speculative", "hva_fault_vma_lock", "hva_fault_mmap_lock")
+ABORTS = ("spf_abort_no_vma", "spf_abort_vma_busy", "spf_abort_vma_changed", "spf_abort_unsupported",
+          "spf_abort_no_table", "spf_abort_ptl_busy", "spf_abort_pte_changed", "spf_abort_no_memory")
+# Every kernel has these; they say how many second-stage faults there were at all.
+PLAIN = ("pf_taken", "pf_fixed", "exits")
+COUNTERS = TIERS + ABORTS + PLAIN
+
+
+def present(param=PARAM):
+    """Is this kernel one of ours?"""
+    return read(param) is not None
+
+
+def read(param=PARAM):
+    try:
+        with open(param, encoding="ascii") as f:
+            return int(f.read())
+    except (OSError, ValueError):
+        return None
+
+
+def write(value, param=PARAM):
+    """Set the mode that virtual machines made from now on get."""
+    with open(param, "w", encoding="ascii") as f:
+        f.write(str(value))
+    if read(param) != value:
+        raise OSError(f"{param} did not take {value}")

@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""compare's half on the host with KVM: work off a plan of guest lives, write each as one line of JSON.
+
+usage: runner.py PLAN RESULTS.  The host may die under it (it can be an emulated one), so a result is on disk
+before the next life starts; compare.py starts a new host for what is left of the plan.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from spf import guest, kvmparam  # noqa: E402
+
+TROUBLE = re.compile(r"BUG: |Oops: |WARNING: |INFO: rcu|INFO: task .* blocked|general protection|soft lockup")
+
+
+class Log:
+    def __init__(self, path):
+        self._file = open(path, "a", encoding="utf-8")
+
+    def write(self, event, **fields):
+        self._file.write(json.dumps({"event": event, **fields}) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+class KernelLog:
+    """What this host's kernel said since the last look, as far as it is trouble."""
+
+    def __init__(self):
+        try:
+            self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            self._fd = None
+        self.trouble()
+
+    def trouble(self):
+        found = []
+        while self._fd is not None:
+            try:
+                record = os.read(self._fd, 8192).decode(errors="replace")
+            except BlockingIOError:
+                break
+            except OSError:     # EPIPE: records were overwritten, go on with the next.
+                continue
+            text = record.split(";", 1)[-1].split("\n", 1)[0]
+            if TROUBLE.search(text):
+                found.append(text[:200])
+        return found
+
+
+def describe_host():
+    def first(path, default=None):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as f:
+                return f.read().strip()
+        except OSError:
+            return default
+
+    cpuinfo = first("/proc/cpuinfo", "")
+    model = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.M)
+    memory = re.search(r"^MemTotal:\s*(\d+)", first("/proc/meminfo", ""), re.M)
+    return {
+        "kernel": platform.release(), "kernel_build": platform.version(),
+        "cpus": os.cpu_count(), "cpu_model": model.group(1) if model else None,
+        "memory_mib": int(memory.group(1)) // 1024 if memory else None,
+        "hypervisor": "hypervisor" in cpuinfo.split("flags", 1)[-1].split("\n", 1)[0].split(),
+        "npt": first("/sys/module/kvm_amd/parameters/npt"), "ept": first("/sys/module/kvm_intel/parameters/ept"),
+        "thp": first("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "modes": kvmparam.present(),
+    }
+
+
+def stage(spec, directory):
+    """Copy what each life reads to memory, so that no life pays for the way this host reaches its files."""
+    for name in ("kernel", "initramfs", "disk"):
+        target = os.path.join(directory, name)
+        shutil.copyfile(spec[name], target)
+        spec[name] = target
+
+
+class Timeouts:
+    """Generous until there is something to go by, then several times the slowest good run."""
+
+    def __init__(self, first, factor=5, least=30):
+        self._first, self._factor, self._least = first, factor, least
+        self._seen = []
+
+    def add(self, seconds):
+        self._seen.append(seconds)
+
+    def get(self):
+        if len(self._seen) < 3:
+            return self._first
+        return min(self._first, max(self._least, self._factor * max(self._seen)))
+
+
+def one_life(spec, job, timeouts):
+    if job["mode"] in kvmparam.MODES:
+        kvmparam.write(kvmparam.MODES[job["mode"]])
+    began = time.monotonic()
+    figures = guest.live(spec, job["vmm"] == "busy", timeouts["boot"].get(), timeouts["load"].get())
+    timeouts["boot"].add(figures["boot"]["total_s"])
+    timeouts["load"].add(figures["load"]["total_s"])
+    return {**figures, "life_s": time.monotonic() - began}
+
+
+def work(plan, log, spec):
+    timeouts = {"boot": Timeouts(plan["boot_timeout"]), "load": Timeouts(plan["load_timeout"])}
+    kernel_log = KernelLog()
+    jobs = list(plan["jobs"])
+    discards = plan["max_discards"]
+    while jobs:
+        job = jobs.pop(0)
+        log.write("begin", **job)
+        try:
+            figures = one_life(spec, job, timeouts)
+            log.write("run", **job, **figures, host_trouble=kernel_log.trouble())
+        except guest.Failure as failure:
+            log.write("discard", **job, kind=failure.kind, detail=failure.detail,
+                      console=getattr(failure, "console", ""), host_trouble=kernel_log.trouble())
+            discards -= 1
+            if discards < 0:
+                log.write("giving-up", detail="too many runs had to be thrown away")
+                return 1
+            jobs.insert(min(len(jobs), 2), job)
+    log.write("end")
+    return 0
+
+
+def main(argv):
+    with open(argv[1], encoding="utf-8") as f:
+        plan = json.load(f)
+    log = Log(argv[2])
+    log.write("host", **describe_host())
+    was = kvmparam.read()
+    with tempfile.TemporaryDirectory(prefix="kvmspf-") as directory:
+        spec = dict(plan["spec"])
+        if plan["stage"]:
+            stage(spec, directory)
+        try:
+            return work(plan, log, spec)
+        finally:
+            if was is not None:
+                kvmparam.write(was)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
