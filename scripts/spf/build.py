@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Build kernels, QEMU and the kernel's KVM selftests."""
+
+import argparse
+import os
+import re
+import shutil
+from pathlib import Path
+
+from spf import patches, paths, setup, ui
+
+KERNELS = ("stock", "patched", "debug", "edit")
+TARGETS = {
+    "linux-stock": "Debian's 6.12 as it is, the lab's configuration",
+    "linux-patched": "the same with kvm-patches",
+    "linux-debug": "the patched kernel with KASAN, lockdep and page table checks",
+    "linux-edit": "what lies in build/edit/linux, committed or not",
+    "qemu": "Debian's QEMU 10.0 with qemu-patches",
+    "qemu-edit": "what lies in build/edit/qemu",
+    "selftests": "tools/testing/selftests/kvm of the patched kernel, static",
+    "selftests-edit": "the same of build/edit/linux",
+}
+GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched", "selftests")}
+
+# Compilers see every tree at one place, so that flavours, clones and CI share what ccache holds.
+MOUNT = "/mnt"
+SANDBOX = ('mount -t tmpfs kvmspf "$1"; mkdir "$1/src" "$1/obj" "$1/tools"; mount --bind "$2" "$1/src"; '
+           'mount --bind "$3" "$1/obj"; mount --bind "$4" "$1/tools"; cd "$1/obj"; shift 4; exec "$@"')
+REPRODUCIBLE = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER": "kvmspf",
+                "KBUILD_BUILD_HOST": "lab", "KBUILD_BUILD_VERSION": "1", "CCACHE_NOHASHDIR": "1",
+                "CCACHE_SLOPPINESS": "time_macros"}
+
+QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --without-default-features --disable-install-blobs
+--disable-download --disable-werror --enable-kvm --enable-tcg --enable-system --enable-tools --enable-plugins
+--enable-fdt=system --enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
+--enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
+QEMU_PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
+FIRMWARE = (("/usr/share/seabios", "*.bin"), ("/usr/share/qemu", "*"), ("/usr/lib/ipxe/qemu", "*.rom"))
+
+
+def jobs():
+    return len(os.sched_getaffinity(0))
+
+
+def sandbox(src, obj, argv, log, env=None, progress=None):
+    obj.mkdir(parents=True, exist_ok=True)
+    paths.TOOLS.mkdir(parents=True, exist_ok=True)
+    ui.run(["unshare", "--mount", "--propagation", "private", "sh", "-ec", SANDBOX, "sh", MOUNT, src, obj,
+            paths.TOOLS, *argv], log=log, env={**REPRODUCIBLE, **(env or {})}, progress=progress)
+
+
+def counted(progress):
+    """How far a build log has come: ninja counts by itself, make's lines are counted."""
+    def note(log):
+        with open(log, "rb") as f:
+            f.seek(max(0, os.path.getsize(log) - 4096))
+            found = re.findall(rb"^\[(\d+)/(\d+)\]", f.read(), re.M)
+        progress("%d/%d" % tuple(map(int, found[-1])) if found else "")
+    return note
+
+
+def fresh(name):
+    log = paths.LOG / f"build-{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    return log
+
+
+def put(source, target):
+    """A finished file takes its place at once, whatever still runs from the old one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copy2(source, temporary)
+    temporary.replace(target)
+
+
+def compiler():
+    return ui.run(["gcc", "--version"]).stdout.splitlines()[0]
+
+
+# -- trees --
+
+def tree(what, flavour):
+    """The source tree of a flavour, brought up to date, and a key that changes whenever it does."""
+    setup.sources(what)
+    if flavour == "stock":
+        return paths.SRC / what, patches.base(what)
+    if flavour == "edit":
+        where = paths.EDIT / what
+        if not where.exists():
+            raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
+        return where, patches.state(where)
+    return patches.sync(what)
+
+
+# -- the kernel --
+
+def fragments(flavour):
+    names = ["lab"] + (["debug"] if flavour == "debug" else [])
+    return [paths.SCRIPTS / "kernel" / f"{n}.config" for n in names]
+
+
+def wanted(files):
+    """Option -> line; a later file wins.  What stands below "# optional" need not exist."""
+    lines, optional = {}, set()
+    for file in files:
+        below = False
+        for line in file.read_text().splitlines():
+            below = below or line == "# optional"
+            found = re.match(r"(?:# )?(CONFIG_\w+)(?:=| is not set)", line)
+            if found:
+                lines[found[1]] = line
+                if below:
+                    optional.add(found[1])
+    return lines, optional
+
+
+def missing(config, files):
+    have = set(config.read_text().splitlines())
+    lines, optional = wanted(files)
+    return [line for name, line in lines.items() if name not in optional and line not in have and
+            not (line.endswith("is not set") and not any(h.startswith(name + "=") for h in have))]
+
+
+def configure(src, obj, files, log):
+    key = ui.digest(*files, *[p for p in (src / "mm/Kconfig", src / "arch/x86/kvm/Kconfig", src / "virt/kvm/Kconfig")])
+    mark = obj / "kvmspf.config"
+    if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
+        return
+    mark.unlink(missing_ok=True)
+    merged = obj / "kvmspf.fragment"
+    merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
+    make = ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc"]
+    previous = (obj / ".config").read_bytes() if (obj / ".config").exists() else None
+    sandbox(src, obj, make + ["tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
+    with open(obj / ".config", "a") as config:
+        config.write(merged.read_text())
+    sandbox(src, obj, make + ["olddefconfig"], log)
+    lost = missing(obj / ".config", files)
+    if lost:
+        raise ui.Fail(f"the kernel's configuration did not take {', '.join(lost[:5])}",
+                      "correct scripts/kernel/*.config")
+    if previous == (obj / ".config").read_bytes():
+        ui.say("kernel configuration unchanged")
+    mark.write_text(key)
+
+
+def build_kernel(flavour):
+    src, key = tree("linux", flavour)
+    files = fragments(flavour)
+    key = ui.digest(key, *files, compiler())
+    name = f"linux-{flavour}"
+    if ui.recall(name).get("key") == key and paths.kernel(flavour).exists():
+        return False
+    ui.forget(name)
+    compile_kernel(src, paths.OBJ / name, files, name)
+    for file in ("arch/x86/boot/bzImage", "vmlinux", "System.map", ".config"):
+        put(paths.OBJ / name / file, paths.OUT / name / Path(file).name.replace(".config", "config"))
+    # In the edit tree something may have been saved while the compiler ran: then the key is of what is there no more.
+    if flavour != "edit" or patches.state(src) == tree("linux", flavour)[1]:
+        ui.remember(name, key=key)
+    return True
+
+
+def compile_kernel(src, obj, files, name):
+    log = fresh(name)
+    obj.mkdir(parents=True, exist_ok=True)
+    with ui.Progress(f"building {name}") as progress:
+        configure(src, obj, files, log)
+        sandbox(src, obj, ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc",
+                           f"-j{jobs()}", "bzImage"], log, progress=counted(progress))
+
+
+# -- QEMU --
+
+def build_qemu(flavour):
+    src, key = tree("qemu", flavour)
+    name = f"qemu-{flavour}"
+    key = ui.digest(key, *QEMU_OPTIONS, compiler())
+    if ui.recall(name).get("key") == key and paths.qemu(flavour).exists():
+        return False
+    ui.forget(name)
+    obj, log = paths.OBJ / name, fresh(name)
+    meson = f"{MOUNT}/tools/meson/usr"
+    env = {"PATH": f"{meson}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+           "PYTHONPATH": f"{meson}/lib/python3/dist-packages"}
+    with ui.Progress(f"building {name}") as progress:
+        # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
+        mark, options = obj / "kvmspf.configured", ui.digest(*QEMU_OPTIONS)
+        if not mark.exists() or mark.read_text() != options:
+            shutil.rmtree(obj, ignore_errors=True)
+            sandbox(src, obj, ["../src/configure", "--python=/usr/bin/python3", "--cc=ccache gcc", *QEMU_OPTIONS],
+                    log, env)
+            mark.write_text(options)
+        sandbox(src, obj, ["ninja", f"-j{jobs()}", *QEMU_PROGRAMS], log, env, counted(progress))
+    place_qemu(obj, paths.OUT / name)
+    if flavour != "edit" or patches.state(src) == tree("qemu", flavour)[1]:
+        ui.remember(name, key=key)
+    return True
+
+
+def place_qemu(obj, out):
+    """bin/ and share/qemu/ as an installed QEMU has them, so that it finds its firmware by itself."""
+    share = out / "share" / "qemu"
+    share.mkdir(parents=True, exist_ok=True)
+    for directory, pattern in FIRMWARE:
+        for source in sorted(Path(directory).glob(pattern)):
+            link = share / source.name
+            if not link.is_symlink() and not link.exists():
+                link.symlink_to(source)
+    for program in QEMU_PROGRAMS:
+        put(obj / program, out / "bin" / program)
+
+
+# -- selftests --
+
+def build_selftests(flavour):
+    src, key = tree("linux", flavour)
+    name = f"selftests-{flavour}"
+    key = ui.digest(key, compiler())
+    if ui.recall(name).get("key") == key:
+        return False
+    ui.forget(name)
+    obj, log = paths.OBJ / name, fresh(name)
+    with ui.Progress(f"building {name}") as progress:
+        # The selftests' makefiles write into the source tree unless told otherwise; headers go beside the objects.
+        sandbox(src, obj, ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj/headers", "HOSTCC=ccache gcc",
+                           f"INSTALL_HDR_PATH={MOUNT}/obj/usr", "headers_install"], log)
+        sandbox(src, obj, ["make", "-C", f"{MOUNT}/src/tools/testing/selftests/kvm", "ARCH=x86_64", "CC=ccache gcc",
+                           f"OUTPUT={MOUNT}/obj/kvm", f"KHDR_INCLUDES=-isystem {MOUNT}/obj/usr/include",
+                           "LDFLAGS=-static -pthread", f"-j{jobs()}"], log, progress=counted(progress))
+        for program in (obj / "kvm").rglob("*"):
+            if program.is_file() and os.access(program, os.X_OK) and program.suffix == "":
+                put(program, paths.OUT / name / program.relative_to(obj / "kvm"))
+    ui.remember(name, key=key)
+    return True
+
+
+# -- the verb --
+
+def build(target):
+    with ui.locked():
+        kind, _, flavour = target.partition("-")
+        ui.need_space(1 if paths.OUT.exists() else 12)
+        if kind == "linux":
+            return build_kernel(flavour)
+        if kind == "qemu":
+            return build_qemu(flavour or "patched")
+        return build_selftests(flavour or "patched")
+
+
+def bring_up_to_date(kernel, qemu="patched"):
+    """What `lab` is about to use, where it is ours to build."""
+    setup.ready()
+    if qemu in ("patched", "edit"):
+        build("qemu" if qemu == "patched" else "qemu-edit")
+    if kernel in KERNELS:
+        build(f"linux-{kernel}")
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="kvmspf build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="targets (default: all):\n" + "\n".join(
+            [f"  {n:16}{t}" for n, t in TARGETS.items()] +
+            [f"  {n:16}{' '.join(t)}" for n, t in GROUPS.items()]) + f"\n\nResults are put in {ui.shown(paths.OUT)}.")
+    p.add_argument("target", nargs="*", default=["all"])
+    return p
+
+
+def main(argv):
+    args = parser().parse_args(argv)
+    unknown = [t for t in args.target if t not in TARGETS and t not in GROUPS]
+    if unknown:
+        raise ui.Fail(f"unknown target '{unknown[0]}'", "kvmspf build --help lists them", 2)
+    ui.need_root()
+    setup.ready()
+    for target in [t for name in args.target for t in GROUPS.get(name, (name,))]:
+        if not build(target):
+            ui.say(f"{target}: up to date")
+    return 0
