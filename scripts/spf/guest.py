@@ -53,16 +53,19 @@ class Guest:
         """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages."""
         self._dir = tempfile.TemporaryDirectory(prefix="kvmspf-guest-")
         self.qmp_path = os.path.join(self._dir.name, "qmp")
+        self.busy_path = os.path.join(self._dir.name, "busy")     # a QMP socket serves one client at a time
         self.marks = {}
         self.servers = {}
         self.console = b""
         self._errors = os.path.join(self._dir.name, "stderr")
         command = [
             *spec["qemu"], "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot",
-            "-M", spec.get("machine", "q35"), "-accel", "kvm", "-cpu", "host",
+            "-M", spec.get("machine", "q35,usb=off,smbus=off,sata=off"),
+            "-accel", spec.get("accel", "kvm"), "-cpu", spec.get("cpu", "host"),
             "-m", f"{spec['memory_mib']}M", "-smp", str(spec["vcpus"]),
             "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
+            "-qmp", f"unix:{self.busy_path},server=on,wait=off",
             "-blockdev", f"driver=file,filename={spec['disk']},node-name=data,read-only=on,locking=off",
             "-device", "virtio-blk-pci,drive=data",
             "-kernel", spec["kernel"], "-initrd", spec["initramfs"],
@@ -168,7 +171,7 @@ def live(spec, busy, boot_timeout, load_timeout):
     try:
         qmp = QMP(guest.qmp_path, alive=lambda: guest.process.poll() is None)
         if busy:
-            work = Busy(guest.qmp_path, guest.process.pid)
+            work = Busy(guest.busy_path, guest.process.pid)
         guest.wait("ready", boot_timeout)
         booted = counters(qmp, guest.process.pid)
 
@@ -178,8 +181,8 @@ def live(spec, busy, boot_timeout, load_timeout):
         loaded = counters(qmp, guest.process.pid)
         if work:
             work.stop()
-            if work.error:
-                raise Failure("vmm", work.error)
+            if work.error or not work.backends or not work.smaps_reads:
+                raise Failure("vmm", work.error or "the busy VMM got nothing done")
 
         keys = sum(s["keys"] for s in guest.servers.values())
         wrong = [i for i, want in enumerate(spec["keys"]) if guest.servers.get(i, {}).get("keys") != want]

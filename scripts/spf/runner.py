@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""compare's half on the host with KVM: work off a plan of guest lives, write each as one line of JSON.
+"""compare's half on the host with KVM: work off a plan of guest lives, print each as one line of JSON.
 
-usage: runner.py PLAN RESULTS.  The host may die under it (it can be an emulated one), so a result is on disk
-before the next life starts; compare.py starts a new host for what is left of the plan.
+usage: runner.py PLAN.  The host may die under it (it can be an emulated one), so a result is told before the next
+life starts; compare.py starts a new host for what is left of the plan.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,14 +23,14 @@ from spf import guest, kvmparam  # noqa: E402
 TROUBLE = re.compile(r"BUG: |Oops: |WARNING: |INFO: rcu|INFO: task .* blocked|general protection|soft lockup")
 
 
-class Log:
-    def __init__(self, path):
-        self._file = open(path, "a", encoding="utf-8")
+def tell(event, **fields):
+    os.write(1, (json.dumps({"event": event, **fields}) + "\n").encode())
 
-    def write(self, event, **fields):
-        self._file.write(json.dumps({"event": event, **fields}) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+
+def hopeless(_number, _frame):
+    """Even the timeouts of the life did not help: the host is sick.  QEMU dies with this process."""
+    tell("sick", detail="a guest life did not even time out")
+    os._exit(3)
 
 
 class KernelLog:
@@ -107,47 +108,49 @@ def one_life(spec, job, timeouts):
     if job["mode"] in kvmparam.MODES:
         kvmparam.write(kvmparam.MODES[job["mode"]])
     began = time.monotonic()
+    signal.alarm(int(timeouts["boot"].get() + timeouts["load"].get()) + 60)
     figures = guest.live(spec, job["vmm"] == "busy", timeouts["boot"].get(), timeouts["load"].get())
     timeouts["boot"].add(figures["boot"]["total_s"])
     timeouts["load"].add(figures["load"]["total_s"])
     return {**figures, "life_s": time.monotonic() - began}
 
 
-def work(plan, log, spec):
+def work(plan, spec):
     timeouts = {"boot": Timeouts(plan["boot_timeout"]), "load": Timeouts(plan["load_timeout"])}
     kernel_log = KernelLog()
     jobs = list(plan["jobs"])
     discards = plan["max_discards"]
     while jobs:
         job = jobs.pop(0)
-        log.write("begin", **job)
+        tell("begin", **job)
         try:
             figures = one_life(spec, job, timeouts)
-            log.write("run", **job, **figures, host_trouble=kernel_log.trouble())
+            tell("run", **job, **figures, host_trouble=kernel_log.trouble())
         except guest.Failure as failure:
-            log.write("discard", **job, kind=failure.kind, detail=failure.detail,
+            tell("discard", **job, kind=failure.kind, detail=failure.detail,
                       console=getattr(failure, "console", ""), host_trouble=kernel_log.trouble())
             discards -= 1
             if discards < 0:
-                log.write("giving-up", detail="too many runs had to be thrown away")
+                tell("giving-up", detail="too many runs had to be thrown away")
                 return 1
             jobs.insert(min(len(jobs), 2), job)
-    log.write("end")
+    tell("end")
     return 0
 
 
 def main(argv):
     with open(argv[1], encoding="utf-8") as f:
         plan = json.load(f)
-    log = Log(argv[2])
-    log.write("host", **describe_host())
+    signal.signal(signal.SIGALRM, hopeless)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    tell("host", **describe_host())
     was = kvmparam.read()
     with tempfile.TemporaryDirectory(prefix="kvmspf-") as directory:
         spec = dict(plan["spec"])
         if plan["stage"]:
             stage(spec, directory)
         try:
-            return work(plan, log, spec)
+            return work(plan, spec)
         finally:
             if was is not None:
                 kvmparam.write(was)

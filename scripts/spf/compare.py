@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kvmspf compare: guest boot time and database load time with speculation off, vma-lock and on."""
+
+import argparse
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from spf import database, image, kvmparam, paths, plan, report, summary, table, ui, words
+
+SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
+FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
+EPILOG = """\
+One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
+and one load time (N Redis servers load their snapshots at once, until each answers with all its keys).  The modes
+alternate, with a quiet and a busy VMM.  Runs that are not comparable (stall, crash, wrong key count) are thrown away,
+counted and replaced.  Where this host runs a patched kernel and /dev/kvm works, guests run right here; elsewhere in an
+emulated host (kvmspf lab).  DIR gets results.json (docs/results-schema.md) and report.html.
+Status: 0 done; 1 could not be done; 2 wrong arguments; 3 done, but runs are missing."""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ui.Fail(message, "kvmspf compare --help tells more", 2)
+
+
+def positive(text):
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return int(text)
+
+
+def mib(text):
+    match = re.fullmatch(r"([1-9]\d*)\s*([mgt]?)(i?b)?", text.strip(), re.I)
+    if not match:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size (write 512M or 4G)")
+    return int(match[1]) << {"": 0, "m": 0, "g": 10, "t": 20}[match[2].lower()]
+
+
+def choices(known):
+    def parse(text):
+        asked = [w for w in text.split(",") if w]
+        for word in asked:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"unknown '{word}', known are {', '.join(known)}")
+        return [k for k in known if k in asked]
+    return parse
+
+
+def parser():
+    p = Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG,
+               formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--runs", type=positive, default=5, help="guest lives of each kind (default 5)")
+    p.add_argument("--modes", type=choices(tuple(kvmparam.MODES)), default=list(kvmparam.MODES), metavar="LIST",
+                   help="of off,vma-lock,on (default all)")
+    p.add_argument("--vmm", type=choices(("quiet", "busy")), default=["quiet", "busy"], metavar="LIST",
+                   help="of quiet,busy (default both)")
+    p.add_argument("--vcpus", type=positive, default=8, metavar="N", help="of the guest (default 8)")
+    p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="of the guest (default 1G)")
+    p.add_argument("--data", type=mib, default=128, metavar="SIZE", help="size of the loaded database (default 128M)")
+    p.add_argument("--servers", type=positive, metavar="N", help="Redis servers (default: one a vCPU, at most 8)")
+    p.add_argument("--pages", choices=("4k", "thp"), default="4k",
+                   help="host pages of guest memory: 4k, or transparent huge pages (default 4k)")
+    p.add_argument("--kernel", default="patched", metavar="FLAVOUR", help="of the host in the lab: patched, stock, debug or a file")
+    p.add_argument("--host", choices=("auto", "lab", "here"), default="auto", help="where KVM runs (default auto)")
+    p.add_argument("--cpus", type=positive, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
+    p.add_argument("--seed", type=int, default=1, help="of the order of runs (default 1)")
+    p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
+    p.add_argument("--json", action="store_true", help="print results.json instead of the table")
+    p.add_argument("--keep", action="store_true", help="keep the raw events and the consoles of runs thrown away")
+    p.add_argument("--no-build", action="store_true", help="take kernels and QEMU as they are")
+    return p
+
+
+def check(args):
+    args.servers = args.servers or min(args.vcpus, 8)
+    if args.vcpus > 512:
+        raise ui.Fail(f"{args.vcpus} vCPUs are more than the guest's kernel knows", "use --vcpus 512 or fewer", 2)
+    if not args.modes or not args.vmm:
+        raise ui.Fail("nothing to compare", "name a mode and a VMM load", 2)
+    if args.data < args.servers:
+        raise ui.Fail(f"{args.data} MiB of data are too few for {args.servers} servers", f"use --data {args.servers}M or more", 2)
+    need = database.memory_needed_mib(args.data, args.servers, args.vcpus)
+    if args.memory < need:
+        raise ui.Fail(f"a guest of {args.memory} MiB is too small for {args.data} MiB of data",
+                      f"use --memory {-(-need // 64) * 64}M or more, or less --data", 2)
+    with open("/proc/meminfo", encoding="ascii") as f:
+        free = int(re.search(r"MemAvailable:\s+(\d+)", f.read()).group(1)) // 1024
+    if host_memory(args) > free:
+        raise ui.Fail(f"this machine has {free} MiB of memory free and {host_memory(args)} are needed",
+                      "use less --memory and --data", 2)
+
+
+def host_memory(args):
+    """The guest, the busy VMM's backends, and the host itself with what it keeps on tmpfs."""
+    return args.memory + 1024 + 4 * args.vcpus
+
+
+def usable_here():
+    """A patched kernel whose KVM makes virtual machines."""
+    if not kvmparam.present():
+        return False
+    try:
+        import fcntl
+        with open("/dev/kvm", "rb+", buffering=0) as kvm:
+            os.close(fcntl.ioctl(kvm, 0xAE01, 0))
+        return True
+    except OSError:
+        return False
+
+
+def first_line(argv):
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout.splitlines()[0]
+    except (OSError, IndexError, subprocess.SubprocessError):
+        return ""
+
+
+def kernel_version(bzimage):
+    """A bzImage carries its version: the offset of the string is at 0x20e of the setup header."""
+    with open(bzimage, "rb") as f:
+        head = f.read(65536)
+    at = int.from_bytes(head[0x20e:0x210], "little") + 0x200
+    return head[at:at + 128].split(b" ")[0].split(b"\0")[0].decode(errors="replace") or "unknown"
+
+
+def describe_machine():
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
+        model = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
+    return {"kernel": os.uname().release, "cores": os.cpu_count(), "cpu_model": model.group(1) if model else "unknown CPU"}
+
+
+class Watcher:
+    """Takes the runner's lines as they come; keeps events, and says how far it is."""
+
+    def __init__(self, planned, raw):
+        self.planned, self.raw = planned, raw
+        self.events, self.begun = [], None
+        self._partial = b""
+        self.tty = sys.stderr.isatty()
+        self.start = time.monotonic()
+
+    def feed(self, data):
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            try:
+                event = json.loads(line)
+                kind = event["event"]
+            except (ValueError, TypeError, KeyError):
+                continue
+            self.raw.write(line.decode() + "\n")
+            self.raw.flush()
+            self.events.append(event)
+            self.begun = event if kind == "begin" else None
+            self.show(event)
+
+    def show(self, event):
+        kind = event["event"]
+        rest = plan.left(self.planned, self.events)
+        done = len(self.planned) - len(rest)
+        what = f"{event.get('vmm', '')} {event.get('mode', '')}"
+        if kind == "discard":
+            self.line(f"{what}: thrown away, {event['kind']}: {event['detail']}")
+        elif kind == "begin" and self.tty:
+            print(f"\r\033[Kkvmspf: run {done + 1} of {len(self.planned)}, {what}{self.remaining(rest)}",
+                  end="", file=sys.stderr, flush=True)
+        elif kind == "run":
+            text = (f"{done}/{len(self.planned)} {what}: boot {event['boot']['total_s']:.2f} s, "
+                    f"load {event['load']['total_s']:.2f} s{self.remaining(rest)}")
+            last = not rest or rest[0]["round"] != event["round"]
+            if ui.verbose or (not self.tty and last):
+                self.line(text)
+
+    def remaining(self, rest):
+        if not any(e["event"] == "run" for e in self.events):
+            return ""
+        return f", about {ui.duration(plan.estimate(rest, self.events))} left"
+
+    def line(self, text):
+        if self.tty:
+            print("\r\033[K", end="", file=sys.stderr)
+        ui.say(text)
+
+    def lost(self, why):
+        """The host went down under the runner: the life it was in is thrown away."""
+        job = self.begun or {"id": "none", "mode": "", "vmm": ""}
+        event = {**job, "event": "discard", "kind": "host", "detail": why}
+        self.begun = None
+        self.events.append(event)
+        self.raw.write(json.dumps(event) + "\n")
+        self.show(event)
+
+    def of(self, kind):
+        return [e for e in self.events if e["event"] == kind]
+
+
+def runner_command(plan_file):
+    return ["/usr/bin/python3", str(paths.SCRIPTS / "spf" / "runner.py"), str(plan_file)]
+
+
+def run_here(plan_file, watcher):
+    child = subprocess.Popen(runner_command(plan_file), stdout=subprocess.PIPE, preexec_fn=ui.die_with_parent,
+                             start_new_session=True)
+    try:
+        while data := os.read(child.stdout.fileno(), 65536):
+            watcher.feed(data)
+        child.wait()
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+    return "" if child.returncode in (0, 1) else f"the runner ended with status {child.returncode}"
+
+
+def run_in_lab(args, plan_file, watcher, limit):
+    from spf import lab
+    machine = lab.Lab(kernel=args.kernel, cpus=args.cpus, memory=host_memory(args) << 20, timeout=limit)
+    errors = bytearray()
+    result = machine.run(runner_command(plan_file), watcher.feed, errors.extend)
+    if result.kind == "exit" and result.status in (0, 1):
+        return ""
+    said = errors.decode(errors="replace").strip().splitlines()
+    return f"lab: {result.kind} {result.what or result.status} {said[-1] if said else ''}".strip()
+
+
+def carry_out(args, spec, planned, raw, here, work):
+    """Work off the plan, on as many hosts as it takes. Returns the watcher."""
+    watcher = Watcher(planned, raw)
+    base = 90 + 6 * args.vcpus
+    load = base + args.data
+    allowed = max(6, len(planned) // 2)
+    restarts = 0
+    while True:
+        rest = plan.left(planned, watcher.events, restart=bool(restarts))
+        budget = allowed - len(watcher.of("discard"))
+        if not rest or budget < 0 or watcher.of("giving-up"):
+            return watcher
+        plan_file = work / f"plan-{restarts}.json"
+        plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": not here, "max_discards": budget,
+                                         "boot_timeout": base, "load_timeout": load}))
+        before = len(watcher.of("run"))
+        why = run_here(plan_file, watcher) if here else run_in_lab(args, plan_file, watcher, 120 + len(rest) * (base + load))
+        if why:
+            if len(watcher.of("run")) == before and not watcher.of("host"):
+                raise ui.Fail(why, "try: kvmspf lab -- true")
+            watcher.lost(why)
+            restarts += 1
+        elif watcher.of("end"):
+            return watcher
+
+
+def notes(results, wanted):
+    out = []
+    platform = results["platform"]
+    if platform["emulated"]:
+        out.append("Software emulation: seconds mean nothing outside this machine; compare modes within one VMM load only.")
+    if not platform["host"]["modes"]:
+        out.append("This host's kernel has no speculative_faults parameter: one mode, 'stock', and no faults by tier.")
+    thrown = len(results["discards"])
+    if thrown:
+        out.append(f"{thrown} runs were not comparable and were thrown away: "
+                   + ", ".join(f"{k} {sum(d['kind'] == k for d in results['discards'])}"
+                               for k in sorted({d["kind"] for d in results["discards"]})) + ".")
+    if len(results["runs"]) < wanted:
+        out.append(f"Only {len(results['runs'])} of {wanted} runs were had before too many had to be thrown away.")
+    trouble = sum(bool(r.get("host_trouble")) for r in results["runs"])
+    if trouble:
+        out.append(f"The host's kernel complained during {trouble} runs; see host_trouble in results.json.")
+    return out
+
+
+def assemble(args, watcher, manifest, spec, here, seconds):
+    host = watcher.of("host")[0]
+    host.pop("event")
+    emulated = not here and words_emulated()
+    runs = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("run") if e["id"] != "warm-up"]
+    discards = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("discard")]
+    modes = args.modes if host["modes"] else ["stock"]
+    results = {
+        **SCHEMA, "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "settings": {"runs": args.runs, "modes": modes, "vmm": args.vmm, "vcpus": args.vcpus, "memory_mib": args.memory,
+                     "data_mib": args.data, "servers": args.servers, "keys": manifest["keys"],
+                     "value_bytes": manifest["value_bytes"], "pages": args.pages, "seed": args.seed,
+                     "snapshot_sha256": manifest["image_sha256"]},
+        "platform": {"emulated": emulated, "in_lab": not here, "flavour": "this machine's" if here else args.kernel,
+                     "accelerator": words.accelerator(host, emulated), "host": host, "machine": describe_machine(),
+                     "guest_kernel": kernel_version(spec["kernel"]),
+                     "vmm_qemu": first_line([spec["qemu"][0], "--version"]).removeprefix("QEMU emulator version "),
+                     "outer_qemu": None if here else first_line([str(paths.qemu()), "--version"]).removeprefix("QEMU emulator version "),
+                     "redis": (re.search(r"v=(\S+)", first_line(["redis-server", "--version"])) or [None, "unknown"])[1]},
+        "runs": runs, "discards": discards,
+        "summary": summary.summarise(runs, discards, modes, args.vmm, modes[0] if "off" not in modes else "off"),
+    }
+    results["notes"] = notes(results, len(watcher.planned) - 1)
+    results["conclusions"] = words.conclusions(results)
+    results["method"] = words.method(results)
+    results["platform_text"] = words.platform_text(results)
+    return results
+
+
+def words_emulated():
+    from spf import accel
+    return accel.choose(paths.qemu(), paths.kernel("stock")) == "tcg"
+
+
+def write_results(out, results):
+    for name, content in (("results.json", json.dumps(results, indent=1) + "\n"), ("report.html", report.html(results))):
+        temporary = out / (name + ".new")
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(out / name)
+
+
+def prepare(args, here):
+    """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
+    if not args.no_build:
+        from spf import build
+        build.bring_up_to_date(args.kernel, "patched")
+        build.bring_up_to_date("stock", "patched")
+    guest_kernel = paths.kernel("stock")
+    qemu = paths.qemu()
+    for path, target in ((guest_kernel, "linux-stock"), (qemu, "qemu")):
+        if not path.exists():
+            raise ui.Fail(f"{ui.shown(path)} is missing", f"run: kvmspf build {target}")
+    cache = paths.BUILD / "compare"
+    cache.mkdir(parents=True, exist_ok=True)
+    with ui.locked(".comparelock"):
+        initramfs = cache / "initramfs.cpio"
+        image.ensure_initramfs(str(initramfs))
+        manifest = database.ensure_database(str(cache), args.data, args.servers)
+    spec = {"qemu": [str(qemu), *FIRMWARE], "kernel": str(guest_kernel), "initramfs": str(initramfs),
+            "disk": manifest["image"], "vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers,
+            "keys": [s["keys"] for s in manifest["shards"]], "pages": args.pages}
+    return spec, manifest
+
+
+def main(argv):
+    args = parser().parse_args(argv)
+    args.cpus = args.cpus or min(os.cpu_count(), 4)
+    check(args)
+    ui.need_root()
+    here = args.host == "here" or (args.host == "auto" and usable_here())
+    if here and not usable_here():
+        raise ui.Fail("this host's KVM is not a patched one that works", "leave out --host here, or boot the patched kernel")
+    ui.need_space(1 + args.data / 1000)
+    spec, manifest = prepare(args, here)
+    out = Path(args.out) if args.out else paths.BUILD / "compare" / time.strftime("%Y%m%d-%H%M%S")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ui.Fail(f"cannot make {args.out}: {error.strerror}", "name another --out") from None
+
+    modes = args.modes if here or args.kernel != "stock" else ["stock"]
+    planned = plan.jobs(modes, args.vmm, args.runs, args.seed)
+    began = time.monotonic()
+    ui.say(f"{len(planned)} guest lives on {'this host' if here else 'a host in the lab'}; an estimate follows the first")
+    events = out / "events.jsonl"
+    with open(events, "w", encoding="utf-8") as raw:
+        watcher = carry_out(args, spec, planned, raw, here, out)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    if len(watcher.of("run")) < 2:
+        last = watcher.of("discard")[-1] if watcher.of("discard") else {"kind": "host", "detail": "no run at all"}
+        raise ui.Fail(f"no comparable run: {last['kind']}: {last['detail']}", f"see {ui.shown(events)}")
+    results = assemble(args, watcher, manifest, spec, here, time.monotonic() - began)
+    write_results(out, results)
+    if not args.keep:
+        events.unlink()
+        for plan_file in out.glob("plan-*.json"):
+            plan_file.unlink()
+    if args.json:
+        json.dump(results, sys.stdout, indent=1)
+        print()
+    else:
+        for key, value in results["platform_text"].items():
+            print(f"{key + ':':20}{value}")
+        print("\n" + table.text(results))
+        print(f"\n{ui.shown(out / 'results.json')}\n{ui.shown(out / 'report.html')}")
+    return 0 if len(results["runs"]) == len(planned) - 1 else 3

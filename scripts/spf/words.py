@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What compare says in sentences: where it ran, how it measured, and what follows from it and what does not."""
+
+from spf import stats
+
+
+def accelerator(host, emulated):
+    """`host` is the runner's description of the host with KVM."""
+    mmu = "AMD NPT" if host.get("npt") in ("Y", "1") else "Intel EPT" if host.get("ept") in ("Y", "1") else "its own MMU"
+    if emulated:
+        return f"KVM ({mmu}) on a host emulated by QEMU TCG: software emulation"
+    if host.get("hypervisor"):
+        return f"KVM ({mmu}), nested: this host is itself a virtual machine"
+    return f"KVM ({mmu}) on hardware"
+
+
+def platform_text(results):
+    p, s = results["platform"], results["settings"]
+    host = p["host"]
+    out = {"Accelerator": p["accelerator"]}
+    if p["emulated"]:
+        out["Machine"] = f"{p['machine']['cores']} cores, {p['machine']['cpu_model']}, kernel {p['machine']['kernel']}"
+        out["Emulator"] = f"QEMU {p['outer_qemu']}, TCG"
+    out["Host with KVM"] = f"kernel {host['kernel']} ({p['flavour']}), {host['cpus']} CPUs ({host['cpu_model']}), {host['memory_mib']} MiB"
+    out["Host kernel build"] = host["kernel_build"]
+    out["VMM"] = f"QEMU {p['vmm_qemu']}"
+    out["Guest"] = (f"kernel {p['guest_kernel']} (stock), {s['vcpus']} vCPUs, {s['memory_mib']} MiB, "
+                    f"{'4 KiB pages on the host' if s['pages'] == '4k' else 'transparent huge pages on the host'}")
+    out["Database"] = f"Redis {p['redis']}, {s['servers']} servers, {s['keys']} keys, {s['data_mib']} MiB"
+    out["Took"] = f"{results['seconds'] / 60:.1f} minutes"
+    return out
+
+
+def method(results):
+    s = results["settings"]
+    pages = ("Guest memory is on 4 KiB host pages (huge pages are off for the VMM alone, by prctl)" if s["pages"] == "4k"
+             else "Guest memory may get transparent huge pages on the host")
+    return [
+        f"One guest life gives one boot time and one load time. {s['runs']} lives of each kind; the kinds alternate, "
+        f"in an order shuffled each round (seed {s['seed']}); one life before them is not counted.",
+        "The mode is the KVM module's parameter speculative_faults, set before the VMM starts. QEMU, guest kernel, "
+        "initramfs and snapshots are the same in all modes.",
+        pages + ".",
+        "Boot: CLOCK_MONOTONIC of the host with KVM, from before QEMU is started; firmware ends at the kernel's first byte on "
+        "the serial port, the kernel's part at the first line of process 1, userspace at the line that says the system is up.",
+        "Load: from the host's word to start the servers until the last one has answered with all its keys. Any other number of keys voids the run.",
+        "Busy VMM: 32 MiB memory backends are added with prealloc and removed over QMP in a loop, and /proc/PID/smaps_rollup "
+        "is read each 100 ms, from QEMU's start to the end of the load.",
+        "Ratio: Hodges-Lehmann estimate (median of all quotients of one run of each mode); interval: exact Mann-Whitney. "
+        "With five runs of each its confidence is 96.8 %.",
+        "Faults by tier: the vCPUs' KVM statistics, read through QMP's query-stats at the ready mark and after the load.",
+    ]
+
+
+def conclusions(results):
+    p = results["platform"]
+    lines = []
+    if p["emulated"]:
+        lines += [
+            "Every time here is of software emulation: both levels of the guest run as translated code, some 20 times or more "
+            "slower than hardware, and not all instructions slow down alike. The seconds say nothing about a real machine.",
+            f"The emulated host has {p['host']['cpus']} CPUs on {p['machine']['cores']} cores, so vCPUs often wait for a core, not for a lock. "
+            "Cache-line contention among hundreds of CPUs, which is where mmap_lock hurts most, does not exist here.",
+            "What may be concluded: which lock each fault took (counted, not timed), that all modes give the same data, and whether, "
+            "under the same emulation, a mode's time differs from off's by more than the interval.",
+            "What may not: the size of a gain on hardware, or that a difference not shown here is absent there.",
+        ]
+    else:
+        lines.append("The times are of this host, this guest and this load; another machine needs its own run.")
+    for cell in results["summary"]:
+        for part, name in (("boot", "guest boot"), ("load", "database load")):
+            ratio = cell[part].get("ratio")
+            if not ratio:
+                continue
+            where = f"{name}, {cell['vmm']} VMM, {cell['mode']}"
+            if stats.differs(ratio):
+                word = "faster" if ratio["estimate"] < 1 else "slower"
+                lines.append(f"{where}: {word} than off; {ratio['estimate']:.2f} of its time ({ratio['low']:.2f} to {ratio['high']:.2f}).")
+            else:
+                lines.append(f"{where}: no difference from off shown ({ratio['low']:.2f} to {ratio['high']:.2f} of its time).")
+    return lines
