@@ -30,6 +30,9 @@ REPRODUCIBLE = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUIL
                 "KBUILD_BUILD_HOST": "lab", "KBUILD_BUILD_VERSION": "1", "CCACHE_NOHASHDIR": "1",
                 "CCACHE_SLOPPINESS": "time_macros"}
 
+# An empty LOCALVERSION keeps a "+" for uncommitted work out of the release's name.
+MAKE = ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc", "LOCALVERSION="]
+
 QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --without-default-features --disable-install-blobs
 --disable-download --disable-werror --enable-kvm --enable-tcg --enable-system --enable-tools --enable-plugins
 --enable-fdt=system --enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
@@ -123,64 +126,44 @@ def missing(config, files):
 
 
 def configure(src, obj, files, log):
-    key = ui.digest(*files, *[p for p in (src / "mm/Kconfig", src / "arch/x86/kvm/Kconfig", src / "virt/kvm/Kconfig")])
+    key = ui.digest(*files, *[src / p / "Kconfig" for p in ("mm", "arch/x86", "arch/x86/kvm", "virt/kvm")])
     mark = obj / "kvmspf.config"
     if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
         return
     mark.unlink(missing_ok=True)
     merged = obj / "kvmspf.fragment"
     merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
-    make = ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc"]
-    previous = (obj / ".config").read_bytes() if (obj / ".config").exists() else None
-    sandbox(src, obj, make + ["tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
+    sandbox(src, obj, MAKE + ["tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
     with open(obj / ".config", "a") as config:
         config.write(merged.read_text())
-    sandbox(src, obj, make + ["olddefconfig"], log)
+    sandbox(src, obj, MAKE + ["olddefconfig"], log)
     lost = missing(obj / ".config", files)
     if lost:
         raise ui.Fail(f"the kernel's configuration did not take {', '.join(lost[:5])}",
                       "correct scripts/kernel/*.config")
-    if previous == (obj / ".config").read_bytes():
-        ui.say("kernel configuration unchanged")
     mark.write_text(key)
 
 
-def build_kernel(flavour):
-    src, key = tree("linux", flavour)
-    files = fragments(flavour)
-    key = ui.digest(key, *files, compiler())
-    name = f"linux-{flavour}"
-    if ui.recall(name).get("key") == key and paths.kernel(flavour).exists():
-        return False
-    ui.forget(name)
-    compile_kernel(src, paths.OBJ / name, files, name)
-    for file in ("arch/x86/boot/bzImage", "vmlinux", "System.map", ".config"):
-        put(paths.OBJ / name / file, paths.OUT / name / Path(file).name.replace(".config", "config"))
-    # In the edit tree something may have been saved while the compiler ran: then the key is of what is there no more.
-    if flavour != "edit" or patches.state(src) == tree("linux", flavour)[1]:
-        ui.remember(name, key=key)
-    return True
+def build_kernel(name, src, flavour):
+    obj = paths.OBJ / name
+    compile_kernel(src, obj, fragments(flavour), name)
+    for file in ("vmlinux", "System.map", ".config", "arch/x86/boot/bzImage"):
+        put(obj / file, paths.OUT / name / Path(file).name.replace(".config", "config"))
 
 
 def compile_kernel(src, obj, files, name):
+    """files: the configuration's fragments.  For `patches check` too, which builds trees of its own."""
     log = fresh(name)
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {name}") as progress:
         configure(src, obj, files, log)
-        sandbox(src, obj, ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc",
-                           f"-j{jobs()}", "bzImage"], log, progress=counted(progress))
+        sandbox(src, obj, [*MAKE, f"-j{jobs()}", "bzImage"], log, progress=counted(progress))
 
 
 # -- QEMU --
 
-def build_qemu(flavour):
-    src, key = tree("qemu", flavour)
-    name = f"qemu-{flavour}"
-    key = ui.digest(key, *QEMU_OPTIONS, compiler())
-    if ui.recall(name).get("key") == key and paths.qemu(flavour).exists():
-        return False
-    ui.forget(name)
-    obj, log = paths.OBJ / name, fresh(name)
+def compile_qemu(src, obj, name):
+    log = fresh(name)
     meson = f"{MOUNT}/tools/meson/usr"
     env = {"PATH": f"{meson}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
            "PYTHONPATH": f"{meson}/lib/python3/dist-packages"}
@@ -193,10 +176,11 @@ def build_qemu(flavour):
                     log, env)
             mark.write_text(options)
         sandbox(src, obj, ["ninja", f"-j{jobs()}", *QEMU_PROGRAMS], log, env, counted(progress))
-    place_qemu(obj, paths.OUT / name)
-    if flavour != "edit" or patches.state(src) == tree("qemu", flavour)[1]:
-        ui.remember(name, key=key)
-    return True
+
+
+def build_qemu(name, src, _flavour):
+    compile_qemu(src, paths.OBJ / name, name)
+    place_qemu(paths.OBJ / name, paths.OUT / name)
 
 
 def place_qemu(obj, out):
@@ -214,13 +198,7 @@ def place_qemu(obj, out):
 
 # -- selftests --
 
-def build_selftests(flavour):
-    src, key = tree("linux", flavour)
-    name = f"selftests-{flavour}"
-    key = ui.digest(key, compiler())
-    if ui.recall(name).get("key") == key:
-        return False
-    ui.forget(name)
+def build_selftests(name, src, _flavour):
     obj, log = paths.OBJ / name, fresh(name)
     with ui.Progress(f"building {name}") as progress:
         # The selftests' makefiles write into the source tree unless told otherwise; headers go beside the objects.
@@ -229,24 +207,43 @@ def build_selftests(flavour):
         sandbox(src, obj, ["make", "-C", f"{MOUNT}/src/tools/testing/selftests/kvm", "ARCH=x86_64", "CC=ccache gcc",
                            f"OUTPUT={MOUNT}/obj/kvm", f"KHDR_INCLUDES=-isystem {MOUNT}/obj/usr/include",
                            "LDFLAGS=-static -pthread", f"-j{jobs()}"], log, progress=counted(progress))
-        for program in (obj / "kvm").rglob("*"):
-            if program.is_file() and os.access(program, os.X_OK) and program.suffix == "":
-                put(program, paths.OUT / name / program.relative_to(obj / "kvm"))
-    ui.remember(name, key=key)
-    return True
+    for program in (obj / "kvm").rglob("*"):
+        if program.is_file() and os.access(program, os.X_OK) and program.suffix == "":
+            put(program, paths.OUT / name / program.relative_to(obj / "kvm"))
 
 
 # -- the verb --
 
+RECIPES = {"linux": ("linux", build_kernel, lambda f: [*fragments(f), *MAKE]),
+           "qemu": ("qemu", build_qemu, lambda f: QEMU_OPTIONS),
+           "selftests": ("linux", build_selftests, lambda f: [])}
+
+
 def build(target):
+    """Build a target unless it is up to date; says whether it did."""
+    kind, _, flavour = target.partition("-")
+    flavour = flavour or "patched"
+    what, recipe, inputs = RECIPES[kind]
+    name = f"{kind}-{flavour}"
+
+    def look():
+        src, key = tree(what, flavour)
+        key = ui.digest(key, *inputs(flavour), compiler())
+        return src, key, ui.recall(name).get("key") == key and (paths.OUT / name).exists()
+
+    if look()[2]:
+        return False
     with ui.locked():
-        kind, _, flavour = target.partition("-")
+        src, key, current = look()
+        if current:
+            return False
         ui.need_space(1 if paths.OUT.exists() else 12)
-        if kind == "linux":
-            return build_kernel(flavour)
-        if kind == "qemu":
-            return build_qemu(flavour or "patched")
-        return build_selftests(flavour or "patched")
+        ui.forget(name)
+        recipe(name, src, flavour)
+        # Somebody may have saved a file of the edit tree meanwhile: then this is not what lies there now.
+        if look()[1] == key:
+            ui.remember(name, key=key)
+    return True
 
 
 def bring_up_to_date(kernel, qemu="patched"):

@@ -108,7 +108,7 @@ class Lab:
                  f"init={paths.SCRIPTS}/lab/init",
                  # Emulated time is honest but slow: the kernel's own patience has to be longer than usual.
                  "tsc=reliable no_timer_check watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120",
-                 "hung_task_timeout_secs=300 random.trust_cpu=1"]
+                 "sysctl.kernel.hung_task_timeout_secs=300 random.trust_cpu=1"]
         return " ".join(words + ([self.append] if self.append else []))
 
     # -- what the init is told --
