@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from spf import database, image, kvmparam, paths, plan, report, summary, table, ui, words
+from spf import database, image, kvmparam, paths, plan, report, runner, summary, table, ui, words
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
@@ -218,7 +218,7 @@ def run_here(plan_file, watcher):
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-    return "" if child.returncode in (0, 1) else f"the runner ended with status {child.returncode}"
+    return "" if child.returncode in (0, runner.GAVE_UP) else f"the runner ended with status {child.returncode}"
 
 
 def run_in_lab(args, plan_file, watcher, limit):
@@ -226,36 +226,41 @@ def run_in_lab(args, plan_file, watcher, limit):
     machine = lab.Lab(kernel=args.kernel, cpus=args.cpus, memory=host_memory(args) << 20, timeout=limit)
     errors = bytearray()
     result = machine.run(runner_command(plan_file), watcher.feed, errors.extend)
-    if result.kind == "exit" and result.status in (0, 1):
+    if result.kind == "exit" and result.status in (0, runner.GAVE_UP):
         return ""
     said = errors.decode(errors="replace").strip().splitlines()
     return f"lab: {result.kind} {result.what or result.status} {said[-1] if said else ''}".strip()
 
 
-def carry_out(args, spec, planned, raw, here, work):
+def carry_out(args, spec, planned, raw, here):
     """Work off the plan, on as many hosts as it takes. Returns the watcher."""
     watcher = Watcher(planned, raw)
-    base = 90 + 6 * args.vcpus
-    load = base + args.data
+    boot = 90 + 6 * args.vcpus
+    load = boot + args.data
     allowed = max(6, len(planned) // 2)
-    restarts = 0
-    while True:
-        rest = plan.left(planned, watcher.events, restart=bool(restarts))
-        budget = allowed - len(watcher.of("discard"))
-        if not rest or budget < 0 or watcher.of("giving-up"):
-            return watcher
-        plan_file = work / f"plan-{restarts}.json"
-        plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": not here, "max_discards": budget,
-                                         "boot_timeout": base, "load_timeout": load}))
-        before = len(watcher.of("run"))
-        why = run_here(plan_file, watcher) if here else run_in_lab(args, plan_file, watcher, 120 + len(rest) * (base + load))
-        if why:
-            if len(watcher.of("run")) == before and not watcher.of("host"):
+    hosts = barren = 0
+    # Not in --out: that may be somewhere the lab keeps scratch of its own.
+    plan_file = paths.BUILD / "compare" / f"plan-{os.getpid()}.json"
+    try:
+        while True:
+            rest = plan.left(planned, watcher.events, restart=bool(hosts))
+            budget = allowed - len(watcher.of("discard"))
+            if not rest or budget < 0 or watcher.of("giving-up"):
+                return watcher
+            plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": not here, "max_discards": budget,
+                                             "boot_timeout": boot, "load_timeout": load}))
+            before = len(watcher.of("run"))
+            why = (run_here(plan_file, watcher) if here
+                   else run_in_lab(args, plan_file, watcher, 120 + len(rest) * (boot + load)))
+            if not why:
+                return watcher
+            barren = 0 if len(watcher.of("run")) > before else barren + 1
+            if barren > 1 or not watcher.of("host"):
                 raise ui.Fail(why, "try: kvmspf lab -- true")
             watcher.lost(why)
-            restarts += 1
-        elif watcher.of("end"):
-            return watcher
+            hosts += 1
+    finally:
+        plan_file.unlink(missing_ok=True)
 
 
 def notes(results, wanted):
@@ -267,7 +272,7 @@ def notes(results, wanted):
         out.append("This host's kernel has no speculative_faults parameter: one mode, 'stock', and no faults by tier.")
     thrown = len(results["discards"])
     if thrown:
-        out.append(f"{thrown} runs were not comparable and were thrown away: "
+        out.append(f"{thrown} {'run was' if thrown == 1 else 'runs were'} not comparable and thrown away: "
                    + ", ".join(f"{k} {sum(d['kind'] == k for d in results['discards'])}"
                                for k in sorted({d["kind"] for d in results["discards"]})) + ".")
     if len(results["runs"]) < wanted:
@@ -365,7 +370,7 @@ def main(argv):
     ui.say(f"{len(planned)} guest lives on {'this host' if here else 'a host in the lab'}; an estimate follows the first")
     events = out / "events.jsonl"
     with open(events, "w", encoding="utf-8") as raw:
-        watcher = carry_out(args, spec, planned, raw, here, out)
+        watcher = carry_out(args, spec, planned, raw, here)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if len(watcher.of("run")) < 2:
@@ -375,8 +380,6 @@ def main(argv):
     write_results(out, results)
     if not args.keep:
         events.unlink()
-        for plan_file in out.glob("plan-*.json"):
-            plan_file.unlink()
     if args.json:
         json.dump(results, sys.stdout, indent=1)
         print()

@@ -60,7 +60,7 @@ class Guest:
         self._errors = os.path.join(self._dir.name, "stderr")
         command = [
             *spec["qemu"], "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot",
-            "-M", spec.get("machine", "q35,usb=off,smbus=off,sata=off"),
+            "-M", spec.get("machine", "pc,usb=off,hpet=off,vmport=off"),
             "-accel", spec.get("accel", "kvm"), "-cpu", spec.get("cpu", "host"),
             "-m", f"{spec['memory_mib']}M", "-smp", str(spec["vcpus"]),
             "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con",

@@ -27,7 +27,8 @@ p { margin:.4em 0; max-width:80ch } .soft { color:var(--soft) } small,.small { f
 .tiles { grid-template-columns:repeat(auto-fit,minmax(min(160px,45%),1fr)) }
 .card { background:var(--card); border:1px solid var(--line); border-radius:10px; padding:14px 16px; min-width:0 }
 .tile b { display:block; font-size:1.7rem; line-height:1.2; font-variant-numeric:tabular-nums }
-.wide { grid-column:1/-1 } .scroll { overflow-x:auto }
+.texts { grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr)) } .texts li { font-size:.92rem }
+.scroll { overflow-x:auto }
 .legend { display:flex; flex-wrap:wrap; gap:2px 14px; font-size:.82rem; color:var(--soft); margin:0 0 8px }
 .legend i { display:inline-block; width:10px; height:10px; border-radius:2px; margin-right:5px }
 svg { width:100%; height:auto; display:block; max-width:520px }
@@ -36,7 +37,7 @@ svg .tick { fill:var(--soft); font-size:10.5px } svg .group { font-weight:600 } 
 svg line.one { stroke:var(--soft); stroke-dasharray:3 3 } svg line.bar { stroke-width:4; stroke-linecap:round }
 svg .dot { fill:var(--text); fill-opacity:.45 }
 table { border-collapse:collapse; font-size:.86rem; font-variant-numeric:tabular-nums; width:100% }
-th,td { text-align:right; padding:4px 8px; border-bottom:1px solid var(--line); white-space:nowrap }
+th,td { text-align:right; padding:4px 5px; vertical-align:top; border-bottom:1px solid var(--line); white-space:nowrap }
 th:first-child,td:first-child { text-align:left; padding-left:0 } th { color:var(--soft); font-weight:600 }
 tr.group td { font-weight:600; border-bottom:0; padding-top:12px } td.w { white-space:normal; text-align:left }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:3px 14px; margin:0; font-size:.88rem }
@@ -142,7 +143,7 @@ def _table(head, groups):
     rows = ["<tr>" + "".join(f"<th>{escape(h)}</th>" for h in head) + "</tr>"]
     for name, group in groups:
         rows.append(f'<tr class="group"><td colspan="{len(head)}">{escape(name)}</td></tr>')
-        rows += ["<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in group]
+        rows += ["<tr>" + "".join(f"<td>{escape(c).replace(chr(10), '<br>')}</td>" for c in row) + "</tr>" for row in group]
     return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
 
 
@@ -150,23 +151,22 @@ def _time_table(results, part, title):
     def row(cell):
         c, ratio = cell[part], cell[part].get("ratio")
         return [cell["mode"], str(c["n"]), f"{c['median']:.2f}", f"{c['min']:.2f}–{c['max']:.2f}",
-                f"{ratio['estimate']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})" if ratio else ""]
-    return _card(title, "Seconds. The last column is the time relative to off, with its interval.",
+                f"{ratio['estimate']:.2f}\n{ratio['low']:.2f}–{ratio['high']:.2f}" if ratio else ""]
+    return _card(title, "Seconds. Last column: the time relative to off, and its interval.",
                  _table(["mode", "runs", "median", "range", "vs off"], _groups(results["summary"], row)))
 
 
 def _fault_table(results, part, title):
     def row(cell):
         n = cell[part]["counters"]
-        return [cell["mode"], *(f"{n[k]:.0f}" if k in n else "-" for _, k in TIER_HEADS),
-                f"{n['pf_taken']:.0f}" if "pf_taken" in n else "-"]
+        return [cell["mode"], *(svg.number(n[k]) if k in n else "-" for k in (*(key for _, key in TIER_HEADS), "pf_taken"))]
     return _card(f"Faults: {title.lower()}", "Medians, summed over the vCPUs. The last column counts all second-stage faults.",
                  _table(["mode", "fast", "spec.", "vma", "mmap", "all"], _groups(results["summary"], row)))
 
 
 def _discards(results):
     rows = [(d["mode"], d["vmm"], d["kind"], d["detail"]) for d in results["discards"]]
-    count = f"{len(rows)} of {len(rows) + len(results['runs'])} runs were thrown away and replaced."
+    count = f"{len(rows)} of {len(rows) + len(results['runs'])} runs thrown away and replaced."
     if not rows:
         return _card("Runs thrown away", "None: every run was comparable.", "")
     body = "".join(f"<tr><td>{escape(m)}, {escape(v)}</td><td class=w>{escape(k)}: {escape(t)}</td></tr>" for m, v, k, t in rows)
@@ -193,6 +193,7 @@ def html(results):
             *(_fault_chart(results, part, name) for part, name in PARTS),
             *(_time_table(results, part, name) for part, name in PARTS),
             *(_fault_table(results, part, name) for part, name in PARTS),
+            '</div><div class="grid texts">',
             _list("What may be concluded", results["conclusions"]), _list("How it was measured", results["method"]),
             _discards(results), _facts("Where it ran", results["platform_text"]), "</div>"]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

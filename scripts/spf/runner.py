@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from spf import guest, kvmparam  # noqa: E402
 
+GAVE_UP = 5
 TROUBLE = re.compile(r"BUG: |Oops: |WARNING: |INFO: rcu|INFO: task .* blocked|general protection|soft lockup")
 
 
@@ -132,7 +133,7 @@ def work(plan, spec):
             discards -= 1
             if discards < 0:
                 tell("giving-up", detail="too many runs had to be thrown away")
-                return 1
+                return GAVE_UP
             jobs.insert(min(len(jobs), 2), job)
     tell("end")
     return 0
@@ -145,6 +146,9 @@ def main(argv):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tell("host", **describe_host())
     was = kvmparam.read()
+    if was is None and any(job["mode"] in kvmparam.MODES for job in plan["jobs"]):
+        print("this host's kernel has no parameter speculative_faults", file=sys.stderr)
+        return 4
     with tempfile.TemporaryDirectory(prefix="kvmspf-") as directory:
         spec = dict(plan["spec"])
         if plan["stage"]:

@@ -7,10 +7,10 @@ TIER_HEADS = (("fast", "hva_fault_fast"), ("speculative", "hva_fault_speculative
               ("vma-lock", "hva_fault_vma_lock"), ("mmap-lock", "hva_fault_mmap_lock"))
 
 
-def aligned(rows, left=2):
-    """Rows of strings to lines; the first `left` columns are flush left, the others flush right."""
+def aligned(rows, left=2, last=False):
+    """Rows of strings to lines; the first `left` columns, and the last if asked, are flush left, the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(w) if i < left else cell.rjust(w)
+    return ["  ".join(cell.ljust(w) if i < left or last and i == len(row) - 1 else cell.rjust(w)
                       for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
 
 
@@ -46,7 +46,7 @@ def text(results):
     lines = []
     for part, title in (("boot", "Guest boot: from QEMU's start to the guest's ready mark"),
                         ("load", "Database load: until every server answers with all its keys")):
-        lines += [title, *("  " + line for line in aligned(_rows(cells, part, counted))), ""]
+        lines += [title, *("  " + line for line in aligned(_rows(cells, part, counted), last=True)), ""]
     if any(c["boot"].get("firmware_s") is not None for c in cells):
         rows = [["VMM", "mode", "firmware s", "kernel s", "userspace s"]]
         rows += [[c["vmm"], c["mode"], *("-" if c["boot"][p] is None else f"{c['boot'][p]:.2f}"
