@@ -168,7 +168,7 @@ def _discards(results):
     rows = [(d["mode"], d["vmm"], d["kind"], d["detail"]) for d in results["discards"]]
     count = f"{len(rows)} of {len(rows) + len(results['runs'])} runs thrown away and replaced."
     if not rows:
-        return _card("Runs thrown away", "None: every run was comparable.", "")
+        return _card("Runs thrown away", "Not one: every run was comparable.", "")
     body = "".join(f"<tr><td>{escape(m)}, {escape(v)}</td><td class=w>{escape(k)}: {escape(t)}</td></tr>" for m, v, k, t in rows)
     return _card("Runs thrown away", count, f"<table>{body}</table>")
 

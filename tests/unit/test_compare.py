@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""compare's plan, watcher, files, texts and refusals; nothing here starts a guest."""
+
+import contextlib
+import html.parser
+import io
+import json
+import os
+import re
+import socket
+import sys
+import tempfile
+import threading
+import unittest
+from unittest import mock
+
+import compare_sample  # puts scripts/ on the path
+from spf import compare, database, image, kvmparam, plan, qmp, report, runner, svg, table, ui
+
+
+class Plan(unittest.TestCase):
+    def test_each_round_holds_each_kind_once(self):
+        jobs = plan.jobs(["off", "vma-lock", "on"], ["quiet", "busy"], 5, 1)
+        self.assertEqual(jobs[0]["id"], "warm-up")
+        self.assertEqual(len(jobs), 31)
+        for number in range(1, 6):
+            self.assertEqual(len({(j["mode"], j["vmm"]) for j in jobs if j["round"] == number}), 6)
+        self.assertEqual(len({j["id"] for j in jobs}), 31)
+
+    def test_seed_decides_the_order(self):
+        args = (["off", "on"], ["quiet", "busy"], 5)
+        self.assertEqual(plan.jobs(*args, 3), plan.jobs(*args, 3))
+        self.assertNotEqual(plan.jobs(*args, 3), plan.jobs(*args, 4))
+
+    def test_a_new_host_warms_up_again_and_repeats_nothing(self):
+        jobs = plan.jobs(["off", "on"], ["quiet"], 2, 1)
+        events = [{**j, "event": "run", "life_s": 10.0} for j in jobs[:3]]
+        rest = plan.left(jobs, events, restart=True)
+        self.assertEqual([j["id"] for j in rest], ["warm-up"] + [j["id"] for j in jobs[3:]])
+        self.assertEqual(plan.estimate(jobs[3:], events), 20.0)
+
+
+class Watch(unittest.TestCase):
+    def setUp(self):
+        self.jobs = plan.jobs(["off"], ["quiet"], 1, 1)
+        self.watcher = compare.Watcher(self.jobs, io.StringIO())
+        self.said = io.StringIO()
+        self.enterContext(contextlib.redirect_stderr(self.said))
+
+    def test_lines_may_come_in_pieces_and_among_others(self):
+        line = json.dumps({"event": "begin", **self.jobs[0]}).encode() + b"\n"
+        self.watcher.feed(b"noise\n[1]\n" + line[:9])
+        self.watcher.feed(line[9:])
+        self.assertEqual(self.watcher.begun["id"], "warm-up")
+
+    def test_a_host_that_went_down_costs_the_life_it_was_in(self):
+        self.watcher.feed(json.dumps({"event": "begin", **self.jobs[1]}).encode() + b"\n")
+        self.watcher.lost("lab: stall")
+        discard = self.watcher.of("discard")[0]
+        self.assertEqual((discard["kind"], discard["mode"], discard["id"]), ("host", "off", self.jobs[1]["id"]))
+        self.assertIn("thrown away", self.said.getvalue())
+
+
+class Refusals(unittest.TestCase):
+    def refused(self, *argv):
+        with self.assertRaises(ui.Fail) as caught:
+            args = compare.parser().parse_args(argv)
+            compare.check(args)
+        text = str(caught.exception)
+        self.assertNotIn("\n", text)
+        self.assertIn("; ", text)
+        self.assertNotEqual(caught.exception.status, 0)
+        return text
+
+    def test_unknown_mode(self):
+        self.assertIn("off, vma-lock, on", self.refused("--modes", "off,fast"))
+
+    def test_too_little_memory(self):
+        self.assertRegex(self.refused("--data", "2G", "--memory", "1G"), r"use --memory \d+M")
+
+    def test_more_than_the_machine_has(self):
+        self.assertIn("free", self.refused("--memory", "900T"))
+
+    def test_numbers(self):
+        for argv in (("--runs", "0"), ("--vcpus", "-1"), ("--vcpus", "513"), ("--data", "much"), ("--data", "4M"),
+                     ("--frobnicate",), ("--modes", ","), ("--memory", "0")):
+            self.refused(*argv)
+
+    def test_the_hint_is_enough(self):
+        need = int(re.search(r"--memory (\d+)M", self.refused("--data", "900M")).group(1))
+        args = compare.parser().parse_args(["--data", "900M", "--memory", f"{need}M"])
+        with mock.patch.object(compare, "host_memory", return_value=1):
+            compare.check(args)
+
+
+class Archive(unittest.TestCase):
+    def test_entries_are_found_again(self):
+        cpio = image.Cpio()
+        cpio.file("a/b/c", b"hello", 0o755)
+        cpio.link("d", "a/b/c")
+        data = cpio.finish()
+        names, at = [], 0
+        while True:
+            self.assertEqual(data[at:at + 6], b"070701")
+            field = [int(data[at + 6 + 8 * i:at + 14 + 8 * i], 16) for i in range(13)]
+            name = data[at + 110:at + 110 + field[11] - 1].decode()
+            body = at + 110 + field[11] + -(110 + field[11]) % 4
+            if name == "TRAILER!!!":
+                break
+            names.append((name, data[body:body + field[6]]))
+            at = body + field[6] + -field[6] % 4
+        self.assertEqual(names, [("a", b""), ("a/b", b""), ("a/b/c", b"hello"), ("d", b"a/b/c")])
+        self.assertEqual(len(data) % 512, 0)
+
+
+class Data(unittest.TestCase):
+    def test_size_is_what_was_asked(self):
+        for mib, servers in ((64, 8), (128, 8), (1024, 3)):
+            keys = database.keys_per_server(mib, servers)
+            self.assertAlmostEqual(keys * servers * database.KEY_BYTES / database.MIB, mib, delta=mib * 0.01)
+
+
+class Protocol(unittest.TestCase):
+    def serve(self, answers):
+        directory = self.enterContext(tempfile.TemporaryDirectory())
+        path = os.path.join(directory, "qmp")
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+        server.listen()
+
+        def talk():
+            peer, _ = server.accept()
+            with peer, peer.makefile("rb") as lines:
+                peer.sendall(b'{"QMP": {"version": {"qemu": {"major": 10}}, "capabilities": []}}\n')
+                for answer in [b'{"return": {}}\n', *answers]:
+                    lines.readline()
+                    peer.sendall(answer)
+            server.close()
+        thread = threading.Thread(target=talk)
+        thread.start()
+        self.addCleanup(thread.join)
+        return path
+
+    def test_events_errors_and_the_end(self):
+        path = self.serve([b'{"event": "STOP"}\n{"return": 5}\n', b'{"error": {"class": "GenericError", "desc": "no"}}\n'])
+        client = qmp.QMP(path, timeout=5)
+        self.assertEqual(client.execute("x"), 5)
+        self.assertEqual(client.events, [{"event": "STOP"}])
+        with self.assertRaisesRegex(qmp.QMPError, "y: no"):
+            client.execute("y")
+        with self.assertRaises(qmp.QMPError):
+            client.execute("z")
+        client.close()
+
+    def test_no_socket(self):
+        with self.assertRaises(qmp.QMPError):
+            qmp.QMP("/nonexistent/qmp", timeout=0.1)
+
+    def test_stats_are_summed_and_absent_ones_are_not_zero(self):
+        answer = [{"stats": [{"name": "exits", "value": 2}, {"name": "hist", "value": [1, 2]}]},
+                  {"stats": [{"name": "exits", "value": 3}]}]
+        self.assertEqual(qmp.sum_vcpu_stats(answer, kvmparam.COUNTERS), {"exits": 5})
+        self.assertIsNone(qmp.sum_vcpu_stats([{"stats": []}], kvmparam.COUNTERS))
+
+
+class Mode(unittest.TestCase):
+    def test_written_and_read_back(self):
+        with tempfile.NamedTemporaryFile() as f:
+            kvmparam.write(2, f.name)
+            self.assertEqual(kvmparam.read(f.name), 2)
+        self.assertIsNone(kvmparam.read("/nonexistent"))
+
+
+class Timeouts(unittest.TestCase):
+    def test_from_generous_to_fitting(self):
+        timeouts = runner.Timeouts(138)
+        self.assertEqual(timeouts.get(), 138)
+        for seconds in (8, 10, 9):
+            timeouts.add(seconds)
+        self.assertEqual(timeouts.get(), 50)
+
+
+class Balanced(html.parser.HTMLParser):
+    VOID = {"meta", "br"}
+
+    def __init__(self):
+        super().__init__()
+        self.stack, self.outside = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.outside += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag, tag
+
+
+class Output(unittest.TestCase):
+    def kinds(self):
+        return (compare_sample.results(), compare_sample.results(("stock",), counted=False, discards=False),
+                compare_sample.results(("off", "on"), runs=2))
+
+    def test_report_is_whole_and_asks_for_nothing(self):
+        for results in self.kinds():
+            page = report.html(results)
+            checker = Balanced()
+            checker.feed(page)
+            self.assertEqual((checker.stack, checker.outside), ([], []))
+            self.assertIsNone(re.search(r"url\(|@import|<script|>nan|None", page))
+
+    def test_report_escapes(self):
+        results = compare_sample.results()
+        results["discards"][0]["detail"] = "<b>&"
+        self.assertIn("&lt;b&gt;&amp;", report.html(results))
+
+    def test_table_is_aligned(self):
+        for results in self.kinds():
+            lines = table.text(results).splitlines()
+            start = lines.index(next(line for line in lines if line.startswith("Guest boot")))
+            at = lines[start + 1].index("median s") + len("median s")
+            for line in lines[start + 2:start + 4]:
+                self.assertRegex(line[:at], r"\d\.\d\d$")
+
+    def test_json_round_trip(self):
+        results = compare_sample.results()
+        self.assertEqual(json.loads(json.dumps(results)), results)
+        self.assertEqual((results["schema"], results["schema_version"]), ("kvmspf-compare", 1))
+
+    def test_steps_of_an_axis(self):
+        self.assertEqual([svg.nice_step(t) for t in (4, 11, 0.7, 30000)], [1, 5, 0.2, 10000])
+
+    def test_an_interrupted_write_leaves_the_old_result(self):
+        with tempfile.TemporaryDirectory() as directory:
+            compare.write_results(compare.Path(directory), compare_sample.results())
+            self.assertEqual(sorted(os.listdir(directory)), ["report.html", "results.json"])
+
+
+if __name__ == "__main__":
+    unittest.main()
