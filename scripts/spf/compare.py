@@ -3,6 +3,7 @@
 
 import argparse
 import datetime
+import errno
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from spf import database, image, kvmparam, paths, plan, report, runner, summary, table, ui, words
+from spf import accel, database, image, kvmparam, lab, paths, plan, report, runner, summary, table, ui, words
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
@@ -62,7 +63,7 @@ def parser():
                    help="of quiet,busy (default both)")
     p.add_argument("--vcpus", type=positive, default=8, metavar="N", help="of the guest (default 8)")
     p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="of the guest (default 1G)")
-    p.add_argument("--data", type=mib, default=128, metavar="SIZE", help="size of the loaded database (default 128M)")
+    p.add_argument("--data", type=mib, default=64, metavar="SIZE", help="size of the loaded database (default 64M)")
     p.add_argument("--servers", type=positive, metavar="N", help="Redis servers (default: one a vCPU, at most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
                    help="host pages of guest memory: 4k, or transparent huge pages (default 4k)")
@@ -222,7 +223,6 @@ def run_here(plan_file, watcher):
 
 
 def run_in_lab(args, plan_file, watcher, limit):
-    from spf import lab
     machine = lab.Lab(kernel=args.kernel, cpus=args.cpus, memory=host_memory(args) << 20, timeout=limit)
     errors = bytearray()
     result = machine.run(runner_command(plan_file), watcher.feed, errors.extend)
@@ -284,9 +284,8 @@ def notes(results, wanted):
 
 
 def assemble(args, watcher, manifest, spec, here, seconds):
-    host = watcher.of("host")[0]
-    host.pop("event")
-    emulated = not here and words_emulated()
+    host = {k: v for k, v in watcher.of("host")[0].items() if k != "event"}
+    emulated = not here and accel.choose(paths.qemu(), paths.kernel("stock")) == "tcg"
     runs = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("run") if e["id"] != "warm-up"]
     discards = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("discard")]
     modes = args.modes if host["modes"] else ["stock"]
@@ -313,11 +312,6 @@ def assemble(args, watcher, manifest, spec, here, seconds):
     return results
 
 
-def words_emulated():
-    from spf import accel
-    return accel.choose(paths.qemu(), paths.kernel("stock")) == "tcg"
-
-
 def write_results(out, results):
     for name, content in (("results.json", json.dumps(results, indent=1) + "\n"), ("report.html", report.html(results))):
         temporary = out / (name + ".new")
@@ -333,15 +327,20 @@ def prepare(args, here):
         build.bring_up_to_date("stock", "patched")
     guest_kernel = paths.kernel("stock")
     qemu = paths.qemu()
+    if not here:
+        lab.kernel_path(args.kernel)
     for path, target in ((guest_kernel, "linux-stock"), (qemu, "qemu")):
         if not path.exists():
             raise ui.Fail(f"{ui.shown(path)} is missing", f"run: kvmspf build {target}")
     cache = paths.BUILD / "compare"
     cache.mkdir(parents=True, exist_ok=True)
-    with ui.locked(".comparelock"):
-        initramfs = cache / "initramfs.cpio"
-        image.ensure_initramfs(str(initramfs))
-        manifest = database.ensure_database(str(cache), args.data, args.servers)
+    initramfs = cache / "initramfs.cpio"
+    try:
+        with ui.locked(".comparelock"):
+            image.ensure_initramfs(str(initramfs))
+            manifest = database.ensure_database(str(cache), args.data, args.servers)
+    except (FileNotFoundError, RuntimeError, subprocess.SubprocessError) as error:
+        raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "run: kvmspf setup") from None
     spec = {"qemu": [str(qemu), *FIRMWARE], "kernel": str(guest_kernel), "initramfs": str(initramfs),
             "disk": manifest["image"], "vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers,
             "keys": [s["keys"] for s in manifest["shards"]], "pages": args.pages}
@@ -349,6 +348,16 @@ def prepare(args, here):
 
 
 def main(argv):
+    try:
+        return compare(argv)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ui.Fail(f"no space is left{' for ' + ui.shown(error.filename) if error.filename else ''}",
+                      "make room, or point KVMSPF_BUILD and --out elsewhere") from None
+
+
+def compare(argv):
     args = parser().parse_args(argv)
     args.cpus = args.cpus or min(os.cpu_count(), 4)
     check(args)
