@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from spf import accel, database, image, kvmparam, lab, paths, plan, report, runner, summary, table, ui, words
+from spf import accel, build, database, image, kvmparam, lab, paths, plan, report, runner, setup, summary, table, ui, words
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
@@ -115,9 +115,9 @@ def usable_here():
         return False
 
 
-def first_line(argv):
+def first_line(argv, executable=None):
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout.splitlines()[0]
+        return subprocess.run(argv, executable=executable, capture_output=True, text=True, timeout=60).stdout.splitlines()[0]
     except (OSError, IndexError, subprocess.SubprocessError):
         return ""
 
@@ -301,7 +301,7 @@ def assemble(args, watcher, manifest, spec, here, seconds):
                      "guest_kernel": kernel_version(spec["kernel"]),
                      "vmm_qemu": first_line([spec["qemu"][0], "--version"]).removeprefix("QEMU emulator version "),
                      "outer_qemu": None if here else first_line([str(paths.qemu()), "--version"]).removeprefix("QEMU emulator version "),
-                     "redis": (re.search(r"v=(\S+)", first_line(["redis-server", "--version"])) or [None, "unknown"])[1]},
+                     "redis": (re.search(r"v=(\S+)", first_line(["redis-server", "--version"], image.REDIS)) or [None, "unknown"])[1]},
         "runs": runs, "discards": discards,
         "summary": summary.summarise(runs, discards, modes, args.vmm, modes[0] if "off" not in modes else "off"),
     }
@@ -321,8 +321,8 @@ def write_results(out, results):
 
 def prepare(args, here):
     """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
+    setup.packages(list(image.PACKAGES))
     if not args.no_build:
-        from spf import build
         build.bring_up_to_date(args.kernel, "patched")
         build.bring_up_to_date("stock", "patched")
     guest_kernel = paths.kernel("stock")

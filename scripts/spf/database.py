@@ -12,6 +12,9 @@ import subprocess
 import tempfile
 import time
 
+from spf import ui
+from spf.image import REDIS
+
 MIB = 1 << 20
 FORMAT = 1
 # With its header a value of 4000 bytes fills the allocator's 4 KiB class; keys, objects and hash-table
@@ -42,12 +45,11 @@ def _make_shards(directory, servers, keys):
     server = subprocess.Popen(
         ["redis-server", "--port", "0", "--unixsocket", sock, "--dir", directory, "--save", "",
          "--enable-debug-command", "local", "--enable-protected-configs", "local", "--daemonize", "no"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        executable=REDIS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=ui.die_with_parent)
     shards = []
     try:
-        for _ in range(200):
-            if os.path.exists(sock) or server.poll() is not None:
-                break
+        end = time.monotonic() + 20
+        while not os.path.exists(sock) and server.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         for i in range(servers):
             _redis_cli(sock, "FLUSHALL")

@@ -12,7 +12,10 @@ import stat
 import subprocess
 
 APPLETS = ("cat grep head ip mkdir mkfifo mount nc poweroff printf sh stty sysctl tr true").split()
-PACKAGES = ("busybox-static", "redis-server", "redis-tools")
+# Debian's redis-tools holds the server's program too, under another name (its own name for it is a symlink in
+# redis-server, a package that would also start a server on this machine).
+PACKAGES = ("busybox-static", "redis-tools", "e2fsprogs")
+REDIS = "/usr/bin/redis-check-rdb"
 INIT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "guest", "init")
 
 
@@ -71,8 +74,8 @@ def build_initramfs():
         cpio.file("bin/busybox", f.read(), 0o755)
     for applet in APPLETS:
         cpio.link(f"bin/{applet}", "busybox")
-    for path in ["/usr/bin/redis-server", *libraries("/usr/bin/redis-server")]:
-        name = "bin/redis-server" if path.endswith("redis-server") else path.lstrip("/")
+    for path in [REDIS, *libraries(REDIS)]:
+        name = "bin/redis-server" if path == REDIS else path.lstrip("/")
         with open(path, "rb") as f:
             cpio.file(name, f.read(), 0o755)
     return cpio.finish()
