@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Our series are in order, and the tools that keep them so work, on a small tree of their own."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import check, patches, paths, setup, ui  # noqa: E402
+
+WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
+
+
+class Ours(unittest.TestCase):
+    def series(self, what):
+        setup.sources(what)
+        if not patches.series(what):
+            self.skipTest(f"the {what} series is empty")
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
+            try:
+                check.check(what)
+            except ui.Fail as failure:
+                self.fail(f"{failure}\n{said.getvalue()}")
+
+    def test_linux(self):
+        self.series("linux")
+
+    def test_qemu(self):
+        self.series("qemu")
+
+
+class Tools(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.top = Path(self.directory.name).resolve()
+        for name in ("SRC", "TREE", "EDIT", "STAMP", "BUILD"):
+            self.replace(paths, name, self.top / name.lower())
+        self.replace(paths, "SERIES", {"linux": self.top / "series", "qemu": self.top / "none"})
+        self.replace(setup, "sources", lambda what: None)
+        self.replace(ui, "say", lambda text: None)
+        self.source = paths.SRC / "linux"
+        self.source.mkdir(parents=True)
+        (self.source / "a.c").write_text("".join(f"line {n}\n" for n in range(40)))
+        (self.source / "b.c").write_text("b\n")
+        self.git(self.source, "init", "-q", "-b", "master")
+        self.git(self.source, "add", "-A")
+        self.git(self.source, "commit", "-qm", "base")
+        self.git(self.source, "tag", "base")
+        (self.top / "stamp").mkdir()
+
+    def replace(self, where, name, value):
+        patch = mock.patch.object(where, name, value)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def git(self, where, *words):
+        subprocess.run(["git", "-C", where, *words], check=True, capture_output=True, env={**os.environ, **WHO})
+
+    def change(self, file, old, new, subject):
+        where = patches.edit("linux")
+        path = where / file
+        path.write_text(path.read_text().replace(old, new))
+        self.git(where, "commit", "-qam", f"{subject}\n\nA reason.\n\nSigned-off-by: A B <a@b.c>")
+
+    def two(self):
+        self.change("a.c", "line 3\n", "line three\n", "mm: first")
+        self.change("a.c", "line 30\n", "line thirty\n", "KVM: second")
+        patches.refresh("linux")
+
+    def test_refresh_and_sync_give_the_edited_tree(self):
+        self.two()
+        self.assertEqual((paths.SERIES["linux"] / "series").read_text(), "0001-mm-first.patch\n0002-KVM-second.patch\n")
+        tree, _ = patches.sync("linux")
+        self.assertEqual((tree / "a.c").read_text(), (paths.EDIT / "linux" / "a.c").read_text())
+        self.assertEqual(patches.text(tree, "log", "-2", "--format=%s %an"), "KVM: second A B\nmm: first A B")
+
+    def test_refresh_is_stable(self):
+        self.two()
+        files = {p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}
+        edit = paths.EDIT / "linux"
+        self.git(self.source, "worktree", "remove", "--force", str(edit))
+        patches.edit("linux")
+        patches.refresh("linux")
+        self.assertEqual({p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}, files)
+        self.assertFalse(any(check.form(p) for p in files if p.suffix == ".patch"))
+
+    def test_refresh_removes_what_is_no_more(self):
+        self.two()
+        self.git(paths.EDIT / "linux", "reset", "-q", "--hard", "HEAD~1")
+        patches.refresh("linux")
+        self.assertEqual(sorted(p.name for p in paths.SERIES["linux"].iterdir()), ["0001-mm-first.patch", "series"])
+
+    def test_sync_touches_only_what_changes(self):
+        self.two()
+        tree, head = patches.sync("linux")
+        before = (tree / "b.c").stat().st_mtime_ns
+        time.sleep(0.02)
+        self.change("a.c", "line 20\n", "line twenty\n", "mm: third")
+        patches.refresh("linux")
+        tree, after = patches.sync("linux")
+        self.assertNotEqual(head, after)
+        self.assertIn("line twenty", (tree / "a.c").read_text())
+        self.assertEqual((tree / "b.c").stat().st_mtime_ns, before)
+
+    def test_patch_that_does_not_apply_is_named_in_one_line(self):
+        self.two()
+        patch = paths.SERIES["linux"] / "0002-KVM-second.patch"
+        patch.write_text(patch.read_text().replace(" line 29\n", " line twenty-nine\n"))
+        with self.assertRaises(ui.Fail) as caught:
+            patches.sync("linux")
+        self.assertRegex(str(caught.exception), r"^0002-KVM-second\.patch does not apply: .*a\.c.*; rebase")
+        self.assertNotIn("\n", str(caught.exception))
+        self.assertEqual(ui.recall("tree-linux"), {})
+
+    def test_series_and_files_agree(self):
+        self.two()
+        (paths.SERIES["linux"] / "0003-stray.patch").write_text("")
+        with self.assertRaisesRegex(ui.Fail, "does not name 0003-stray.patch"):
+            check.listed("linux")
+        (paths.SERIES["linux"] / "0003-stray.patch").unlink()
+        (paths.SERIES["linux"] / "0001-mm-first.patch").unlink()
+        with self.assertRaisesRegex(ui.Fail, "names 0001-mm-first.patch, which does not exist"):
+            check.listed("linux")
+
+    def test_state_sees_work_that_is_not_committed(self):
+        where = patches.edit("linux")
+        states = [patches.state(where)]
+        (where / "b.c").write_text("c\n")
+        states.append(patches.state(where))
+        (where / "new.c").write_text("new\n")
+        states.append(patches.state(where))
+        self.assertEqual(len(set(states)), 3)
+
+    def test_no_series_is_the_plain_source(self):
+        tree, head = patches.sync("linux")
+        self.assertEqual(head, patches.base("linux"))
+        self.assertEqual((tree / "b.c").read_text(), "b\n")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What kvmspf is made of, without a build or a boot."""
+
+import argparse
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import accel, build, lab, paths, setup, ui  # noqa: E402
+
+ROOT = paths.ROOT
+KVMSPF = ROOT / "scripts" / "kvmspf"
+
+
+def tracked():
+    listed = subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
+    return [ROOT / n for n in listed.stdout.split("\0") if n and (ROOT / n).is_file()]
+
+
+class Stream(unittest.TestCase):
+    def test_token_cut_anywhere_ends_the_stream(self):
+        for cut in range(1, 11):
+            stream = lab.Stream("TOKEN", None)
+            data = b"abcdeTOKEN"
+            stream.feed(data[:cut])
+            stream.feed(data[cut:])
+            self.assertTrue(stream.ended)
+            self.assertEqual(bytes(stream.kept), b"abcde")
+
+    def test_bytes_like_the_token_are_kept(self):
+        stream = lab.Stream("TOKEN", None)
+        for byte in b"TOKTOKETO":
+            stream.feed(bytes([byte]))
+        stream.finish()
+        self.assertFalse(stream.ended)
+        self.assertEqual(bytes(stream.kept), b"TOKTOKETO")
+
+
+class Arguments(unittest.TestCase):
+    def test_sizes(self):
+        self.assertEqual(lab.size("512M"), 512 << 20)
+        self.assertEqual(lab.size("4GiB"), 4 << 30)
+        self.assertEqual(lab.size("1024"), 1 << 30)
+        for bad in ("", "4X", "-1G", "G"):
+            with self.assertRaises(argparse.ArgumentTypeError):
+                lab.size(bad)
+
+    def refused(self, *words, status=2):
+        done = subprocess.run([KVMSPF, *words], capture_output=True, text=True)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        return done.stderr
+
+    def test_unknown_verb_target_group_kernel(self):
+        self.assertRegex(self.refused("fly"), r"^kvmspf: unknown verb 'fly'; .*\n$")
+        self.assertRegex(self.refused("build", "moon"), r"^kvmspf: unknown target 'moon'; .*\n$")
+        self.assertRegex(self.refused("test", "moon"), r"^kvmspf: there is no test group 'moon'; .*\n$")
+        self.assertRegex(self.refused("lab", "--no-build", "--kernel", "/nowhere", "--", "true"), r"neither .*; say ")
+        self.refused("lab", "--cpus", "0", "--", "true")
+        self.refused("lab", "--memory", "many", "--", "true")
+
+    def test_help_everywhere(self):
+        for words in ([], ["setup"], ["build"], ["lab"], ["patches"], ["test"]):
+            done = subprocess.run([KVMSPF, *words, "--help"], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("usage: kvmspf", done.stdout)
+
+
+class Stamps(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        where = Path(self.directory.name)
+        for name in ("BUILD", "STAMP"):
+            patch = mock.patch.object(paths, name, where)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def test_told_and_forgotten(self):
+        self.assertEqual(ui.recall("x"), {})
+        ui.remember("x", key="1")
+        self.assertEqual(ui.recall("x"), {"key": "1"})
+        ui.forget("x")
+        self.assertEqual(ui.recall("x"), {})
+
+    def test_half_written_stamp_is_none(self):
+        (paths.STAMP / "x.json").write_text('{"key": ')
+        self.assertEqual(ui.recall("x"), {})
+
+    def test_failed_recipe_is_not_taken_for_done(self):
+        tried = []
+
+        def recipe(*_):
+            tried.append(1)
+            raise ui.Fail("no")
+
+        with mock.patch.dict(build.RECIPES, {"linux": ("linux", recipe, lambda f: [])}), \
+                mock.patch.object(build, "tree", return_value=(Path("/"), "key")), \
+                mock.patch.object(ui, "need_space"):
+            ui.remember("linux-stock", key="of something older")
+            for _ in range(2):
+                with self.assertRaises(ui.Fail):
+                    build.build("linux-stock")
+        self.assertEqual(len(tried), 2)
+        self.assertEqual(ui.recall("linux-stock"), {})
+
+    def test_lock_handed_down_by_flock_is_not_waited_for(self):
+        lock = paths.BUILD / ".buildlock"
+        lock.touch()
+        code = ("import sys; sys.path.insert(0, sys.argv[1])\nfrom spf import ui\n"
+                "with ui.locked():\n print('in')")
+        done = subprocess.run(["flock", lock, sys.executable, "-c", code, ROOT / "scripts"], capture_output=True,
+                              text=True, timeout=20, env={**os.environ, "KVMSPF_BUILD": self.directory.name})
+        self.assertEqual(done.stdout, "in\n", done.stderr)
+
+    def test_lock_keeps_others_out(self):
+        with ui.locked(), open(paths.BUILD / ".buildlock") as other:
+            with self.assertRaises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Config(unittest.TestCase):
+    def test_lost_options_are_named_and_optional_ones_are_not(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            fragment, config = Path(scratch) / "f", Path(scratch) / "c"
+            fragment.write_text("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n# CONFIG_D is not set\n"
+                                "# optional\nCONFIG_E=y\n")
+            config.write_text("CONFIG_A=y\nCONFIG_C=y\n")
+            self.assertEqual(build.missing(config, [fragment]), ["CONFIG_B=y", "# CONFIG_C is not set"])
+
+    def test_later_fragment_wins(self):
+        lines, _ = build.wanted(build.fragments("debug"))
+        self.assertEqual(lines["CONFIG_NR_CPUS"], "CONFIG_NR_CPUS=64")
+        self.assertEqual(lines["CONFIG_KVM_AMD"], "CONFIG_KVM_AMD=y")
+
+
+class Machine(unittest.TestCase):
+    def test_mirror_is_the_machines_own_and_not_the_security_archive(self):
+        listed = "\n".join(("Packages|bookworm-security|main|proto://a/debian-security/",
+                            "Packages|bookworm|contrib|proto://a/other/", "Sources|bookworm|main|proto://a/no/",
+                            "Packages|bookworm|main|proto://a/debian/"))
+        with mock.patch.object(ui, "run", return_value=mock.Mock(stdout=listed)), \
+                mock.patch.object(setup, "codename", return_value="bookworm"):
+            self.assertEqual(setup.mirror(), "proto://a/debian/")
+
+    def test_no_archive_is_one_clear_line(self):
+        with mock.patch.object(ui, "run", return_value=mock.Mock(stdout="")):
+            with self.assertRaisesRegex(ui.Fail, "names no Debian archive; add"):
+                setup.mirror()
+
+    def test_device_node_alone_is_not_hardware(self):
+        with mock.patch.object(Path, "read_text", return_value="flags\t\t: fpu sse\n"):
+            self.assertFalse(accel.nested())
+
+    def test_full_disk_is_told(self):
+        with self.assertRaisesRegex(ui.Fail, "GB free and needs"):
+            ui.need_space(10 ** 9)
+
+    def test_build_log_shows_its_error(self):
+        with tempfile.NamedTemporaryFile("w+") as log:
+            log.write("+ make\n  CC x.o\n/mnt/src/mm/x.c:3:1: error: nope\nmake: *** [x] Error 2\n")
+            log.flush()
+            self.assertEqual(ui.first_error(log.name), "mm/x.c:3:1: error: nope")
+
+
+class Repository(unittest.TestCase):
+    def test_every_file_says_its_licence(self):
+        without = [p.relative_to(ROOT) for p in tracked()
+                   if p.suffix in (".py", ".sh", ".c", ".h", ".build", ".config") or p.parent.name in ("scripts", "lab", "guest")
+                   if "SPDX-License-Identifier" not in p.read_text(errors="replace")[:400]]
+        self.assertEqual(without, [])
+
+    def test_shell_is_shellcheck_clean(self):
+        shell = [p for p in tracked() if p.read_bytes()[:64].split(b"\n")[0] in (b"#!/bin/sh", b"#!/bin/bash")]
+        self.assertTrue(shell)
+        done = subprocess.run(["shellcheck", *shell], capture_output=True, text=True)
+        self.assertEqual(done.stdout + done.stderr, "")
+
+    def test_no_path_of_one_machine(self):
+        mine = re.compile(re.escape(str(ROOT)) + r"/")
+        found = [p.relative_to(ROOT) for p in tracked() if mine.search(p.read_text(errors="replace"))]
+        self.assertEqual(found if str(ROOT) != "/" else [], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
