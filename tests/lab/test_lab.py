@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab boots, passes output and status on, reports its own failures as such, and leaves nothing behind."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import build, lab, paths  # noqa: E402
+
+KVMSPF = paths.ROOT / "scripts" / "kvmspf"
+LIMIT = 240
+
+
+def setUpModule():
+    for kernel in ("stock", "patched"):
+        build.bring_up_to_date(kernel)
+
+
+def kvmspf(*words, kernel="stock", **kw):
+    return subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", kernel, "--cpus", "2", "--memory", "2G",
+                           "--timeout", str(LIMIT), *words], capture_output=True, timeout=LIMIT + 60, **kw)
+
+
+class Run(unittest.TestCase):
+    def test_patched_and_stock_boot_and_have_kvm(self):
+        code = ("import fcntl, os\nfd = os.open('/dev/kvm', os.O_RDWR)\n"
+                "print(fcntl.ioctl(fd, 0xAE00, 0), fcntl.ioctl(fd, 0xAE01, 0) > 0, "
+                "os.path.exists('/sys/module/kvm/parameters/speculative_faults'))")
+        from spf import patches
+        for kernel, ours in (("stock", False), ("patched", bool(patches.series("linux")))):
+            result = lab.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(["/usr/bin/python3", "-c", code])
+            self.assertEqual((result.kind, result.status, result.what), ("exit", 0, ""), result.err)
+            self.assertEqual(result.out.decode(), f"12 True {ours}\n")
+            self.assertEqual(result.trouble, [])
+
+    def test_streams_come_apart_and_whole(self):
+        code = ("import os, sys, hashlib\nd = bytes(range(256)) * 8192\nos.write(2, hashlib.sha256(d).hexdigest().encode())\n"
+                "sys.stdout.buffer.write(d)")
+        result = kvmspf("--", "/usr/bin/python3", "-c", code)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(hashlib.sha256(result.stdout).hexdigest(), result.stderr.decode())
+
+    def test_status_words_and_directory_are_passed_on(self):
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as here:
+            result = kvmspf("--", "sh", "-c", 'pwd; printf "%s|" "$@"; echo late >/dev/stderr; exit 7', "x", "a b", "$c'",
+                            cwd=here)
+        self.assertEqual((result.returncode, result.stdout.decode(), result.stderr.decode()),
+                         (7, f"{here}\na b|$c'|", "late\n"))
+
+    def test_root_is_read_only_scratch_is_not_and_results_get_out(self):
+        with tempfile.TemporaryDirectory() as out:
+            result = kvmspf("--out", out, "--", "sh", "-c",
+                            f"touch /tmp/x /root/x /etc/x /var/tmp/x && ! touch {paths.ROOT}/x-from-the-lab && "
+                            "echo result > $KVMSPF_OUT/file")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual((Path(out) / "file").read_text(), "result\n")
+        self.assertFalse(Path("/etc/x").exists() or (paths.ROOT / "x-from-the-lab").exists())
+
+    def test_a_guest_runs(self):
+        """The stock kernel as a guest of KVM in the lab: it comes as far as looking for a root file system."""
+        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+            ["sh", "-c", 'timeout 120 "$KVMSPF_QEMU" -accel kvm -cpu host -m 256M -nodefaults -display none -no-reboot '
+             '-kernel "$KVMSPF_GUEST_KERNEL" -append "console=ttyS0 panic=-1 loglevel=3" -serial stdio | '
+             'grep -a "Unable to mount root"'])
+        self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
+
+    def test_instruction_clock_repeats(self):
+        code = ("import time\nfor _ in range(2):\n a = time.monotonic_ns()\n for _ in range(200000): pass\n"
+                " print(time.monotonic_ns() - a)")
+        took = [int(kvmspf("--icount", "--", "/usr/bin/python3", "-c", code).stdout.split()[-1]) for _ in range(2)]
+        self.assertLess(abs(took[0] - took[1]) / took[0], 0.02)
+
+    def test_nodes_and_cpus(self):
+        result = kvmspf("--numa", "2", "--", "sh", "-c", "nproc; ls -d /sys/devices/system/node/node*")
+        self.assertEqual(result.stdout.decode().split()[0], "2")
+        self.assertEqual(len(result.stdout.split()), 3)
+
+
+class Failure(unittest.TestCase):
+    def test_panic_is_the_labs_failure(self):
+        result = kvmspf("--", "sh", "-c", "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 60")
+        self.assertEqual(result.returncode, lab.LAB_FAILED)
+        self.assertEqual(result.stdout, b"before\n")
+        self.assertRegex(result.stderr.decode(), r"kvmspf: lab: panic: .*; console log: \S+\.console\n$")
+
+    def test_command_that_does_not_end_is_a_timeout(self):
+        result = lab.Lab("stock", cpus=2, memory=2 << 30, timeout=20).run(["sleep", "1000"])
+        self.assertEqual(result.kind, "timeout")
+
+    def test_host_that_hangs_is_a_stall(self):
+        def hang(_data):
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                if f"{paths.RUN}/{os.getpid()}-".encode() in Interrupt.read(process):
+                    os.kill(int(process.parent.name), signal.SIGSTOP)
+
+        result = lab.Lab("stock", cpus=1, memory=1 << 30, timeout=LIMIT, stall=20).run(
+            ["sh", "-c", "echo up; sleep 1000"], hang)
+        self.assertEqual(result.kind, "stall", result.what)
+
+    def test_machine_switched_off_is_no_result(self):
+        result = kvmspf("--", "sh", "-c", "echo o >/proc/sysrq-trigger; sleep 60")
+        self.assertEqual(result.returncode, lab.LAB_FAILED)
+
+    def test_not_a_kernel(self):
+        with tempfile.NamedTemporaryFile() as empty:
+            result = subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", empty.name, "--", "true"],
+                                    capture_output=True, timeout=LIMIT)
+        self.assertEqual(result.returncode, lab.LAB_FAILED)
+        self.assertNotIn(b"Traceback", result.stderr)
+
+
+class Interrupt(unittest.TestCase):
+    def left(self, number):
+        """Signal a running lab; what of it lives on after ten seconds?"""
+        child = subprocess.Popen([KVMSPF, "lab", "--no-build", "--kernel", "stock", "--cpus", "1", "--memory", "1G", "--",
+                                  "sh", "-c", "echo up; sleep 1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(child.stdout.readline(), b"up\n")
+        directories = [d for d in paths.RUN.iterdir() if d.name.startswith(f"{child.pid}-")]
+        self.assertEqual(len(directories), 1)
+        child.send_signal(number)
+        child.communicate(timeout=30)
+        for _ in range(100):
+            alive = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(directories[0]).encode() in self.read(p)]
+            if not alive:
+                break
+            time.sleep(0.1)
+        return child.returncode, alive, directories[0]
+
+    @staticmethod
+    def read(path):
+        try:
+            return path.read_bytes()
+        except OSError:
+            return b""
+
+    def test_interrupted_terminated(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            status, alive, directory = self.left(number)
+            self.assertEqual((status, alive, directory.exists()), (128 + number, [], False))
+
+    def test_killed(self):
+        status, alive, directory = self.left(signal.SIGKILL)
+        self.assertEqual((status, alive), (-signal.SIGKILL, []))
+        os.rmdir(lab.run_directory())
+        self.assertFalse(directory.exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
