@@ -12,7 +12,7 @@ from spf.qmp import QMP, QMPError
 
 
 class Busy:
-    def __init__(self, qmp_path, pid, size_mib=32, smaps_interval=0.1, pause=0.02):
+    def __init__(self, qmp_path, pid, size_mib=8, smaps_interval=0.1, pause=0.05):
         self.backends = 0
         self.smaps_reads = 0
         self.error = None

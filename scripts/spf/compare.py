@@ -235,7 +235,7 @@ def run_in_lab(args, plan_file, watcher, limit):
 def carry_out(args, spec, planned, raw, here):
     """Work off the plan, on as many hosts as it takes. Returns the watcher."""
     watcher = Watcher(planned, raw)
-    boot = 90 + 6 * args.vcpus
+    boot = 160 + 6 * args.vcpus
     load = boot + args.data
     allowed = max(6, len(planned) // 2)
     hosts = barren = 0

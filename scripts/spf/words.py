@@ -44,7 +44,7 @@ def method(results):
         "Boot: CLOCK_MONOTONIC of the host with KVM, from before QEMU is started; firmware ends at the kernel's first byte on "
         "the serial port, the kernel's part at the first line of process 1, userspace at the line that says the system is up.",
         "Load: from the host's word to start the servers until the last one has answered with all its keys. Any other number of keys voids the run.",
-        "Busy VMM: 32 MiB memory backends are added with prealloc and removed over QMP in a loop, and /proc/PID/smaps_rollup "
+        "Busy VMM: memory backends of 8 MiB are added with prealloc and removed over QMP, with 50 ms between two, and /proc/PID/smaps_rollup "
         "is read each 100 ms, from QEMU's start to the end of the load.",
         "Ratio: Hodges-Lehmann estimate (median of all quotients of one run of each mode); interval: exact Mann-Whitney. "
         "With five runs of each its confidence is 96.8 %.",
