@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""compare end to end, as small as it goes: real guests on the patched host, real Redis, every mode."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import uuid
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import build, compare, patches, paths  # noqa: E402
+
+KVMSPF = paths.ROOT / "scripts" / "kvmspf"
+SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M", "--cpus", "2"]
+
+
+def setUpModule():
+    if not patches.series("linux"):
+        raise unittest.SkipTest("there is no kernel series yet")
+    for kernel in ("stock", "patched"):
+        build.bring_up_to_date(kernel)
+
+
+class Compare(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory(dir=paths.BUILD)
+        done = subprocess.run([KVMSPF, "compare", *SMALL, "--runs", "1", "--json", "--out", cls.directory.name],
+                              capture_output=True, text=True, timeout=1800)
+        if done.returncode not in (0, 3):
+            raise AssertionError(f"status {done.returncode}: {done.stderr}")
+        cls.status, cls.results = done.returncode, json.loads(done.stdout)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.directory.cleanup()
+
+    def test_every_kind_has_its_run(self):
+        self.assertEqual(self.status, 0, self.results["discards"])
+        self.assertEqual(sorted((r["vmm"], r["mode"]) for r in self.results["runs"]),
+                         sorted((v, m) for v in ("quiet", "busy") for m in ("off", "vma-lock", "on")))
+
+    def test_each_mode_takes_its_tier(self):
+        for run in self.results["runs"]:
+            for part in ("boot", "load"):
+                n, where = run["counters"][part], (run["mode"], run["vmm"], part)
+                if run["mode"] == "off":
+                    self.assertEqual((n["hva_fault_speculative"], n["hva_fault_vma_lock"]), (0, 0), where)
+                    self.assertGreater(n["hva_fault_mmap_lock"], 1000, where)
+                elif run["mode"] == "vma-lock":
+                    self.assertEqual(n["hva_fault_speculative"], 0, where)
+                    self.assertGreater(n["hva_fault_vma_lock"], 1000, where)
+                else:
+                    self.assertGreater(n["hva_fault_speculative"], 1000, where)
+                    self.assertLess(n["hva_fault_mmap_lock"], n["hva_fault_speculative"] / 10, where)
+
+    def test_parts_of_the_boot_add_up(self):
+        for run in self.results["runs"]:
+            boot = run["boot"]
+            self.assertGreater(min(boot.values()), 0)
+            self.assertAlmostEqual(boot["firmware_s"] + boot["kernel_s"] + boot["userspace_s"], boot["total_s"], places=6)
+
+    def test_all_keys_and_a_busy_vmm_that_was_busy(self):
+        for run in self.results["runs"]:
+            self.assertEqual(run["keys"], self.results["settings"]["keys"])
+            if run["vmm"] == "busy":
+                self.assertGreater(run["busy"]["backends"], 3)
+                self.assertGreater(run["busy"]["smaps_reads"], 3)
+
+    def test_results_are_written_and_say_where_they_are_from(self):
+        with open(os.path.join(self.directory.name, "results.json"), encoding="utf-8") as f:
+            self.assertEqual(json.load(f), self.results)
+        self.assertEqual(sorted(os.listdir(self.directory.name)), ["report.html", "results.json"])
+        platform = self.results["platform"]
+        self.assertTrue(platform["host"]["modes"])
+        self.assertTrue(platform["vmm_qemu"].startswith("10."))
+        self.assertTrue(platform["guest_kernel"].startswith("6.12"))
+
+
+class Trouble(unittest.TestCase):
+    def test_a_wrong_number_of_keys_is_no_result(self):
+        args = compare.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet"])
+        compare.check(args)
+        spec, _ = compare.prepare(args, here=False)
+        spec["keys"][1] += 1
+        with open(os.devnull, "w", encoding="utf-8") as raw:
+            watcher = compare.carry_out(args, spec, compare.plan.jobs(["on"], ["quiet"], 1, 1), raw, False, allowed=0)
+        self.assertEqual(watcher.of("run"), [])
+        self.assertEqual(watcher.of("discard")[0]["kind"], "wrong-keys", watcher.events)
+
+    def test_an_interrupt_leaves_nothing_behind(self):
+        mark = f"KVMSPF_MARK={uuid.uuid4()}"
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as out:
+            child = subprocess.Popen([KVMSPF, "compare", *SMALL, "--runs", "1", "--out", out], stderr=subprocess.PIPE,
+                                     env={**os.environ, **dict([mark.split("=")])}, start_new_session=True)
+            end = time.monotonic() + 240
+            events = Path(out) / "events.jsonl"
+            while time.monotonic() < end and not (events.exists() and "begin" in events.read_text()):
+                time.sleep(0.5)
+            self.assertIn("begin", events.read_text())
+            child.send_signal(signal.SIGINT)
+            said = child.communicate(timeout=30)[1]
+        self.assertEqual(child.returncode, 130, said)
+        time.sleep(1)
+        self.assertEqual(self.marked(mark.encode()), [])
+
+    @staticmethod
+    def marked(mark):
+        found = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in environ.read_bytes().split(b"\0"):
+                    found.append((environ.parent / "cmdline").read_bytes()[:100])
+            except OSError:
+                pass
+        return found
+
+
+if __name__ == "__main__":
+    unittest.main()
