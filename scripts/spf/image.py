@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's initramfs: Debian's busybox-static and scripts/guest/init. Redis is on the disk with its data.
+"""The guest's initramfs: Debian's busybox-static, redis-server with its libraries, and scripts/guest/init.
 
 Written as a newc cpio archive by hand: no root, no device nodes on this machine's file system, and the same
 bytes from the same packages.
@@ -62,11 +62,6 @@ def libraries(program):
     return sorted(set(re.findall(r"(/\S+) \(0x", text)))
 
 
-def redis_files():
-    """(name on the guest's disk, path here) of the server and what it is linked with."""
-    return [("bin/redis-server", REDIS), *((path.lstrip("/"), path) for path in libraries(REDIS))]
-
-
 def build_initramfs():
     """The archive's bytes."""
     cpio = Cpio()
@@ -79,8 +74,10 @@ def build_initramfs():
         cpio.file("bin/busybox", f.read(), 0o755)
     for applet in APPLETS:
         cpio.link(f"bin/{applet}", "busybox")
-    for name in ("lib", "lib64"):
-        cpio.link(name, f"data/{name}")
+    for path in [REDIS, *libraries(REDIS)]:
+        name = "bin/redis-server" if path == REDIS else path.lstrip("/")
+        with open(path, "rb") as f:
+            cpio.file(name, f.read(), 0o755)
     return cpio.finish()
 
 
