@@ -112,6 +112,41 @@ class Tools(unittest.TestCase):
         self.assertIn("line twenty", (tree / "a.c").read_text())
         self.assertEqual((tree / "b.c").stat().st_mtime_ns, before)
 
+    def test_sync_that_was_killed_is_done_again(self):
+        self.two()
+        tree, head = patches.sync("linux")
+        ui.forget("tree-linux")
+        (tree / "b.c").unlink()
+        Path(tree, patches.text(tree, "rev-parse", "--git-path", "index.lock")).touch()
+        self.assertEqual(patches.sync("linux"), (tree, head))
+        self.assertTrue((tree / "b.c").exists())
+
+    def test_each_patch_is_built_with_the_option_on_and_off_and_booted(self):
+        self.two()
+        made, booted = [], []
+        self.replace(paths, "OBJ", self.top / "obj")
+
+        def compile_kernel(tree, obj, files, name):
+            lines, _ = check.build.wanted(files)
+            made.append((name, "line thirty\n" in (tree / "a.c").read_text(), lines["CONFIG_SPECULATIVE_FAULT"]))
+
+        class Lab:
+            def __init__(self, kernel, **_):
+                booted.append(kernel)
+
+            def run(self, _argv):
+                return check.lab.Result("exit", 0)
+
+        self.replace(check.build, "compile_kernel", compile_kernel)
+        self.replace(check.lab, "Lab", Lab)
+        self.replace(check, "checkpatch", lambda what, patch: [])
+        self.replace(patches, "version", lambda what: "6.12")
+        check.check("linux", True, True)
+        on, off = "CONFIG_SPECULATIVE_FAULT=y", "# CONFIG_SPECULATIVE_FAULT is not set"
+        self.assertEqual(made, [("linux-check-on", False, on), ("linux-check-off", False, off),
+                                ("linux-check-on", True, on), ("linux-check-off", True, off)])
+        self.assertEqual(len(booted), 4)
+
     def test_patch_that_does_not_apply_is_named_in_one_line(self):
         self.two()
         patch = paths.SERIES["linux"] / "0002-KVM-second.patch"
