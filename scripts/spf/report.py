@@ -108,8 +108,9 @@ def _ratio_chart(results):
     if not groups:
         return ""
     confidence = min(c[p]["ratio"]["confidence"] for c in results["summary"] for p, _ in PARTS if c[p].get("ratio"))
-    return _card("Time relative to off", f"Left of 1 is faster. Bars are {confidence:.0%} intervals; "
-                 "one that crosses 1 shows no difference.", svg.intervals(groups, "ratio to off with intervals"))
+    return _card("Time relative to off", "Left of 1 is faster. "
+                 + (f"Bars are {confidence:.0%} intervals; one that crosses 1 shows no difference." if confidence >= 0.95
+                    else "Too few runs for intervals of 95 %: nothing is shown by these bars."), svg.intervals(groups, "ratio to off with intervals"))
 
 
 def _fault_chart(results, part, title):

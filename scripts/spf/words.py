@@ -76,6 +76,8 @@ def conclusions(results):
             if stats.differs(ratio):
                 word = "faster" if ratio["estimate"] < 1 else "slower"
                 lines.append(f"{where}: {word} than off; {ratio['estimate']:.2f} of its time ({ratio['low']:.2f} to {ratio['high']:.2f}).")
+            elif ratio["confidence"] < 0.95:
+                lines.append(f"{where}: too few runs to say anything; --runs 4 is the least.")
             else:
                 lines.append(f"{where}: no difference from off shown ({ratio['low']:.2f} to {ratio['high']:.2f} of its time).")
     return lines
