@@ -68,14 +68,18 @@ def describe_host():
             return default
 
     cpuinfo = first("/proc/cpuinfo", "")
+    flags = cpuinfo.split("flags", 1)[-1].split("\n", 1)[0].split()
+    npt, ept = first("/sys/module/kvm_amd/parameters/npt"), first("/sys/module/kvm_intel/parameters/ept")
     model = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.M)
     memory = re.search(r"^MemTotal:\s*(\d+)", first("/proc/meminfo", ""), re.M)
     return {
         "kernel": platform.release(), "kernel_build": platform.version(),
         "cpus": os.cpu_count(), "cpu_model": model.group(1) if model else None,
         "memory_mib": int(memory.group(1)) // 1024 if memory else None,
-        "hypervisor": "hypervisor" in cpuinfo.split("flags", 1)[-1].split("\n", 1)[0].split(),
-        "npt": first("/sys/module/kvm_amd/parameters/npt"), "ept": first("/sys/module/kvm_intel/parameters/ept"),
+        "hypervisor": "hypervisor" in flags,
+        # Both modules can be built in: the CPU decides which of them counts.
+        "mmu": ("AMD NPT" if "svm" in flags and npt in ("Y", "1") else
+                "Intel EPT" if "vmx" in flags and ept in ("Y", "1") else None),
         "thp": first("/sys/kernel/mm/transparent_hugepage/enabled"),
         "modes": kvmparam.present(),
     }

@@ -6,7 +6,7 @@ from spf import stats
 
 def accelerator(host, emulated):
     """`host` is the runner's description of the host with KVM."""
-    mmu = "AMD NPT" if host.get("npt") in ("Y", "1") else "Intel EPT" if host.get("ept") in ("Y", "1") else "its own MMU"
+    mmu = host.get("mmu") or "no second-stage page tables known"
     if emulated:
         return f"KVM ({mmu}) on a host emulated by QEMU TCG: software emulation"
     if host.get("hypervisor"):

@@ -29,7 +29,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
                      "life_s": 13 * k, "host_trouble": []})
     thrown = [{**made[0], "kind": "stall", "detail": "no 'ready' within 138 s", "console": ""}] if discards else []
     host = {"kernel": "6.12.0", "kernel_build": "#1 SMP", "cpus": 2, "cpu_model": "AMD EPYC Processor", "memory_mib": 2000,
-            "hypervisor": True, "npt": "Y", "ept": "N", "thp": "madvise", "modes": counted}
+            "hypervisor": True, "mmu": "AMD NPT", "thp": "madvise", "modes": counted}
     out = {**compare.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
            "settings": {"runs": runs, "modes": list(modes), "vmm": ["quiet", "busy"], "vcpus": 8, "memory_mib": 1024,
                         "data_mib": 128, "servers": 8, "keys": 31608, "value_bytes": 4000, "pages": "4k", "seed": 1,
