@@ -73,10 +73,11 @@ class Run(unittest.TestCase):
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
 
     def test_instruction_clock_repeats(self):
-        code = ("import time\nfor _ in range(2):\n a = time.monotonic_ns()\n for _ in range(200000): pass\n"
+        """Whatever else this machine does meanwhile, the same work takes the same time."""
+        code = ("import time\nfor _ in range(6):\n a = time.monotonic_ns()\n for _ in range(100000): pass\n"
                 " print(time.monotonic_ns() - a)")
-        took = [int(kvmspf("--icount", "--", "/usr/bin/python3", "-c", code).stdout.split()[-1]) for _ in range(2)]
-        self.assertLess(abs(took[0] - took[1]) / took[0], 0.02)
+        took = [int(n) for n in kvmspf("--icount", "--", "/usr/bin/python3", "-c", code).stdout.split()][1:]
+        self.assertLess(max(took) / min(took), 1.01)
 
     def test_nodes_and_cpus(self):
         result = kvmspf("--numa", "2", "--", "sh", "-c", "nproc; ls -d /sys/devices/system/node/node*")
