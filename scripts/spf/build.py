@@ -146,7 +146,12 @@ def configure(src, obj, files, log):
 
 def build_kernel(name, src, flavour):
     obj = paths.OBJ / name
-    compile_kernel(src, obj, fragments(flavour), name)
+    files = fragments(flavour)
+    compile_kernel(src, obj, files, name)
+    have = (obj / ".config").read_text()
+    for option in sorted(wanted(files)[1]):
+        if flavour != "stock" and f"{option}=y" not in have:
+            ui.say(f"{name}: this tree has no {option}")
     for file in ("vmlinux", "System.map", ".config", "arch/x86/boot/bzImage"):
         put(obj / file, paths.OUT / name / Path(file).name.replace(".config", "config"))
 
