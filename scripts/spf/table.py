@@ -17,6 +17,8 @@ def aligned(rows, left=2, last=False):
 def ratio_text(ratio):
     if not ratio:
         return "", ""
+    if ratio["confidence"] < 0.5:
+        return f"{ratio['estimate']:.3f}", "-"
     return f"{ratio['estimate']:.3f}", f"{ratio['low']:.2f}..{ratio['high']:.2f} ({ratio['confidence']:.0%})"
 
 
