@@ -133,11 +133,15 @@ def _tiles(results):
         for part, title in PARTS:
             for cell in results["summary"]:
                 ratio = cell[part].get("ratio")
-                if cell["mode"] == "on" and cell["vmm"] == vmm and ratio:
+                if cell["mode"] == "on" and cell["vmm"] == vmm and ratio and ratio["confidence"] >= 0.95:
                     out.append(f'<div class="card tile"><span class="small soft">{title}, {vmm} VMM</span>'
                                f"<b>{ratio['estimate']:.2f}×</b><span class=\"small\">the time of off; "
                                f"{ratio['low']:.2f} to {ratio['high']:.2f}: {verdict(ratio)}</span></div>")
     return f'<div class="grid tiles">{"".join(out)}</div>' if out else ""
+
+
+def _seconds(value):
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def _table(head, groups):
@@ -151,7 +155,7 @@ def _table(head, groups):
 def _time_table(results, part, title):
     def row(cell):
         c, ratio = cell[part], cell[part].get("ratio")
-        return [cell["mode"], str(c["n"]), f"{c['median']:.2f}", f"{c['min']:.2f}–{c['max']:.2f}",
+        return [cell["mode"], str(c["n"]), _seconds(c["median"]), f"{_seconds(c['min'])}–{_seconds(c['max'])}",
                 f"{ratio['estimate']:.2f}\n{ratio['low']:.2f}–{ratio['high']:.2f}" if ratio else ""]
     return _card(title, "Seconds. Last column: the time relative to off, and its interval.",
                  _table(["mode", "runs", "median", "range", "vs off"], _groups(results["summary"], row)))
