@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Latencies in nanoseconds.  Made of zeros. */
+#ifndef BENCH_LATENCY_H
+#define BENCH_LATENCY_H
+
+#include <json-c/json.h>
+#include <stdint.h>
+
+#include "vmm/buckets.h"
+
+struct latency {
+	uint64_t count, sum, max;
+	uint64_t bucket[BUCKETS];
+};
+
+void latency__record(struct latency *latency, uint64_t ns, uint64_t times);
+void latency__add(struct latency *to, const struct latency *more);
+
+/* count, mean, p50 .. p99.99, max; quantities in ns */
+struct json_object *latency__json(const struct latency *latency);
+
+/* The same for people: one line, in us. */
+void latency__print(const char *what, const struct latency *latency);
+
+#endif

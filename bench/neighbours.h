@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Threads of the VMM that change its address space while the guest has faults. */
+#ifndef BENCH_NEIGHBOURS_H
+#define BENCH_NEIGHBOURS_H
+
+#include <json-c/json.h>
+#include <stdint.h>
+
+struct vmm;
+struct neighbours;
+
+/* "mprotect" or "mprotect:4"; may be called again for more.  NULL `to` makes the first. */
+struct neighbours *neighbours__add(struct neighbours *to, const char *kind_and_threads);
+void neighbours__list(void);
+
+/* All have begun their work when this returns. */
+int neighbours__start(struct neighbours *all, struct vmm *vmm);
+/* -1 if one of them could not go on; it has said why. */
+int neighbours__stop(struct neighbours *all);
+
+struct json_object *neighbours__json(const struct neighbours *all);
+void neighbours__print(const struct neighbours *all);
+void neighbours__free(struct neighbours *all);
+
+#endif

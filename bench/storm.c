@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "storm.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "backing.h"
+#include "neighbours.h"
+#include "now.h"
+#include "vmm/arch.h"
+
+struct worker {
+	struct vcpu *vcpu;
+	struct backing *backing;
+	pthread_t thread;
+	pthread_barrier_t *begin;
+	int64_t start, end;		/* ns */
+	uint64_t running, waiting;	/* ns */
+	uint64_t efaults;
+	bool failed;
+};
+
+/* The scheduler's account of this thread. */
+static void schedstat(uint64_t *running, uint64_t *waiting)
+{
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%ld/schedstat", syscall(SYS_gettid));
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%lu %lu", running, waiting) != 2)
+		*running = *waiting = 0;
+	if (file)
+		fclose(file);
+}
+
+/* KVM says that there is no memory behind a page: now there is. */
+static int fill_hole(const struct worker *me)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *hva = (char *)me->backing->hva + (me->vcpu->walk->page - VMM_RAM);
+	void *at = (void *)((uintptr_t)hva & -page);
+	int shared = me->backing->fd >= 0;
+
+	if (mmap(at, page, PROT_READ | PROT_WRITE, MAP_FIXED | (shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS),
+		 me->backing->fd, shared ? (char *)at - (char *)me->backing->hva : 0) == MAP_FAILED)
+		return vmm__error("cannot fill the hole at %p: %m", at);
+	return 0;
+}
+
+static void *work(void *data)
+{
+	struct worker *me = data;
+	uint64_t running, waiting;
+	int status;
+
+	pthread_barrier_wait(me->begin);
+	schedstat(&running, &waiting);
+	me->start = now_ns();
+	while ((status = vcpu__run(me->vcpu)) == -EFAULT) {
+		me->efaults++;
+		if (fill_hole(me)) {
+			status = -1;
+			break;
+		}
+	}
+	me->end = now_ns();
+	schedstat(&me->running, &me->waiting);
+	me->running -= running;
+	me->waiting -= waiting;
+	me->failed = status;
+	return NULL;
+}
+
+/* To the nth of the CPUs that we may run on, beginning again after the last. */
+static void pin(pthread_attr_t *attributes, unsigned int n)
+{
+	cpu_set_t all, one;
+	int cpu = -1;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	for (n %= CPU_COUNT(&all); cpu < 0 || n--;)
+		do
+			cpu++;
+		while (!CPU_ISSET(cpu, &all));
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	pthread_attr_setaffinity_np(attributes, sizeof(one), &one);
+}
+
+static void set_walk(const struct storm *storm, struct walk *walk, unsigned int number, uint64_t generation)
+{
+	uint64_t pages = storm->size / storm->stride;
+	uint64_t first = 0, step = 1, count = pages, each = pages / storm->vcpus, more = pages % storm->vcpus;
+
+	if (storm->order == STORM_INTERLEAVED) {
+		first = number;
+		step = storm->vcpus;
+		count = each + (number < more);
+	} else if (storm->order != STORM_TOGETHER) {
+		first = number * each + (number < more ? number : more);
+		count = each + (number < more);
+	}
+	memset(walk, 0, sizeof(*walk));
+	walk->base = VMM_RAM + first * storm->stride;
+	walk->stride = step * storm->stride;
+	walk->count = count;
+	walk->mask = 1;
+	while (walk->mask < count - 1)
+		walk->mask = walk->mask << 1 | 1;
+	/* A linear congruential generator that comes to each number below a power of two once. */
+	walk->mul = storm->order == STORM_RANDOM ? UINT64_C(6364136223846793005) : 1;
+	walk->add = storm->order == STORM_RANDOM ? UINT64_C(1442695040888963407) : 1;
+	walk->access = storm->access;
+	walk->generation = generation;
+}
+
+static void punch_holes(const struct storm *storm, const struct backing *backing)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	uint64_t pages = storm->size / storm->stride;
+
+	for (uint64_t i = 0; i < storm->holes; i++) {
+		uint64_t at = (2 * i + 1) * pages / (2 * storm->holes) * storm->stride;
+
+		munmap((void *)(((uintptr_t)backing->hva + at) & -page), page);
+	}
+}
+
+/* What each touched page must contain, walking as the guest did. */
+static void verify(const struct storm *storm, const struct worker *worker, struct storm_result *result)
+{
+	const struct walk *walk = worker->vcpu->walk;
+	uint64_t index = walk->first;
+
+	for (uint64_t i = 0; i < walk->done; i++, index = walk_next(walk, index)) {
+		uint64_t gpa = walk->base + index * walk->stride;
+		const uint64_t *page = (void *)((char *)worker->backing->hva + (gpa - VMM_RAM));
+		bool wrote = storm->access & WALK_WRITE;
+
+		if (index >= walk->count)
+			continue;
+		if (page[0] == (wrote ? gpa : 0) && page[1] == (wrote ? walk->generation : 0))
+			result->verified++;
+		else if (!result->wrong++)
+			fprintf(stderr, "page %#lx contains %#lx, %#lx\n", gpa, page[0], page[1]);
+	}
+}
+
+static void add_latency(const struct worker *worker, struct latency *latency)
+{
+	double ns = 1e9 / arch__clock_hz(worker->vcpu);
+
+	for (unsigned int i = 0; i < BUCKETS; i++)
+		if (worker->vcpu->walk->latency[i])
+			latency__record(latency, bucket_middle(i) * ns, worker->vcpu->walk->latency[i]);
+}
+
+static int collect(const struct storm *storm, struct worker *worker, struct storm_result *result)
+{
+	int64_t start = INT64_MAX, end = 0;
+	int status = 0;
+
+	for (unsigned int i = 0; i < storm->vcpus; i++) {
+		struct worker *one = &worker[i];
+
+		start = one->start < start ? one->start : start;
+		end = one->end > end ? one->end : end;
+		result->running += one->running / 1e9;
+		result->waiting += one->waiting / 1e9;
+		result->blocked += (one->end - one->start - (int64_t)(one->running + one->waiting)) / 1e9;
+		result->touched += one->vcpu->walk->touched;
+		result->efaults += one->efaults;
+		add_latency(one, &result->latency);
+		if (one->failed || fault_stats__add(&result->stats, one->vcpu->fd))
+			status = -1;
+	}
+	result->seconds = (end - start) / 1e9;
+	for (unsigned int i = 0; !status && i < storm->vcpus; i++)
+		verify(storm, &worker[i], result);
+	return status;
+}
+
+static void wait_for(const struct storm *storm, struct worker *worker)
+{
+	int64_t until = now_ns() + storm->seconds * 1e9;
+
+	for (unsigned int i = 0; i < storm->vcpus; i++) {
+		struct timespec deadline;
+
+		clock_gettime(CLOCK_REALTIME, &deadline);
+		deadline.tv_nsec += (until - now_ns()) % 1000000000;
+		deadline.tv_sec += (until - now_ns()) / 1000000000 + (deadline.tv_nsec >= 1000000000);
+		deadline.tv_nsec %= 1000000000;
+		if (storm->seconds && pthread_timedjoin_np(worker[i].thread, NULL, &deadline) == 0)
+			continue;
+		if (storm->seconds)
+			for (unsigned int j = i; j < storm->vcpus; j++)
+				__atomic_store_n(&worker[j].vcpu->walk->stop, 1, __ATOMIC_RELAXED);
+		pthread_join(worker[i].thread, NULL);
+	}
+}
+
+static int run_vcpus(const struct storm *storm, struct vmm *vmm, struct backing *backing, uint64_t generation,
+		     struct storm_result *result)
+{
+	struct worker *worker = calloc(storm->vcpus, sizeof(*worker));
+	pthread_attr_t attributes;
+	pthread_barrier_t begin;
+	int status = -1;
+
+	if (!worker)
+		return vmm__error("no memory");
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 256 << 10);
+	pthread_barrier_init(&begin, NULL, storm->vcpus);
+	for (unsigned int i = 0; i < storm->vcpus; i++) {
+		worker[i] = (struct worker) { .vcpu = &vmm->vcpu[i], .backing = backing, .begin = &begin };
+		set_walk(storm, vmm->vcpu[i].walk, i, generation);
+		if (vcpu__start(&vmm->vcpu[i], guest_walk))
+			goto out;
+	}
+	if (storm->neighbours && neighbours__start(storm->neighbours, vmm))
+		goto out;
+	for (unsigned int i = 0; i < storm->vcpus; i++) {
+		int error;
+
+		if (storm->pin)
+			pin(&attributes, i);
+		error = pthread_create(&worker[i].thread, &attributes, work, &worker[i]);
+
+		if (error) {
+			/* Those that wait at the barrier for this one would wait forever. */
+			vmm__error("cannot start the thread of vCPU %u: %s", i, strerror(error));
+			exit(1);
+		}
+	}
+	wait_for(storm, worker);
+	status = storm->neighbours ? neighbours__stop(storm->neighbours) : 0;
+	status |= collect(storm, worker, result);
+out:
+	pthread_barrier_destroy(&begin);
+	pthread_attr_destroy(&attributes);
+	free(worker);
+	return status;
+}
+
+int storm__run(const struct storm *storm, enum vmm_mode mode, uint64_t generation, struct storm_result *result)
+{
+	struct backing backing = { .kind = storm->backing, .numa = storm->numa, .size = storm->size };
+	struct vmm vmm;
+	int status;
+
+	*result = (struct storm_result) { .mode = mode };
+	if (backing__create(&backing))
+		return -1;
+	status = vmm__create(&vmm, storm->vcpus, backing.size);
+	if (status)
+		goto out;
+	if (storm->prefault)
+		memset(backing.hva, 0, storm->size);
+	punch_holes(storm, &backing);
+	status = vmm__set_mode(&vmm, mode) || vmm__map(&vmm, VMM_RAM_SLOT, VMM_RAM, backing.size, backing.hva) ||
+		 run_vcpus(storm, &vmm, &backing, generation, result) ? -1 : 0;
+	vmm__destroy(&vmm);
+out:
+	backing__destroy(&backing);
+	return status;
+}

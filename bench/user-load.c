@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Loads of user-mode faults and of calls that change the address space, as the figures of the 2017 series have them:
+ * threads of one process, for some time.
+ */
+#include <json-c/json.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "now.h"
+
+enum { CHUNK = 512 << 10, CHUNKS = 8, REGION = 16 << 20 };
+
+struct load {
+	const char *name, *what, *unit;
+	/* One round of a thread: how many units it did, or -1 if what it found in memory was wrong. */
+	long (*round)(unsigned int *seed);
+};
+
+struct worker {
+	pthread_t thread;
+	const struct load *load;
+	unsigned int seed;
+	uint64_t done;
+	bool wrong;
+};
+
+static atomic_bool stop;
+static pthread_barrier_t begin;
+static uint64_t chunks[CHUNKS][CHUNK / sizeof(uint64_t)];
+
+static void *map(size_t size)
+{
+	void *area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (area == MAP_FAILED) {
+		perror("user-load: mmap");
+		exit(1);
+	}
+	/* The figures are of base pages. */
+	madvise(area, size, MADV_NOHUGEPAGE);
+	return area;
+}
+
+/* Memory touched for the first time, page by page. */
+static long multi_fault__round(unsigned int *seed)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	volatile uint64_t *area = map(REGION);
+	long pages = 0;
+
+	for (size_t at = 0; at < REGION / sizeof(*area); at += page / sizeof(*area)) {
+		if (area[at])
+			return -1;
+		area[at] = ++*seed;
+		pages++;
+	}
+	munmap((void *)area, REGION);
+	return pages;
+}
+
+/* As ebizzy: a copy of a sorted table, in memory of its own, is searched for a key and given back. */
+static long ebizzy__round(unsigned int *seed)
+{
+	const size_t count = CHUNK / sizeof(uint64_t);
+	unsigned int which = (unsigned int)rand_r(seed) % CHUNKS;
+	uint64_t key = chunks[which][(unsigned int)rand_r(seed) % count];
+	uint64_t *copy = map(CHUNK);
+	size_t low = 0, high = count - 1;
+
+	memcpy(copy, chunks[which], CHUNK);
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (copy[middle] < key)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (copy[low] != key)
+		return -1;
+	munmap(copy, CHUNK);
+	return 1;
+}
+
+static const struct load loads[] = {
+	{ "multi-fault", "first touches of base pages", "faults", multi_fault__round },
+	{ "ebizzy", "a table is copied to new memory, searched, and given back", "records", ebizzy__round },
+};
+
+enum { LOADS = sizeof(loads) / sizeof(*loads) };
+
+static void *work(void *data)
+{
+	struct worker *me = data;
+
+	pthread_barrier_wait(&begin);
+	do {
+		long done = me->load->round(&me->seed);
+
+		if (done < 0) {
+			me->wrong = true;
+			break;
+		}
+		me->done += done;
+	} while (!atomic_load_explicit(&stop, memory_order_relaxed));
+	return NULL;
+}
+
+static void fill_chunks(void)
+{
+	for (unsigned int i = 0; i < CHUNKS; i++)
+		for (size_t j = 0; j < CHUNK / sizeof(uint64_t); j++)
+			chunks[i][j] = (j * CHUNKS + i) * 2654435761u;
+}
+
+static int usage(void)
+{
+	fputs("usage: user-load LOAD THREADS SECONDS\nprints a line of JSON; loads:\n", stderr);
+	for (int i = 0; i < LOADS; i++)
+		fprintf(stderr, "  %-13s%s\n", loads[i].name, loads[i].what);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	const struct load *load = NULL;
+	struct json_object *result = json_object_new_object();
+	struct worker *workers;
+	uint64_t done = 0;
+	bool wrong = false;
+	long threads, seconds;
+	int64_t start;
+
+	for (int i = 0; argc == 4 && i < LOADS; i++)
+		if (!strcmp(argv[1], loads[i].name))
+			load = &loads[i];
+	threads = load ? atol(argv[2]) : 0;
+	seconds = load ? atol(argv[3]) : 0;
+	if (threads < 1 || threads > 65536 || seconds < 1)
+		return usage();
+	workers = calloc(threads, sizeof(*workers));
+	if (!workers)
+		abort();
+	fill_chunks();
+	pthread_barrier_init(&begin, NULL, threads + 1);
+	for (long i = 0; i < threads; i++) {
+		workers[i] = (struct worker) { .load = load, .seed = i };
+		if (pthread_create(&workers[i].thread, NULL, work, &workers[i])) {
+			perror("user-load: cannot start a thread");
+			return 1;
+		}
+	}
+	pthread_barrier_wait(&begin);
+	start = now_ns();
+	sleep(seconds);
+	atomic_store(&stop, true);
+	for (long i = 0; i < threads; i++) {
+		pthread_join(workers[i].thread, NULL);
+		done += workers[i].done;
+		wrong = wrong || workers[i].wrong;
+	}
+	json_object_object_add(result, "load", json_object_new_string(load->name));
+	json_object_object_add(result, "threads", json_object_new_int(threads));
+	json_object_object_add(result, load->unit, json_object_new_uint64(done));
+	json_object_object_add(result, "per_second", json_object_new_double(done * 1e9 / (now_ns() - start)));
+	puts(json_object_to_json_string_ext(result, JSON_C_TO_STRING_SPACED));
+	json_object_put(result);
+	free(workers);
+	if (wrong)
+		fputs("user-load: memory had the wrong contents\n", stderr);
+	return wrong;
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The guest's programs.  Built without a sanitizer, for general registers only: see meson.build. */
+#include "arch.h"
+
+void __guest guest_walk(struct walk *walk)
+{
+	const uint64_t mask = walk->mask, mul = walk->mul, add = walk->add;
+	uint64_t index = walk->first, left = mask;
+
+	do {
+		if (index < walk->count) {
+			volatile uint64_t *page = (void *)(uintptr_t)(walk->base + index * walk->stride);
+			uint64_t start;
+
+			*(volatile uint64_t *)&walk->page = (uintptr_t)page;
+			start = guest_clock();
+			if (walk->access & WALK_READ)
+				(void)*page;
+			if (walk->access & WALK_WRITE)
+				*page = (uintptr_t)page;
+			walk->latency[bucket_of(guest_clock() - start)]++;
+			if (walk->access & WALK_WRITE)
+				page[1] = walk->generation;
+			walk->touched++;
+		}
+		walk->done++;
+		index = (index * mul + add) & mask;
+	} while (left-- && !*(volatile uint64_t *)&walk->stop);
+	guest_leave();
+}
