@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's cross compiler."""
+
+from spf import paths, setup, ui
+
+AGENT_PACKAGES = ["build-essential", "libjson-c-dev", "meson", "ninja-build", "pkg-config"]
+POWER_PACKAGES = ["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"]
+# sys_root is for pkg-config: the compiler has a libc of its own.
+POWER = """[binaries]
+c = 'powerpc64le-linux-gnu-gcc'
+ar = 'powerpc64le-linux-gnu-ar'
+strip = 'powerpc64le-linux-gnu-strip'
+pkgconfig = 'pkg-config'
+[properties]
+sys_root = '{root}'
+pkg_config_libdir = '{root}/usr/lib/powerpc64le-linux-gnu/pkgconfig'
+[host_machine]
+system = 'linux'
+cpu_family = 'ppc64'
+cpu = 'ppc64le'
+endian = 'little'
+"""
+
+
+def build(name, parts, *options, env=None):
+    """Bring the build directory of this name up to date; returns it.  Its options are those of its first time."""
+    where = paths.BUILD / "meson" / name
+    log = paths.LOG / f"meson-{name}.log"
+    with ui.locked(f".meson-{name}"):
+        if not (where / "build.ninja").exists():
+            ui.run(["/usr/bin/meson", "setup", f"-Dparts={parts}", *options, where, paths.ROOT], log=log, env=env)
+        ui.run(["ninja", "-C", where], log=log)
+    return where
+
+
+def agent():
+    """The static spf-agent for this machine's guests."""
+    setup.packages(AGENT_PACKAGES)
+    return build("agent", "guest-agent") / "guest-agent" / "spf-agent"
+
+
+def spfctl():
+    """spfctl with ASan and UBSan, which is how tests want it."""
+    setup.packages([*AGENT_PACKAGES, "libvirt-dev"])
+    return build("spfctl-sanitized", "scripts/spfctl", "-Db_sanitize=address,undefined") / "scripts/spfctl/spfctl"
+
+
+def agent_power():
+    """The same for ppc64le guests."""
+    setup.packages([*AGENT_PACKAGES, *POWER_PACKAGES])
+    root = foreign("ppc64el", ["libjson-c-dev"])
+    cross = paths.TOOLS / "ppc64el.ini"
+    cross.write_text(POWER.format(root=root))
+    return build("agent-ppc64le", "guest-agent", "--cross-file", str(cross)) / "guest-agent" / "spf-agent"
+
+
+def foreign(arch, names):
+    """Debian's packages of another architecture, unpacked under build/; the machine's own apt does not hear of them."""
+    root = paths.TOOLS / arch
+    if root.exists():
+        return root
+    home = paths.BUILD / "apt" / arch
+    for name in ("lists/partial", "cache/archives/partial"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    (home / "sources.list").write_text(f"deb [signed-by={setup.KEYRING}] {setup.mirror()} {setup.codename()} main\n")
+    (home / "status").touch()
+    options = [f"APT::Architecture={arch}", f"APT::Architectures={arch}", f"Dir::Etc::sourcelist={home}/sources.list",
+               "Dir::Etc::sourceparts=-", f"Dir::State::Lists={home}/lists", f"Dir::State::status={home}/status",
+               f"Dir::Cache={home}/cache", "APT::Sandbox::User=root"]
+    words = [w for o in options for w in ("-o", o)]
+    setup.apt([*words, "update"], f"fetch the package lists of {arch}")
+    setup.apt([*words, "download", *names], f"fetch {names[0]} for {arch}", cwd=home)
+    new = root.with_name(root.name + ".new")
+    for package in home.glob("*.deb"):
+        ui.run(["dpkg-deb", "-x", package, new])
+    return new.rename(root)
+
+
+BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburing-dev", "meson", "ninja-build",
+                  "pkg-config"]
+
+
+def bench():
+    """The programs of bench/, and the emulator's plugin, which wants QEMU's header; the directory that has them."""
+    setup.packages(BENCH_PACKAGES)
+    setup.sources("qemu")
+    return build("bench", "bench", f"-Dc_args=-I{paths.SRC / 'qemu' / 'include' / 'qemu'}") / "bench"
