@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* All VMs in OpenMetrics' text format, for node_exporter's textfile collector or anything that reads it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "spfctl.h"
+
+static void head(FILE *out, const char *name, const char *type, const char *help)
+{
+	fprintf(out, "# TYPE %s %s\n", name, type);
+	if (strlen(name) > strlen("_seconds") && !strcmp(name + strlen(name) - strlen("_seconds"), "_seconds"))
+		fprintf(out, "# UNIT %s seconds\n", name);
+	fprintf(out, "# HELP %s %s\n", name, help);
+}
+
+/* NAME{domain="..." : the caller goes on with a comma, or closes the brace. */
+static void sample(FILE *out, const char *name, const struct vm *vm)
+{
+	fprintf(out, "%s{domain=\"", name);
+	for (const char *c = vm->name; *c; c++) {
+		if (*c == '\n')
+			fputs("\\n", out);
+		else if (*c == '"' || *c == '\\')
+			fprintf(out, "\\%c", *c);
+		else
+			fputc(*c, out);
+	}
+	fputc('"', out);
+}
+
+static void up(FILE *out, const struct vm *vm)
+{
+	sample(out, "kvmspf_up", vm);
+	fprintf(out, "} %d\n", vm->has_now);
+}
+
+static void available(FILE *out, const struct vm *vm)
+{
+	sample(out, "kvmspf_available", vm);
+	fprintf(out, "} %d\n", vm->now.available);
+}
+
+static void vcpus(FILE *out, const struct vm *vm)
+{
+	sample(out, "kvmspf_vcpus", vm);
+	fprintf(out, "} %u\n", vm->now.vcpus);
+}
+
+static void mode(FILE *out, const struct vm *vm)
+{
+	for (int i = 0; i < NR_MODES; i++) {
+		sample(out, "kvmspf_mode", vm);
+		fprintf(out, ",mode=\"%s\"} %d\n", mode_names[i], vm->now.mode == i);
+	}
+}
+
+static void faults(FILE *out, const struct vm *vm)
+{
+	for (size_t i = 0; i < NR_TIERS; i++) {
+		sample(out, "kvmspf_faults_total", vm);
+		fprintf(out, ",tier=\"%s\"} %lu\n", tier_names[i], vm->now.faults[i]);
+	}
+}
+
+static void aborts(FILE *out, const struct vm *vm)
+{
+	for (size_t i = 0; i < NR_ABORTS; i++) {
+		sample(out, "kvmspf_aborts_total", vm);
+		fprintf(out, ",reason=\"%s\"} %lu\n", abort_names[i], vm->now.aborts[i]);
+	}
+}
+
+static void latency(FILE *out, const struct vm *vm)
+{
+	uint64_t sum = 0;
+
+	/* "le" includes its bound, and ours are whole nanoseconds.  The last bucket has no bound. */
+	for (size_t b = 0; b < NR_BUCKETS - 1; b++) {
+		sum += vm->now.hist[b];
+		sample(out, "kvmspf_fault_latency_seconds_bucket", vm);
+		fprintf(out, ",le=\"%.9f\"} %lu\n", (double)((UINT64_C(1) << b) - 1) / 1e9, sum);
+	}
+	sample(out, "kvmspf_fault_latency_seconds_bucket", vm);
+	fprintf(out, ",le=\"+Inf\"} %lu\n", latency_count(&vm->now));
+	sample(out, "kvmspf_fault_latency_seconds_count", vm);
+	fprintf(out, "} %lu\n", latency_count(&vm->now));
+	sample(out, "kvmspf_fault_latency_seconds_sum", vm);
+	fprintf(out, "} %.9f\n", (double)vm->now.ns_sum / 1e9);
+}
+
+static void longest(FILE *out, const struct vm *vm)
+{
+	sample(out, "kvmspf_fault_latency_max_seconds", vm);
+	fprintf(out, "} %.9f\n", (double)vm->now.ns_max / 1e9);
+}
+
+static const struct {
+	const char *name;
+	const char *type;
+	const char *help;
+	void (*print)(FILE *out, const struct vm *vm);
+	bool even_if_down;
+} metrics[] = {
+	{ "kvmspf_up", "gauge", "Did the VM answer?", up, true },
+	{ "kvmspf_available", "gauge", "Does the host's kernel count faults by tier?", available, false },
+	{ "kvmspf_vcpus", "gauge", "vCPUs of the VM.", vcpus, false },
+	{ "kvmspf_mode", "gauge", "1 for the mode that the VM is in.", mode, false },
+	{ "kvmspf_faults", "counter", "Faults of guest memory, by what resolved them.", faults, false },
+	{ "kvmspf_aborts", "counter", "Speculation given up, by reason.", aborts, false },
+	{ "kvmspf_fault_latency_seconds", "histogram", "How long a fault took in the host.", latency, false },
+	{ "kvmspf_fault_latency_max_seconds", "gauge", "The longest since the vCPU was made.", longest, false },
+};
+
+static void print_all(FILE *out, const struct vm *vms)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {
+		head(out, metrics[i].name, metrics[i].type, metrics[i].help);
+		for (const struct vm *vm = vms; vm; vm = vm->next) {
+			if (vm->wanted && (vm->has_now || metrics[i].even_if_down))
+				metrics[i].print(out, vm);
+		}
+	}
+	fputs("# EOF\n", out);
+}
+
+/* A reader sees the old file or the new one, never a part. */
+static void replace(const struct vm *vms, const char *path)
+{
+	char *temporary = must_allocate(strlen(path) + sizeof(".XXXXXX"));
+	int fd, status = -1;
+	FILE *out;
+
+	stpcpy(stpcpy(temporary, path), ".XXXXXX");
+	fd = mkstemp(temporary);
+	out = fd < 0 ? NULL : fdopen(fd, "w");
+	if (out) {
+		print_all(out, vms);
+		/* mkstemp() keeps others out, but the collector is another user. */
+		status = fchmod(fd, 0644) | fflush(out) | ferror(out);
+		status = (fclose(out) || status) ? -1 : rename(temporary, path);
+	}
+	if (status)
+		complain(path, "cannot be written: %s", strerror(errno));
+	if (status && fd >= 0)
+		unlink(temporary);
+	free(temporary);
+}
+
+void prometheus_write(const struct vm *vms, const char *path)
+{
+	if (!strcmp(path, "-"))
+		print_all(stdout, vms);
+	else
+		replace(vms, path);
+}

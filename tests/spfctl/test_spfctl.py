@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""spfctl against QEMU, against sockets that nobody serves any more, and against servers that mean ill."""
+
+import contextlib
+import json
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parent)]
+
+import server  # noqa: E402
+from spf import meson, paths, setup  # noqa: E402
+
+OLD_QEMU = "/usr/bin/qemu-system-x86_64"
+TOO_OLD = "this QEMU has no kvm-spf: it is too old, or not patched"
+GARBAGE = "what listens there does not speak QMP"
+SLOW = "no answer within 0.5 s; a QMP socket serves one client at a time"
+# Of a server that is not expected to be late.
+PATIENCE = "60"
+
+
+def setUpModule():
+    global PROGRAM
+    PROGRAM = meson.spfctl()
+    setup.packages(["qemu-system-x86", "python3-prometheus-client"])
+
+
+class Test(unittest.TestCase):
+    def setUp(self):
+        self.stack = contextlib.ExitStack()
+        self.addCleanup(self.stack.close)
+        self.dir = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+
+    def run_it(self, *words):
+        return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=300)
+
+    def check(self, words, status, errors):
+        done = self.run_it(*words)
+        self.assertEqual((done.stderr.splitlines(), done.returncode), ([f"spfctl: {e}" for e in errors], status))
+        return done.stdout
+
+    def qemu(self, name, program=OLD_QEMU, *words):
+        path = self.dir / name
+        child = subprocess.Popen([program, "-machine", "none", "-accel", "tcg", "-nodefaults", "-display", "none",
+                                  "-qmp", f"unix:{path},server=on,wait=off", *words], stderr=subprocess.DEVNULL)
+        self.stack.callback(child.wait)
+        self.stack.callback(child.kill)
+        while not path.exists():
+            self.assertIsNone(child.poll())
+            time.sleep(0.01)
+        return path, child
+
+    def serve(self, name, *args, **kw):
+        path = self.dir / name
+        self.stack.callback(server.Server(path, *args, **kw).close)
+        return path
+
+    def stale(self, name):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.dir / name))
+        return self.dir / name
+
+
+class Usage(Test):
+    def test_bad_words_get_one_line(self):
+        for words, hint in ((["-m", "fast", "vm"], "fast: is no mode; say off, vma-lock or on"),
+                            (["-m", "unavailable", "vm"], "unavailable: is no mode; say off, vma-lock or on"),
+                            (["-m", "on"], "--set-mode: name the VMs, or their sockets"),
+                            (["-d", "nan"], "nan: is no interval; say 0.01 to 86400 seconds"),
+                            (["-n", "0"], "0: is no count; say 1 to 1000000000"),
+                            (["-t", "1s"], "1s: is no time; say 0.01 to 3600 seconds")):
+            self.assertEqual(self.check(words, 2, [hint]), "")
+        self.assertEqual(self.run_it("-j", "-p", "-").returncode, 2)
+        self.assertEqual(self.run_it("--frobnicate").returncode, 2)
+
+    def test_help_and_manual_name_the_same_options(self):
+        manual = (paths.SCRIPTS / "spfctl" / "spfctl.1").read_text().replace("\\-", "-")
+        options = re.findall(r"--[a-z-]+", self.check(["--help"], 0, []))
+        self.assertGreater(len(options), 8)
+        for option in options:
+            self.assertIn(option, manual)
+
+    def test_output_that_cannot_be_written(self):
+        path, _ = self.qemu("a")
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([PROGRAM, "--json", "-s", path], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, done.stderr.splitlines()[-1]),
+                         (1, "spfctl: output: No space left on device"))
+
+
+class Absent(Test):
+    """What cannot be had costs one line each, and the others are served."""
+
+    def test_old_qemu_no_qemu_no_socket(self):
+        old, _ = self.qemu("old")
+        stale, missing, file = self.stale("stale"), self.dir / "missing", self.dir / "file"
+        file.touch()
+        out = json.loads(self.check(["--json", *(w for p in (old, stale, missing, file) for w in ("-s", p))], 1, [
+            f"{old}: {TOO_OLD}", f"{stale}: no QEMU listens there any more",
+            f"{missing}: No such file or directory", f"{file}: no QEMU listens there any more"]))
+        self.assertEqual(out["vms"][0], {"domain": "old", "source": str(old), "error": TOO_OLD})
+        self.assertEqual(len(out["vms"]), 4)
+
+    def test_directory(self):
+        old, _ = self.qemu("old")
+        (self.dir / "file").touch()
+        self.check(["--json", "-D", self.dir], 1, [f"{old}: {TOO_OLD}"])
+        self.check(["--json", "-D", "/nowhere"], 1, ["/nowhere: No such file or directory"])
+
+    def test_path_too_long(self):
+        path = "/" + "x" * 120
+        self.check(["--json", "-s", path], 1, [f"{path}: the path of a socket has less than 108 bytes"])
+
+    def test_socket_that_somebody_holds(self):
+        path, _ = self.qemu("held")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(str(path))
+            self.assertIn(b"QMP", other.recv(4096))
+            self.check(["-t", "0.5", "--json", "-s", path], 1, [f"{path}: {SLOW}"])
+
+    def test_names(self):
+        path, _ = self.qemu("socket", OLD_QEMU, "-name", "db1")
+        twin, _ = self.qemu("twin", OLD_QEMU, "-name", "db1")
+        out = json.loads(self.check(["--json", "-s", path, "-s", path, "-s", twin], 1,
+                                    [f"{path}: {TOO_OLD}", f"{twin}: {TOO_OLD}"]))
+        self.assertEqual([vm["domain"] for vm in out["vms"]], ["db1", str(twin)])
+        self.check(["--json", "-D", self.dir, "db1", "db2"], 1, ["db2: no VM of this name was found",
+                                                                 f"{path}: {TOO_OLD}"][::-1])
+
+    def test_vms_that_go_while_the_table_runs(self):
+        (stays, _), (leaves, left), (dies, died) = self.qemu("stays"), self.qemu("leaves"), self.qemu("dies")
+        child = subprocess.Popen([PROGRAM, "-d", "0.05", "-t", PATIENCE, "-D", self.dir], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        self.stack.callback(child.wait)
+        self.stack.callback(child.kill)
+        first = [child.stderr.readline() for _ in range(3)]
+        self.assertEqual(first, [f"spfctl: {p}: {TOO_OLD}\n" for p in (dies, leaves, stays)])
+        # QEMU removes its socket when it is told to end, and cannot when it is killed.
+        left.terminate()
+        self.comes(child, leaves, "spfctl: leaves: the VM is gone\n")
+        died.kill()
+        self.comes(child, dies, f"spfctl: {dies}: no QEMU listens there any more\n")
+        self.assertRegex(child.stdout.readline(), "^VM +MODE")
+        while "no QEMU listens" not in (row := child.stdout.readline()):
+            self.assertRegex(row, "^(dies|leaves|stays) ")
+        self.assertRegex(child.stdout.readline(), f"^stays +{TOO_OLD}$")
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(child.wait(60), -signal.SIGTERM)
+        self.assertEqual(child.stderr.read(), "")
+
+    def comes(self, child, path, wanted):
+        """This line is next, but for those of a QEMU caught while it ends."""
+        while (line := child.stderr.readline()) != wanted:
+            self.assertRegex(line, f"^spfctl: {path}: (the VM went away|no QEMU listens)")
+
+
+class Hostile(Test):
+    def check_all(self, cases, patience):
+        """Each gets its line, and none holds the others up."""
+        for name, (data, kw, _) in cases.items():
+            self.serve(name, *data, **kw)
+        out = self.check(["-t", patience, "--json", "-D", self.dir], 1,
+                         [f"{self.dir}/{name}: {line}" for name, (_, _, line) in cases.items()])
+        self.assertEqual([vm["error"] for vm in json.loads(out)["vms"]], [line for _, _, line in cases.values()])
+
+    def test_no_qmp(self):
+        greeting = json.dumps(server.GREETING).encode() + b"\n"
+        error = rb'{"error":{"class":"GenericError","desc":"\u001b[2Jno\n\u009b"}}' + b"\n"
+        none = "an answer that is none of QMP's"
+        self.check_all({
+            "a-text": ([b"SSH-2.0-OpenSSH\r\n"], {}, GARBAGE),
+            "b-array": ([b"[]\n"], {}, GARBAGE),
+            "c-no-greeting": ([b"{}\n"], {}, GARBAGE),
+            "d-deep": ([b'{"QMP":' + b"[" * 100 + b"]" * 100 + b"}\n"], {}, GARBAGE),
+            "e-not-utf8": ([b'{"QMP":"\xff"}\n'], {}, GARBAGE),
+            "f-nul": ([b'{"QMP":{}}\0\n'], {}, GARBAGE),
+            "g-two-on-a-line": ([b'{"QMP":{}}{}\n'], {}, GARBAGE),
+            "h-closes": ([], {"hold": False}, "the VM went away"),
+            "i-endless-line": ([], {"forever": b"x" * 4096}, "a line longer than 65536 bytes is none of QMP's"),
+            "j-neither": ([greeting + b'{"id":1}\n'], {}, none),
+            "k-odd-error": ([greeting + b'{"error":null}\n'], {}, none),
+            "l-escapes": ([greeting + error], {}, "QEMU says: ?[2Jno???"),
+        }, PATIENCE)
+
+    def test_late_and_later(self):
+        greeting = json.dumps(server.GREETING).encode() + b"\n"
+        self.check_all({
+            "a-silent": ([], {}, SLOW),
+            "b-drips": ([greeting], {"drip": 0.1}, SLOW),
+            "c-floods": ([greeting], {"forever": b'{"event":"X"}\n'}, SLOW),
+        }, "0.5")
+
+    def test_answers_that_are_none(self):
+        cases = {}
+        for number, (changes, line) in enumerate([
+                ({"available": 1}, "no available as we know it"), ({"mode": None}, "no mode as we know it"),
+                ({"host-ns": -1}, "a negative host-ns"), ({"vcpus": "1"}, "no vcpus as we know it"),
+                ({"vcpus": 1.5}, "no vcpus as we know it"), ({"faults": []}, "no faults as we know it"),
+                ({"faults": {"fast": 1}}, "no speculative as we know it"),
+                ({"aborts": None}, "no aborts as we know it"),
+                ({"latency": {}}, "no sum-ns as we know it"),
+                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": {}}}, "no buckets as we know it"),
+                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": [1, None]}}, "buckets that do not count")]):
+            cases[f"{number:02}"] = ([server.session(server.answer(**changes), f"{number:02}")], {},
+                                     f"its answer to query-kvm-spf has {line}")
+        cases["mode"] = ([server.session(server.answer(mode="\x1bx"), "mode")], {},
+                         "its mode is '?x', which we do not know")
+        self.check_all(cases, PATIENCE)
+
+    def test_extremes_and_names(self):
+        """The largest numbers, more buckets than we know, and a name that three formats have to bear."""
+        name = 'q"\\\n\x1b[1m\u00e9'
+        most = server.answer(**{"host-ns": 2 ** 64 - 1, "faults": dict.fromkeys(server.TIERS, 2 ** 64 - 1)})
+        most["latency"]["buckets"] = [1] * 200
+        path = self.serve("s", *[server.session(most, name)] * 3, server.session(most))
+        vm, = json.loads(self.check(["-t", PATIENCE, "--json", "-s", path], 0, []))["vms"]
+        self.assertEqual((vm["domain"], vm["faults"]["fast"], vm["latency"]["count"]), (name, 2 ** 64 - 1, 200))
+        self.assertEqual((vm["latency"]["buckets"], len(vm["latency"]["buckets"])), ([1] * 31 + [169], 32))
+        samples = openmetrics(self.check(["-t", PATIENCE, "--prometheus", "-", "-s", path], 0, []))
+        self.assertEqual({labels["domain"] for _, labels, _ in samples}, {name})
+        table = self.check(["-t", PATIENCE, "-d", "0.01", "-n", "1", "-s", path], 0, [])
+        self.assertRegex(table.splitlines()[1], r'^q"\\\?\?\[1m\?\? +on +1  counting anew$')
+
+    def test_answers_with_random_faults(self):
+        """However it is mangled, it is taken for what it says or refused in a line."""
+        dice = random.Random(3)
+        good = server.session(server.answer(), "mad")
+        for number in range(200):
+            data = bytearray(good)
+            for _ in range(dice.randint(1, 4)):
+                at = dice.randrange(len(data))
+                data[at:at + dice.choice((0, 1, 1, 9))] = dice.choice(
+                    (b"", b"-", b"9" * 30, b'"', b"{", b"]", b"null", b"1e999", bytes([dice.randrange(256)])))
+            # Ends at its own end, so that what lacks a line is over, too.
+            self.serve(f"{number:03}", bytes(data), hold=False)
+        done = self.run_it("-t", PATIENCE, "--json", "-D", self.dir)
+        vms = json.loads(done.stdout)["vms"]
+        refused = [vm for vm in vms if "error" in vm]
+        self.assertEqual(len(vms), 200)
+        self.assertEqual(done.stderr.splitlines(), [f"spfctl: {vm['source']}: {vm['error']}" for vm in refused])
+        self.assertEqual(done.returncode, bool(refused))
+        self.assertGreater(len(refused), 50)
+
+
+def openmetrics(text):
+    """(name, labels, value) of all samples, as the reference parser reads them."""
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+    return [(s.name, s.labels, s.value) for family in text_string_to_metric_families(text) for s in family.samples]
+
+
+class Prometheus(Test):
+    def test_a_vm_that_does_not_answer_is_down(self):
+        path, _ = self.qemu("old")
+        file = self.dir / "out.prom"
+        self.check(["--prometheus", file, "-s", path], 1, [f"{path}: {TOO_OLD}"])
+        self.assertEqual(openmetrics(file.read_text()), [("kvmspf_up", {"domain": "old"}, 0)])
+        self.assertEqual(file.stat().st_mode & 0o777, 0o644)
+
+    def test_histogram_adds_up(self):
+        path = self.serve("s", server.session(server.answer(), "x"))
+        text = self.check(["-t", PATIENCE, "--prometheus", "-", "-s", path], 0, [])
+        samples = openmetrics(text)
+        buckets = {float(labels["le"]): value for name, labels, value in samples if name.endswith("_bucket")}
+        self.assertEqual(len(buckets), 32)
+        self.assertEqual([buckets[le] for le in (3e-9, 7e-9, 15e-9, float("inf"))], [0, 1, 4, 4])
+        values = {name: value for name, _, value in samples}
+        self.assertEqual((values["kvmspf_fault_latency_seconds_count"], values["kvmspf_fault_latency_seconds_sum"],
+                          values["kvmspf_fault_latency_max_seconds"]), (4, 40e-9, 11e-9))
+        self.assertEqual({labels["mode"]: value for name, labels, value in samples if name == "kvmspf_mode"},
+                         {"off": 0, "vma-lock": 0, "on": 1, "unavailable": 0})
+
+    def test_readers_never_see_a_part(self):
+        path = self.serve("s", server.session(server.answer(), "x"))
+        file = self.dir / "out.prom"
+        for _ in range(20):
+            child = subprocess.Popen([PROGRAM, "-t", PATIENCE, "--prometheus", file, "-s", path])
+            while child.poll() is None:
+                if file.exists():
+                    self.assertTrue(file.read_text().endswith("# EOF\n"))
+            self.assertEqual(child.returncode, 0)
+        self.assertEqual(sorted(p.name for p in self.dir.iterdir()), ["out.prom", "s"])
+
+    def test_file_that_cannot_be_written(self):
+        path = self.serve("s", server.session(server.answer(), "x"))
+        (self.dir / "taken").mkdir()
+        for file, why in (("/nowhere/x.prom", "No such file or directory"), (self.dir / "taken", "Is a directory")):
+            self.check(["-t", PATIENCE, "--prometheus", file, "-s", path], 1, [f"{file}: cannot be written: {why}"])
+        self.assertEqual(sorted(p.name for p in self.dir.iterdir()), ["s", "taken"])
+
+
+if __name__ == "__main__":
+    unittest.main()
