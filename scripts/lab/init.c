@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Process 1 of a lab that has an initramfs and a serial line, and nothing
+ * else: Bochs, POWER.  /command holds strings, each ended by a NUL: the mark of
+ * this run, then the command's words.  On the console go, each on a line of its
+ * own and after the mark: "up", then what the command prints, "dmesg", then the
+ * kernel's warnings and worse, and "end STATUS".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define MAX_WORDS	256
+#define KLOG_READ_ALL	3
+#define KLOG_SIZE	10
+#define WARNING		4
+
+static const struct {
+	const char *type, *where;
+} mounts[] = {
+	{ "proc", "/proc" },
+	{ "sysfs", "/sys" },
+	{ "devtmpfs", "/dev" },
+	{ "tmpfs", "/tmp" },
+	{ "debugfs", "/sys/kernel/debug" },
+};
+
+/* The mark must not be missed, whatever the command printed last. */
+static void tell(const char *mark, const char *what)
+{
+	printf("\n%s %s\n", mark, what);
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+}
+
+/* Nothing may be added to what the command prints. */
+static void make_raw(void)
+{
+	struct termios mode;
+
+	if (tcgetattr(STDOUT_FILENO, &mode))
+		return;
+	cfmakeraw(&mode);
+	tcsetattr(STDOUT_FILENO, TCSANOW, &mode);
+}
+
+static char **read_command(void)
+{
+	static char text[65536], *words[MAX_WORDS + 1];
+	int fd = open("/command", O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	int n = 0;
+
+	for (char *at = text; size > 0 && at < text + size && n < MAX_WORDS;
+	     at += strlen(at) + 1)
+		words[n++] = at;
+	return n < 2 ? NULL : words;
+}
+
+static int run(char **words)
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child) {
+		setsid();
+		execv(words[0], words);
+		printf("%s: %s\n", words[0], strerror(errno));
+		fflush(stdout);
+		_exit(127);
+	}
+	/* Orphans are reaped on the way. */
+	for (;;) {
+		pid_t ended = wait(&status);
+
+		if (ended == child)
+			return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
+						     WEXITSTATUS(status);
+		if (ended < 0)
+			return 127;
+	}
+}
+
+/* Each record is "<PRIORITY>[time] text"; a trace has many. */
+static void tell_kernel_log(void)
+{
+	int size = klogctl(KLOG_SIZE, NULL, 0);
+	char *log = size > 0 ? malloc((size_t)size + 1) : NULL;
+
+	if (!log)
+		return;
+	size = klogctl(KLOG_READ_ALL, log, size);
+	log[size > 0 ? size : 0] = '\0';
+	for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n"))
+		if (line[0] == '<' && (atoi(line + 1) & 7) <= WARNING)
+			puts(line);
+	free(log);
+}
+
+int main(void)
+{
+	char end[16], **words;
+
+	for (size_t i = 0; i < sizeof(mounts) / sizeof(*mounts); i++) {
+		mkdir(mounts[i].where, 0755);
+		mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, NULL);
+	}
+	setenv("PATH", "/usr/bin:/bin", 1);
+	setenv("HOME", "/tmp", 1);
+	make_raw();
+	words = read_command();
+	if (words) {
+		tell(words[0], "up");
+		snprintf(end, sizeof(end), "end %d", run(words + 1));
+		tell(words[0], "dmesg");
+		tell_kernel_log();
+		tell(words[0], end);
+	} else {
+		puts("there is no command");
+	}
+	/* Not every machine can switch itself off. */
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause();
+}
