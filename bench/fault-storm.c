@@ -120,6 +120,7 @@ static void parse(struct options *options, int argc, char **argv)
 		{ "numa", required_argument, NULL, NUMA }, { "prefault", no_argument, NULL, PREFAULT },
 		{ "holes", required_argument, NULL, HOLES }, { "mode", required_argument, NULL, MODE },
 		{ "repeat", required_argument, NULL, REPEAT }, { "seconds", required_argument, NULL, SECONDS },
+		{ "pin", no_argument, NULL, PIN },
 		{ "neighbour", required_argument, NULL, NEIGHBOUR }, { "json", required_argument, NULL, JSON }, { 0 },
 	};
 	struct storm *storm = &options->storm;
@@ -188,7 +189,7 @@ static void parse(struct options *options, int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		bad("help", argv[optind], "only options");
+		bad(argv[optind], "is no option", "what --help lists");
 	if (options->pages)
 		storm->size = options->pages * storm->stride;
 	if (storm->stride % 16 || storm->size / storm->stride < storm->vcpus)
