@@ -34,16 +34,17 @@ static void see_socket(struct vm **vms, const char *path)
 
 	/* Until QEMU says what it is called. */
 	if (vm && !vm->name)
-		vm->name = must_copy(slash ? slash + 1 : path);
+		vm->name = must_copy_printable(slash ? slash + 1 : path);
 }
 
 static void see_domain(void *arg, const char *name, void *domain)
 {
-	char where[300];
+	char *where = must_allocate(strlen("libvirt:") + strlen(name) + 1);
 	struct vm *vm;
 
-	snprintf(where, sizeof(where), "libvirt:%s", name);
+	stpcpy(stpcpy(where, "libvirt:"), name);
 	vm = see(arg, where);
+	free(where);
 	if (!vm || vm->domain) {
 		libvirt_free(domain);
 		return;
@@ -97,11 +98,12 @@ static void see_libvirt(struct vm **vms, const struct sources *sources)
 {
 	static struct why told;
 	struct why why = { "" };
+	int status = libvirt_list(sources->libvirt, see_domain, vms, &why);
 
-	if (!libvirt_list(sources->libvirt, see_domain, vms, &why))
-		told = why;
-	else if (!sources->by_default)
+	if (status < 0 || (status == LIBVIRT_ABSENT && !sources->by_default))
 		complain_once(&told, sources->libvirt, &why);
+	else
+		told.text[0] = 0;
 }
 
 static void vm_free(struct vm *vm)
@@ -142,7 +144,7 @@ static void make_unique(struct vm *vms, struct vm *vm)
 		if (strcmp(vms->name, vm->name) != 0)
 			continue;
 		free(vm->name);
-		vm->name = must_copy(vm->where);
+		vm->name = must_copy_printable(vm->where);
 		return;
 	}
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The totals of all VMs as one JSON object; docs/operating.md describes it. */
 #include <json-c/json.h>
+#include <stdlib.h>
 
 #include "spfctl.h"
 
@@ -37,9 +38,12 @@ static void add_latency(struct json_object *object, const struct snapshot *snaps
 static struct json_object *from_vm(const struct vm *vm)
 {
 	struct json_object *object = json_object_new_object();
+	/* A path may hold what is no UTF-8. */
+	char *source = must_copy_printable(vm->where);
 
 	json_object_object_add(object, "domain", json_object_new_string(vm->name));
-	json_object_object_add(object, "source", json_object_new_string(vm->where));
+	json_object_object_add(object, "source", json_object_new_string(source));
+	free(source);
 	if (!vm->has_now) {
 		json_object_object_add(object, "error", json_object_new_string(vm->why.text));
 		return object;

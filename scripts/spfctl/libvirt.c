@@ -170,14 +170,15 @@ int libvirt_list(const char *uri, found_fn *found, void *arg, struct why *why)
 	int status = 0;
 
 	if (load(why))
-		return -1;
+		return LIBVIRT_ABSENT;
 	call = call_new(uri);
 	call->connection = connection;
 	if (call_run(call, list_work, &stuck_list, why))
 		return -1;
 	connection = call->connection;
 	if (call->count < 0) {
-		status = fail(why, "libvirt says: %s", call->error);
+		fail(why, "libvirt says: %s", call->error);
+		status = connection ? -1 : LIBVIRT_ABSENT;
 		libvirt_close();
 	}
 	for (int i = 0; i < call->count; i++) {
@@ -221,10 +222,12 @@ void libvirt_free(void *handle)
 {
 	struct domain *domain = handle;
 
-	/* What a stuck call uses is left to it. */
-	if (!domain || (domain->stuck && pthread_tryjoin_np(domain->stuck->thread, NULL)))
+	if (!domain)
 		return;
-	call_free(domain->stuck);
-	lib.virDomainFree(domain->domain);
+	/* What a stuck call uses is left to it. */
+	if (!domain->stuck || !pthread_tryjoin_np(domain->stuck->thread, NULL)) {
+		call_free(domain->stuck);
+		lib.virDomainFree(domain->domain);
+	}
 	free(domain);
 }

@@ -73,3 +73,11 @@ char *must_copy(const char *text)
 
 	return memcpy(must_allocate(size), text, size);
 }
+
+char *must_copy_printable(const char *text)
+{
+	char *copy = must_copy(text);
+
+	make_printable(copy);
+	return copy;
+}

@@ -30,6 +30,7 @@ void make_printable(char *text);
 int64_t now_ms(void);
 void *must_allocate(size_t size);
 char *must_copy(const char *text);
+char *must_copy_printable(const char *text);
 
 /* -- what a VM says of itself -- */
 
@@ -95,7 +96,8 @@ void qmp_close(struct qmp *qmp);
 extern int64_t timeout_ms;
 
 struct json_object *libvirt_execute(void *domain, const char *command, struct why *why);
-/* Calls found() with each running domain, which found() has to free. */
+enum { LIBVIRT_ABSENT = 1 };
+/* Calls found() with each running domain, which found() has to free.  LIBVIRT_ABSENT if there is no libvirt for us. */
 typedef void found_fn(void *arg, const char *name, void *domain);
 int libvirt_list(const char *uri, found_fn *found, void *arg, struct why *why);
 void libvirt_free(void *domain);

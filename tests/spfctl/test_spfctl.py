@@ -115,6 +115,21 @@ class Absent(Test):
         self.check(["--json", "-D", self.dir], 1, [f"{old}: {TOO_OLD}"])
         self.check(["--json", "-D", "/nowhere"], 1, ["/nowhere: No such file or directory"])
 
+    def test_file_name_that_is_no_text(self):
+        path, _ = self.qemu("caf\udce9\n")
+        vm, = json.loads(self.check(["--json", "-D", self.dir], 1, [f"{self.dir}/caf??: {TOO_OLD}"]))["vms"]
+        self.assertEqual((vm["domain"], vm["source"]), ("caf??", f"{self.dir}/caf??"))
+
+    def test_libvirt(self):
+        """Its own test driver has a domain, but no QEMU; and here no daemon runs, which only matters if it is named."""
+        line = ("libvirt says: this function is not supported by the connection driver: "
+                "virDomainQemuMonitorCommand")
+        vm, = json.loads(self.check(["--json", "--libvirt=test:///default"], 1, [f"libvirt:test: {line}"]))["vms"]
+        self.assertEqual((vm["domain"], vm["source"], vm["error"]), ("test", "libvirt:test", line))
+        done = self.run_it("--json", "--libvirt")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "^spfctl: qemu:///system: libvirt says: .*\n$")
+
     def test_path_too_long(self):
         path = "/" + "x" * 120
         self.check(["--json", "-s", path], 1, [f"{path}: the path of a socket has less than 108 bytes"])
