@@ -3,8 +3,8 @@
  * Registers of the kvm-spf device: what a guest reads of its own host's
  * memory faults.
  *
- * This file is one text in two places: guest-agent/kvm_spf_regs.h and, in the
- * QEMU series, include/hw/misc/kvm_spf_regs.h.  A test fails when they differ.
+ * The QEMU series has the same as include/hw/misc/kvm_spf_regs.h, in QEMU's
+ * style.  A test fails when they differ by more than comments and white space.
  *
  * BAR 0 is memory, prefetchable, 64 bits wide.  All fields are little-endian
  * and aligned to their size.  The guest reads plain memory and causes no exit;

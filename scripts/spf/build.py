@@ -38,6 +38,7 @@ QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --without-default-f
 --enable-fdt=system --enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
 --enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
 QEMU_PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
+QEMU_TESTS = ("tests/qtest/kvm-spf-test",)
 FIRMWARE = (("/usr/share/seabios", "*.bin"), ("/usr/share/qemu", "*"), ("/usr/lib/ipxe/qemu", "*.rom"))
 
 
@@ -167,6 +168,11 @@ def compile_kernel(src, obj, files, name):
 
 # -- QEMU --
 
+def qemu_programs(src):
+    # A test is there from the patch on that brings it.
+    return [*QEMU_PROGRAMS, *(t for t in QEMU_TESTS if (src / f"{t}.c").exists())]
+
+
 def compile_qemu(src, obj, name):
     log = fresh(name)
     meson = f"{MOUNT}/tools/meson/usr"
@@ -180,15 +186,15 @@ def compile_qemu(src, obj, name):
             sandbox(src, obj, ["../src/configure", "--python=/usr/bin/python3", "--cc=ccache gcc", *QEMU_OPTIONS],
                     log, env)
             mark.write_text(options)
-        sandbox(src, obj, ["ninja", f"-j{jobs()}", *QEMU_PROGRAMS], log, env, counted(progress))
+        sandbox(src, obj, ["ninja", f"-j{jobs()}", *qemu_programs(src)], log, env, counted(progress))
 
 
 def build_qemu(name, src, _flavour):
     compile_qemu(src, paths.OBJ / name, name)
-    place_qemu(paths.OBJ / name, paths.OUT / name)
+    place_qemu(paths.OBJ / name, paths.OUT / name, qemu_programs(src))
 
 
-def place_qemu(obj, out):
+def place_qemu(obj, out, programs):
     """bin/ and share/qemu/ as an installed QEMU has them, so that it finds its firmware by itself."""
     share = out / "share" / "qemu"
     share.mkdir(parents=True, exist_ok=True)
@@ -197,8 +203,8 @@ def place_qemu(obj, out):
             link = share / source.name
             if not link.is_symlink() and not link.exists():
                 link.symlink_to(source)
-    for program in QEMU_PROGRAMS:
-        put(obj / program, out / "bin" / program)
+    for program in programs:
+        put(obj / program, out / "bin" / Path(program).name)
 
 
 # -- selftests --
