@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parent)]
 
 import server  # noqa: E402
-from spf import meson, paths, setup  # noqa: E402
+from spf import build, meson, paths, setup  # noqa: E402
 
 OLD_QEMU = "/usr/bin/qemu-system-x86_64"
 TOO_OLD = "this QEMU has no kvm-spf: it is too old, or not patched"
@@ -30,7 +30,9 @@ PATIENCE = "60"
 def setUpModule():
     global PROGRAM
     PROGRAM = meson.spfctl()
+    setup.ready()
     setup.packages(["qemu-system-x86", "python3-prometheus-client"])
+    build.build("qemu")
 
 
 class Test(unittest.TestCase):
@@ -121,14 +123,14 @@ class Absent(Test):
         self.assertEqual((vm["domain"], vm["source"]), ("caf??", f"{self.dir}/caf??"))
 
     def test_libvirt(self):
-        """Its own test driver has a domain, but no QEMU; and here no daemon runs, which only matters if it is named."""
+        """Its own test driver has a domain, but no QEMU; and there is no daemon at this socket."""
         line = ("libvirt says: this function is not supported by the connection driver: "
                 "virDomainQemuMonitorCommand")
         vm, = json.loads(self.check(["--json", "--libvirt=test:///default"], 1, [f"libvirt:test: {line}"]))["vms"]
         self.assertEqual((vm["domain"], vm["source"], vm["error"]), ("test", "libvirt:test", line))
-        done = self.run_it("--json", "--libvirt")
-        self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, "^spfctl: qemu:///system: libvirt says: .*\n$")
+        uri = "qemu+unix:///system?socket=/nowhere"
+        self.check(["--json", f"--libvirt={uri}"], 1, [
+            f"{uri}: libvirt says: Failed to connect socket to '/nowhere': No such file or directory"])
 
     def test_path_too_long(self):
         path = "/" + "x" * 120
@@ -175,6 +177,22 @@ class Absent(Test):
         """This line is next, but for those of a QEMU caught while it ends."""
         while (line := child.stderr.readline()) != wanted:
             self.assertRegex(line, f"^spfctl: {path}: (the VM went away|no QEMU listens)")
+
+
+class Patched(Test):
+    """QEMU with our patches, where it has nothing to count: tests/libvirt has it on the patched host."""
+
+    def test_host_without_kvm(self):
+        path, _ = self.qemu("socket", paths.qemu(), "-name", "db1")
+        vm, = json.loads(self.check(["--json", "-D", self.dir], 0, []))["vms"]
+        self.assertEqual((vm["domain"], vm["available"], vm["mode"], vm["latency"]["count"]),
+                         ("db1", False, "unavailable", 0))
+        table = self.check(["-d", "0.01", "-n", "2", "-s", path], 0, []).splitlines()
+        self.assertEqual(table[1:], [f"{'db1':20} unavailable     0  the host's kernel does not count"] * 2)
+        samples = openmetrics(self.check(["--prometheus", "-", "-s", path], 0, []))
+        self.assertIn(("kvmspf_available", {"domain": "db1"}, 0), samples)
+        self.check(["--set-mode", "on", "-D", self.dir, "db1"], 1,
+                   ["db1: QEMU says: This host's KVM has no speculative faults"])
 
 
 class Hostile(Test):
