@@ -190,20 +190,15 @@ static int collect(const struct storm *storm, struct worker *worker, struct stor
 
 static void wait_for(const struct storm *storm, struct worker *worker)
 {
-	int64_t until = now_ns() + storm->seconds * 1e9;
+	struct timespec until;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += storm->seconds;
 	for (unsigned int i = 0; i < storm->vcpus; i++) {
-		struct timespec deadline;
-
-		clock_gettime(CLOCK_REALTIME, &deadline);
-		deadline.tv_nsec += (until - now_ns()) % 1000000000;
-		deadline.tv_sec += (until - now_ns()) / 1000000000 + (deadline.tv_nsec >= 1000000000);
-		deadline.tv_nsec %= 1000000000;
-		if (storm->seconds && pthread_timedjoin_np(worker[i].thread, NULL, &deadline) == 0)
+		if (storm->seconds && !pthread_clockjoin_np(worker[i].thread, NULL, CLOCK_MONOTONIC, &until))
 			continue;
-		if (storm->seconds)
-			for (unsigned int j = i; j < storm->vcpus; j++)
-				__atomic_store_n(&worker[j].vcpu->walk->stop, 1, __ATOMIC_RELAXED);
+		for (unsigned int j = i; storm->seconds && j < storm->vcpus; j++)
+			__atomic_store_n(&worker[j].vcpu->walk->stop, 1, __ATOMIC_RELAXED);
 		pthread_join(worker[i].thread, NULL);
 	}
 }

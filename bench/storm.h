@@ -29,7 +29,7 @@ struct storm {
 	bool prefault;			/* the VMM touches each page first */
 	unsigned int holes;		/* pages that the VMM has no mapping for until KVM has failed to find one */
 	bool pin;			/* each vCPU thread to a CPU of its own, as far as they go */
-	double seconds;			/* end early; 0: when all pages are touched */
+	unsigned int seconds;		/* end early; 0: when all pages are touched */
 	struct neighbours *neighbours;
 };
 
