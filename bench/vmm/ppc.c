@@ -54,6 +54,9 @@ int arch__vcpu_start(struct vcpu *vcpu, uint64_t entry, uint64_t argument, uint6
 	regs.gpr[12] = entry;
 	if (ioctl(vcpu->fd, KVM_SET_REGS, &regs))
 		return vmm__error("cannot set the registers: %m");
+	/* If the last program has left by a hypercall, KVM_RUN first puts its results into r3 and r4 to r12. */
+	vcpu->run->papr_hcall.ret = argument;
+	vcpu->run->papr_hcall.args[8] = entry;
 	return 0;
 }
 
