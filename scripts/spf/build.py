@@ -5,9 +5,10 @@ import argparse
 import os
 import re
 import shutil
+from collections import namedtuple
 from pathlib import Path
 
-from spf import patches, paths, setup, ui
+from spf import meson, patches, paths, setup, ui
 
 KERNELS = ("stock", "patched", "debug", "edit")
 TARGETS = {
@@ -15,6 +16,9 @@ TARGETS = {
     "linux-patched": "the same with kvm-patches",
     "linux-debug": "the patched kernel with KASAN, lockdep and page table checks",
     "linux-edit": "what lies in build/edit/linux, committed or not",
+    "linux-power": "the patched kernel for POWER (powernv), 64 KiB pages",
+    "linux-power4k": "the same with 4 KiB pages",
+    "linux-poweredit": "what lies in build/edit/linux for POWER, 64 KiB pages",
     "qemu": "Debian's QEMU 10.0 with qemu-patches",
     "qemu-edit": "what lies in build/edit/qemu",
     "selftests": "tools/testing/selftests/kvm of the patched kernel, static",
@@ -32,6 +36,14 @@ REPRODUCIBLE = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUIL
 
 # An empty LOCALVERSION keeps a "+" for uncommitted work out of the release's name.
 MAKE = ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc", "LOCALVERSION="]
+
+# What differs from one architecture's kernel to the other's: make's words, the image, where its options are.
+Arch = namedtuple("Arch", "words image kconfig")
+X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
+POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache powerpc64le-linux-gnu-gcc"],
+             "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
+# Whose tree a flavour is built from, where that is not its own name.
+TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit"}
 
 QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --without-default-features --disable-install-blobs
 --disable-download --disable-werror --enable-kvm --enable-tcg --enable-system --enable-tools --enable-plugins
@@ -78,8 +90,8 @@ def put(source, target):
     temporary.replace(target)
 
 
-def compiler():
-    return ui.run(["gcc", "--version"]).stdout.splitlines()[0]
+def compiler(name="gcc"):
+    return ui.run([name, "--version"]).stdout.splitlines()[0]
 
 
 # -- trees --
@@ -87,6 +99,7 @@ def compiler():
 def tree(what, flavour):
     """The source tree of a flavour, brought up to date, and a key that changes whenever it does."""
     setup.sources(what)
+    flavour = TREES.get(flavour, flavour)
     if flavour == "stock":
         return paths.SRC / what, patches.base(what)
     if flavour == "edit":
@@ -100,8 +113,13 @@ def tree(what, flavour):
 # -- the kernel --
 
 def fragments(flavour):
-    names = ["lab"] + (["debug"] if flavour == "debug" else [])
+    names = {"debug": ("lab", "debug"), "power4k": ("power", "power4k")}.get(
+        flavour, ("power",) if arch(flavour) == POWER else ("lab",))
     return [paths.SCRIPTS / "kernel" / f"{n}.config" for n in names]
+
+
+def arch(flavour):
+    return POWER if flavour.startswith("power") else X86
 
 
 def wanted(files):
@@ -126,18 +144,18 @@ def missing(config, files):
             not (line.endswith("is not set") and not any(h.startswith(name + "=") for h in have))]
 
 
-def configure(src, obj, files, log):
-    key = ui.digest(*files, *[src / p / "Kconfig" for p in ("mm", "arch/x86", "arch/x86/kvm", "virt/kvm")])
+def configure(src, obj, files, log, machine):
+    key = ui.digest(*files, *[p for d in ("mm", "virt/kvm", *machine.kconfig) for p in sorted((src / d).glob("Kconfig*"))])
     mark = obj / "kvmspf.config"
     if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
         return
     mark.unlink(missing_ok=True)
     merged = obj / "kvmspf.fragment"
     merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
-    sandbox(src, obj, MAKE + ["tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
+    sandbox(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
     with open(obj / ".config", "a") as config:
         config.write(merged.read_text())
-    sandbox(src, obj, MAKE + ["olddefconfig"], log)
+    sandbox(src, obj, [*MAKE, *machine.words, "olddefconfig"], log)
     lost = missing(obj / ".config", files)
     if lost:
         raise ui.Fail(f"the kernel's configuration did not take {', '.join(lost[:5])}",
@@ -146,24 +164,24 @@ def configure(src, obj, files, log):
 
 
 def build_kernel(name, src, flavour):
-    obj = paths.OBJ / name
-    files = fragments(flavour)
-    compile_kernel(src, obj, files, name)
+    obj, files, machine = paths.OBJ / name, fragments(flavour), arch(flavour)
+    compile_kernel(src, obj, files, name, machine)
     have = (obj / ".config").read_text()
     for option in sorted(wanted(files)[1]):
         if flavour != "stock" and f"{option}=y" not in have:
             ui.say(f"{name}: this tree has no {option}")
-    for file in ("vmlinux", "System.map", ".config", "arch/x86/boot/bzImage"):
+    for file in {"vmlinux", "System.map", ".config", machine.image}:
         put(obj / file, paths.OUT / name / Path(file).name.replace(".config", "config"))
 
 
-def compile_kernel(src, obj, files, name):
+def compile_kernel(src, obj, files, name, machine=X86):
     """files: the configuration's fragments.  For `patches check` too, which builds trees of its own."""
     log = fresh(name)
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {name}") as progress:
-        configure(src, obj, files, log)
-        sandbox(src, obj, [*MAKE, f"-j{jobs()}", "bzImage"], log, progress=counted(progress))
+        configure(src, obj, files, log, machine)
+        sandbox(src, obj, [*MAKE, *machine.words, f"-j{jobs()}", Path(machine.image).name], log,
+                progress=counted(progress))
 
 
 # -- QEMU --
@@ -225,7 +243,14 @@ def build_selftests(name, src, _flavour):
 
 # -- the verb --
 
-RECIPES = {"linux": ("linux", build_kernel, lambda f: [*fragments(f), *MAKE]),
+def kernel_inputs(flavour):
+    if arch(flavour) == POWER:
+        setup.packages(meson.POWER_PACKAGES)
+        return [*fragments(flavour), *MAKE, *POWER.words, compiler("powerpc64le-linux-gnu-gcc")]
+    return [*fragments(flavour), *MAKE]
+
+
+RECIPES = {"linux": ("linux", build_kernel, kernel_inputs),
            "qemu": ("qemu", build_qemu, lambda f: QEMU_OPTIONS),
            "selftests": ("linux", build_selftests, lambda f: [])}
 

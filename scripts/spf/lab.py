@@ -23,6 +23,8 @@ from spf import accel, paths, ui
 # The lab's own failures; a command's status is passed on as it is.
 LAB_FAILED = 125
 BEAT = 5
+# Labs of another kind, and where they are.
+SERIAL = {"ept": "lab_ept", "power": "lab_power", "power10": "lab_power"}
 # More CPUs than the machine has only makes the emulator's threads wait for each other: booting costs 3.8 s of CPU
 # time with four, 2.3 s with two.
 DEFAULT_CPUS = max(2, len(os.sched_getaffinity(0)))
@@ -395,13 +397,16 @@ The command sees this machine's root read-only, with scratch (lost at the end) o
 /srv /dev/shm.  Files left in $KVMSPF_OUT are copied to --out.  $KVMSPF_QEMU and $KVMSPF_GUEST_KERNEL name a VMM and
 a guest kernel to use in there.  Its output and exit status come back; 125 is a failure of the lab itself (panic, stall,
 timeout), with the reason on stderr.  Without a command there is a shell.""")
-    p.add_argument("--arch", choices=("x86", "ept"), default="x86",
-                   help="x86 (default): AMD NPT or this machine's own; ept: Intel EPT on Bochs, slow, static programs only")
+    p.add_argument("--arch", choices=("x86", *SERIAL), default="x86",
+                   help="x86 (default): AMD NPT or this machine's own; ept: Intel EPT on Bochs, slow; power, power10: KVM "
+                        "HV with radix.  All but x86 have no root file system: COMMAND is a static program, and the files "
+                        "that it names are packed with it")
     p.add_argument("--cpus", type=positive, default=0,
                    help=f"CPUs of the host in the lab (default: this machine's, here {DEFAULT_CPUS}; ept: 1)")
-    p.add_argument("--memory", type=size, default=0, help="its memory (default 4G; ept: 512M)")
+    p.add_argument("--memory", type=size, default=0, help="its memory (default 4G; ept 512M, power 2G)")
     p.add_argument("--numa", type=positive, default=1, help="its NUMA nodes (default 1)")
-    p.add_argument("--kernel", default="patched", help="patched, stock, debug, edit, or a bzImage's path")
+    p.add_argument("--kernel", default="patched", help="patched, stock, debug, edit, or a bzImage's path; "
+                   "power: patched, 4k (the base page), edit, or a vmlinux's path")
     p.add_argument("--qemu", default=os.environ.get("KVMSPF_QEMU", "patched"),
                    help="patched, edit, or the path of a qemu-system-x86_64 ($KVMSPF_QEMU)")
     p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto", help="default: kvm where it works nested")
@@ -428,7 +433,7 @@ def main(argv):
     ui.need_root()
     if args.arch != "x86":
         refuse(args, ("numa", "qemu", "accel", "icount", "stall", "out", "dry_run"))
-        lab = importlib.import_module(f"spf.lab_{args.arch}").make(args)
+        lab = importlib.import_module(f"spf.{SERIAL[args.arch]}").make(args)
     else:
         if not args.no_build and not args.dry_run:
             from spf import build

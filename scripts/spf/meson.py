@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's cross compiler."""
 
+import shutil
+
 from spf import paths, setup, ui
 
 AGENT_PACKAGES = ["build-essential", "libjson-c-dev", "meson", "ninja-build", "pkg-config"]
@@ -48,16 +50,20 @@ def spfctl():
 def agent_power():
     """The same for ppc64le guests."""
     setup.packages([*AGENT_PACKAGES, *POWER_PACKAGES])
-    root = foreign("ppc64el", ["libjson-c-dev"])
+    return build("agent-ppc64le", "guest-agent", *cross_power()) / "guest-agent" / "spf-agent"
+
+
+def cross_power():
+    root = foreign("ppc64el", ["libjson-c-dev", "liburing-dev"])
     cross = paths.TOOLS / "ppc64el.ini"
     cross.write_text(POWER.format(root=root))
-    return build("agent-ppc64le", "guest-agent", "--cross-file", str(cross)) / "guest-agent" / "spf-agent"
+    return "--cross-file", str(cross)
 
 
 def foreign(arch, names):
     """Debian's packages of another architecture, unpacked under build/; the machine's own apt does not hear of them."""
     root = paths.TOOLS / arch
-    if root.exists():
+    if all((root / "usr/share/doc" / name).exists() for name in names):
         return root
     home = paths.BUILD / "apt" / arch
     for name in ("lists/partial", "cache/archives/partial"):
@@ -73,6 +79,7 @@ def foreign(arch, names):
     new = root.with_name(root.name + ".new")
     for package in home.glob("*.deb"):
         ui.run(["dpkg-deb", "-x", package, new])
+    shutil.rmtree(root, ignore_errors=True)
     return new.rename(root)
 
 
@@ -85,3 +92,15 @@ def bench():
     setup.packages(BENCH_PACKAGES)
     setup.sources("qemu")
     return build("bench", "bench", f"-Dc_args=-I{paths.SRC / 'qemu' / 'include' / 'qemu'}") / "bench"
+
+
+def bench_static():
+    """The same for a lab without shared libraries."""
+    setup.packages(BENCH_PACKAGES)
+    return build("bench-static", "bench", "-Dprefer_static=true", "-Dc_link_args=-static") / "bench"
+
+
+def bench_power():
+    """The same for ppc64le, and what tests/power has; the directory above both."""
+    setup.packages([*BENCH_PACKAGES, *POWER_PACKAGES])
+    return build("bench-ppc64le", "bench,tests/power", "-Dprefer_static=true", "-Dc_link_args=-static", *cross_power())

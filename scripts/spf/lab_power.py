@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The POWER lab: QEMU emulates a machine in hypervisor mode, firmware and all, so that KVM HV runs with radix."""
+
+from spf import build, lab, lab_serial, meson, paths, setup, ui
+
+MEMORY = 2 << 30
+MACHINES = {"power": "powernv9", "power10": "powernv10"}
+KERNELS = {"patched": "power", "4k": "power4k", "edit": "poweredit"}
+
+
+class Power(lab_serial.Serial):
+    compiler = "powerpc64le-linux-gnu-gcc"
+    machine = 21
+
+    def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, **options):
+        super().__init__(kernel_path(kernel), memory, cpus, **options)
+        self.model = model
+
+    def words(self, directory, initramfs):
+        return [paths.qemu(name="qemu-system-ppc64"), "-M", self.model, "-accel", "tcg,thread=multi",
+                "-smp", self.cpus, "-m", f"{self.memory >> 20}M", "-nodefaults", "-display", "none", "-no-reboot",
+                "-serial", f"file:{directory}/console", "-kernel", self.kernel, "-initrd", initramfs,
+                "-append", self.command_line("hvc0")]
+
+
+def kernel_path(kernel):
+    """A flavour of `lab --arch power`, or the path of a vmlinux."""
+    if kernel not in KERNELS:
+        return lab.kernel_path(kernel)
+    path = paths.kernel(KERNELS[kernel], "vmlinux")
+    if not path.exists():
+        raise ui.Fail(f"there is no {kernel} kernel for POWER yet", f"run: kvmspf build linux-{KERNELS[kernel]}")
+    return path
+
+
+def bring_up_to_date(kernel):
+    setup.packages(meson.POWER_PACKAGES)
+    build.build("qemu")
+    if kernel in KERNELS:
+        build.build(f"linux-{KERNELS[kernel]}")
+
+
+def make(args):
+    """The lab that `kvmspf lab --arch power` was asked for."""
+    if not args.no_build:
+        setup.ready()
+        bring_up_to_date(args.kernel)
+    return Power(args.kernel, MACHINES[args.arch], args.memory or MEMORY, args.cpus or lab.DEFAULT_CPUS,
+                 append=args.append, timeout=args.timeout)

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Faults of a radix guest's memory on POWER, in every mode: the pages hold what the guest wrote, and each fault was
+ * resolved by what the mode allows.  A line for each case and mode; the status is 0 if all was as it should be.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm/stats.h"
+#include "vmm/vmm.h"
+
+enum { FAST, SPECULATIVE, VMA_LOCK, MMAP_LOCK };
+enum { VCPUS = 2, HUGE = 2 << 20, SIZE = 64 << 20, BUSY = 64 << 20 };
+
+struct test {
+	const char *name;
+	unsigned int vcpus, access;
+	bool memfd, huge, busy, dirty_log;
+};
+
+/* Reads get the zero page, and the writes after them are copy-on-write. */
+static const struct test tests[] = {
+	{ .name = "write", .vcpus = 1, .access = WALK_WRITE },
+	{ .name = "read", .vcpus = 1, .access = WALK_READ },
+	{ .name = "read, write", .vcpus = 1, .access = WALK_READ | WALK_WRITE },
+	{ .name = "busy VMM", .vcpus = 1, .access = WALK_WRITE, .busy = true },
+	{ .name = "two vCPUs", .vcpus = 2, .access = WALK_WRITE },
+	{ .name = "memfd", .vcpus = 2, .access = WALK_WRITE, .memfd = true },
+	{ .name = "huge pages", .vcpus = 1, .access = WALK_WRITE, .huge = true },
+	{ .name = "dirty log", .vcpus = 1, .access = WALK_WRITE, .dirty_log = true },
+};
+
+struct run {
+	const struct test *test;
+	enum vmm_mode mode;
+	struct vmm vmm;
+	char *ram, *busy_memory;
+	atomic_bool stop;
+	uint64_t page, pages, generation;
+	bool failed;
+};
+
+static void expect(struct run *run, bool good, const char *what)
+{
+	if (!good) {
+		printf("# %s, %s: %s\n", run->test->name, vmm_mode__name(run->mode), what);
+		run->failed = true;
+	}
+}
+
+static void must(bool good, const char *what)
+{
+	if (!good) {
+		perror(what);
+		exit(1);
+	}
+}
+
+/* The memory, at a multiple of the size of a huge page, with its page tables but without pages. */
+static char *memory(const struct test *test)
+{
+	int fd = test->memfd ? memfd_create("guest", 0) : -1;
+	char *area = mmap(NULL, SIZE + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *ram;
+
+	must(area != MAP_FAILED && (!test->memfd || (fd >= 0 && !ftruncate(fd, SIZE))), "memory");
+	ram = (char *)(((uintptr_t)area + HUGE - 1) / HUGE * HUGE);
+	ram = mmap(ram, SIZE, PROT_READ | PROT_WRITE, MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED),
+		   fd, 0);
+	must(ram != MAP_FAILED, "memory");
+	if (fd >= 0)
+		close(fd);
+	madvise(ram, SIZE, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < SIZE; at += sysconf(_SC_PAGESIZE))
+		*(volatile char *)(ram + at) = 1;
+	if (test->huge)
+		madvise(ram, SIZE, MADV_HUGEPAGE);
+	must(!madvise(ram, SIZE, test->memfd ? MADV_REMOVE : MADV_DONTNEED), "madvise");
+	return ram;
+}
+
+static void *busy(void *arg)
+{
+	struct run *run = arg;
+
+	while (!run->stop) {
+		mprotect(run->busy_memory, BUSY, PROT_READ);
+		mprotect(run->busy_memory, BUSY, PROT_READ | PROT_WRITE);
+	}
+	return NULL;
+}
+
+static void *vcpu(void *arg)
+{
+	return vcpu__run(arg) ? arg : NULL;
+}
+
+/* Each vCPU touches its part of the pages, upwards. */
+static void touch(struct run *run, unsigned int access)
+{
+	pthread_t threads[VCPUS];
+	uint64_t part = run->pages / run->test->vcpus;
+	void *failed;
+
+	run->generation++;
+	for (unsigned int i = 0; i < run->test->vcpus; i++) {
+		struct walk *walk = run->vmm.vcpu[i].walk;
+
+		memset(walk, 0, sizeof(*walk));
+		walk->base = VMM_RAM + i * part * run->page;
+		walk->stride = run->page;
+		walk->count = part;
+		walk->mask = part - 1;
+		walk->mul = walk->add = 1;
+		walk->access = access;
+		walk->generation = run->generation;
+		must(!vcpu__start(&run->vmm.vcpu[i], guest_walk), "vcpu__start");
+		must(!pthread_create(&threads[i], NULL, vcpu, &run->vmm.vcpu[i]), "pthread_create");
+	}
+	for (unsigned int i = 0; i < run->test->vcpus; i++) {
+		pthread_join(threads[i], &failed);
+		expect(run, !failed && run->vmm.vcpu[i].walk->touched == part, "the guest did not come to its end");
+	}
+}
+
+static void check_pages(struct run *run)
+{
+	uint64_t wrong = 0;
+
+	for (uint64_t i = 0; i < run->pages; i++) {
+		const uint64_t *page = (uint64_t *)(run->ram + i * run->page);
+		bool written = run->test->access & WALK_WRITE;
+
+		wrong += page[0] != (written ? VMM_RAM + i * run->page : 0) || page[2] ||
+			 page[1] != (written ? run->generation : 0);
+	}
+	expect(run, !wrong, "pages have wrong contents");
+}
+
+static void check_faults(struct run *run, const uint64_t *tier)
+{
+	const struct test *test = run->test;
+	uint64_t pages = test->huge ? SIZE / HUGE : run->pages;
+	bool speculate = run->mode == VMM_ON && !test->memfd && !test->huge;
+	/* A read that is followed by a write is two faults, the second of them for a page that is there. */
+	bool twice = test->access == (WALK_READ | WALK_WRITE);
+
+	if (run->mode == VMM_OFF) {
+		expect(run, tier[MMAP_LOCK] >= pages, "fewer faults than pages");
+		expect(run, !tier[SPECULATIVE] && !tier[VMA_LOCK], "a tier that is off");
+		return;
+	}
+	expect(run, !tier[MMAP_LOCK], "the mmap_lock was taken");
+	expect(run, tier[SPECULATIVE] + tier[VMA_LOCK] >= pages, "fewer faults than pages");
+	if (!speculate)
+		expect(run, !tier[SPECULATIVE], "speculation where there should be none");
+	/* Two vCPUs contend for the lock of a page table, which fragments share. */
+	else if (test->vcpus == 1)
+		expect(run, tier[SPECULATIVE] == pages && (twice || !tier[VMA_LOCK]), "not all faults were speculative");
+}
+
+/* What the guest has written since the last look; the log starts anew. */
+static uint64_t dirty_pages(struct run *run)
+{
+	uint64_t map[SIZE / 4096 / 64] = { 0 }, dirty = 0;
+	struct kvm_dirty_log log = { .slot = VMM_RAM_SLOT, .dirty_bitmap = map };
+
+	must(!ioctl(run->vmm.fd, KVM_GET_DIRTY_LOG, &log), "KVM_GET_DIRTY_LOG");
+	for (size_t i = 0; i < sizeof(map) / sizeof(*map); i++)
+		dirty += __builtin_popcountll(map[i]);
+	return dirty;
+}
+
+static void start_dirty_log(struct run *run)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = VMM_RAM_SLOT, .flags = KVM_MEM_LOG_DIRTY_PAGES, .guest_phys_addr = VMM_RAM,
+		.memory_size = SIZE, .userspace_addr = (uintptr_t)run->ram,
+	};
+
+	must(!ioctl(run->vmm.fd, KVM_SET_USER_MEMORY_REGION, &region), "KVM_SET_USER_MEMORY_REGION");
+	dirty_pages(run);
+}
+
+static void check_dirty_log(struct run *run)
+{
+	expect(run, dirty_pages(run) == run->pages, "the first writes are not all logged");
+	expect(run, !dirty_pages(run), "pages are dirty that nobody wrote to");
+	touch(run, WALK_WRITE);
+	expect(run, dirty_pages(run) == run->pages, "the second writes are not all logged");
+	check_pages(run);
+}
+
+static bool run_test(const struct test *test, enum vmm_mode mode)
+{
+	struct run run = { .test = test, .mode = mode, .page = sysconf(_SC_PAGESIZE) };
+	struct fault_stats before = { 0 }, after = { 0 };
+	uint64_t huge = 0;
+	pthread_t thread;
+
+	run.pages = SIZE / run.page;
+	run.ram = memory(test);
+	must(!vmm__create(&run.vmm, test->vcpus, SIZE) && !vmm__set_mode(&run.vmm, mode) &&
+	     !vmm__map(&run.vmm, VMM_RAM_SLOT, VMM_RAM, SIZE, run.ram), "VM");
+	if (test->dirty_log)
+		start_dirty_log(&run);
+	if (test->busy) {
+		run.busy_memory = mmap(NULL, BUSY, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+		must(run.busy_memory != MAP_FAILED && !pthread_create(&thread, NULL, busy, &run), "busy VMM");
+	}
+	/* The program of the guest takes faults of its own. */
+	for (unsigned int i = 0; i < test->vcpus; i++) {
+		must(!vcpu__start(&run.vmm.vcpu[i], guest_walk) && !vcpu__run(&run.vmm.vcpu[i]), "first run");
+		must(!fault_stats__add(&before, run.vmm.vcpu[i].fd), "statistics");
+	}
+	touch(&run, test->access);
+	if (test->busy) {
+		run.stop = true;
+		pthread_join(thread, NULL);
+		munmap(run.busy_memory, BUSY);
+	}
+	for (unsigned int i = 0; i < test->vcpus; i++)
+		must(!fault_stats__add(&after, run.vmm.vcpu[i].fd), "statistics");
+	for (int i = 0; i < FAULT_TIERS; i++)
+		after.tier[i] -= before.tier[i];
+	must(after.known, "statistics of faults");
+
+	check_pages(&run);
+	check_faults(&run, after.tier);
+	if (test->huge) {
+		must(stats__get(run.vmm.fd, "num_2M_pages", &huge, 1) == 1, "num_2M_pages");
+		expect(&run, huge == SIZE / HUGE, "the guest's memory is not mapped by huge pages");
+	}
+	if (test->dirty_log)
+		check_dirty_log(&run);
+	printf("%-12s %-9s fast %lu speculative %lu vma_lock %lu mmap_lock %lu\n", test->name, vmm_mode__name(mode),
+	       after.tier[FAST], after.tier[SPECULATIVE], after.tier[VMA_LOCK], after.tier[MMAP_LOCK]);
+	fflush(stdout);
+	vmm__destroy(&run.vmm);
+	munmap(run.ram, SIZE);
+	return !run.failed;
+}
+
+int main(void)
+{
+	bool good = true;
+
+	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
+		for (int mode = VMM_OFF; mode <= VMM_ON; mode++)
+			good &= run_test(&tests[i], mode);
+	return good ? 0 : 1;
+}
