@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SPF_ERROR_H
+#define SPF_ERROR_H
+
+/* Exit statuses. */
+enum {
+	STATUS_FAILED = 1,
+	STATUS_USAGE = 2,
+	STATUS_NO_DEVICE = 3,	/* the unit does not restart on this one */
+	STATUS_RUN_FAILED = 125	/* of `run', whose own status is the command's */
+};
+
+/* Why something could not be done: one line, for a person or for the host. */
+struct error {
+	int status;
+	char text[256];
+};
+
+/* Fills in @error and returns -1. */
+__attribute__((format(printf, 3, 4)))
+int fail(struct error *error, int status, const char *format, ...);
+
+/* Prints the line; returns the status to exit with. */
+int error__print(const struct error *error);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Figures as JSON, in the names of QMP's query-kvm-spf.
+ */
+#ifndef SPF_JSON_H
+#define SPF_JSON_H
+
+#include <json-c/json.h>
+
+#include "snapshot.h"
+
+extern const char *const tier_names[KVM_SPF_NR_TIERS];
+
+const char *mode_name(uint32_t mode);
+
+/* Adds "faults", "aborts" and, if the host times faults, "latency" to @object. */
+void json__counters(json_object *object, const struct counters *counters, uint64_t features);
+
+json_object *json__snapshot(const struct snapshot *snapshot);
+
+/* One line on standard output; @object is freed. */
+void json__print(json_object *object);
+
+#endif

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#define _GNU_SOURCE
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "privileges.h"
+
+/* What the kernel calls the user that owns nothing. */
+#define NOBODY	65534
+
+/* Straight from the file: a static program has no name service, nor a minimal guest. */
+static int look_up(const char *user, uid_t *uid, gid_t *gid)
+{
+	FILE *f = fopen("/etc/passwd", "re");
+	struct passwd *entry = NULL;
+
+	while (f && (entry = fgetpwent(f)) && strcmp(entry->pw_name, user))
+		;
+	if (entry) {
+		*uid = entry->pw_uid;
+		*gid = entry->pw_gid;
+	}
+	if (f)
+		fclose(f);
+	return entry ? 0 : -1;
+}
+
+int privileges__drop(const char *user, struct error *error)
+{
+	uid_t uid = NOBODY;
+	gid_t gid = NOBODY;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return fail(error, STATUS_FAILED, "cannot give up new privileges: %s", strerror(errno));
+	if (look_up(user ? user : "nobody", &uid, &gid) && user)
+		return fail(error, STATUS_USAGE, "there is no user '%s'", user);
+	if (geteuid())
+		return 0;	/* there is nothing to drop */
+	if (setgroups(0, NULL) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
+		return fail(error, STATUS_FAILED, "cannot drop privileges: %s", strerror(errno));
+	return 0;
+}

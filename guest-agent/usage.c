@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "error.h"
+#include "usage.h"
+
+int usage__hint(void)
+{
+	fputs("spf-agent: see spf-agent --help\n", stderr);
+	return STATUS_USAGE;
+}
+
+int usage(const char *format, ...)
+{
+	va_list args;
+
+	fputs("spf-agent: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return STATUS_USAGE;
+}
+
+/* The digits that @text begins with; what follows them is left in @rest. */
+static bool parse_number(const char *text, uint64_t *number, char **rest)
+{
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	*number = strtoull(text, rest, 10);
+	return !errno;
+}
+
+bool parse_count(const char *text, uint64_t max, uint64_t *count)
+{
+	char *rest;
+
+	return parse_number(text, count, &rest) && !*rest && *count && *count <= max;
+}
+
+bool parse_size(const char *text, uint64_t max, uint64_t *size)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	char *rest;
+	int shift = 0;
+
+	if (!parse_number(text, size, &rest))
+		return false;
+	unit = *rest ? strchr(units, toupper((unsigned char)*rest)) : NULL;
+	if (unit) {
+		shift = 10 * (int)(unit - units + 1);
+		rest++;
+	}
+	if (*rest || !*size || *size > max >> shift)
+		return false;
+	*size <<= shift;
+	return true;
+}
+
+/* From a millisecond to a day. */
+bool parse_seconds(const char *text, uint64_t *ns)
+{
+	char *rest;
+	double seconds;
+
+	if (!isdigit((unsigned char)*text) && *text != '.')
+		return false;
+	seconds = strtod(text, &rest);
+	if (*rest || rest == text || !(seconds >= 0.001 && seconds <= 86400))
+		return false;
+	*ns = (uint64_t)(seconds * NS_PER_SEC);
+	return true;
+}

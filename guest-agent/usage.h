@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Arguments of the command line.
+ */
+#ifndef SPF_USAGE_H
+#define SPF_USAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One line on standard error; returns STATUS_USAGE. */
+__attribute__((format(printf, 1, 2)))
+int usage(const char *format, ...);
+
+/* What getopt_long() did not know (it has said so itself); returns STATUS_USAGE. */
+int usage__hint(void);
+
+/* "512", "64K", "1.5" and so on; false if it is none, or not within min..max. */
+bool parse_size(const char *text, uint64_t max, uint64_t *size);
+bool parse_count(const char *text, uint64_t max, uint64_t *count);
+bool parse_seconds(const char *text, uint64_t *ns);
+
+#endif

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""spf-agent as the tests need it: static, with sanitizers, and as fuzz targets."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import meson, setup  # noqa: E402
+
+SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
+
+static = meson.agent
+
+
+def sanitized():
+    setup.packages(meson.AGENT_PACKAGES)
+    return meson.build("agent-sanitized", "guest-agent", *SANITIZE) / "guest-agent" / "spf-agent"
+
+
+def fuzz(target):
+    setup.packages([*meson.AGENT_PACKAGES, "clang", "libclang-rt-dev"])
+    where = meson.build("agent-fuzz", "guest-agent,tests/agent", *SANITIZE, env={"CC": "clang"})
+    return where / "tests" / "agent" / f"fuzz-{target}"

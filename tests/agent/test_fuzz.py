@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libFuzzer with ASan and UBSan.  KVMSPF_FUZZ_SECONDS=N: so long for each target rather than a number of runs."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import programs  # noqa: E402
+
+RUNS = 200_000
+CORPUS = HERE / "corpus"
+
+
+class Fuzz(unittest.TestCase):
+    def fuzz(self, target, *options):
+        seconds = os.environ.get("KVMSPF_FUZZ_SECONDS")
+        much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS}"
+        with tempfile.TemporaryDirectory() as found:
+            # With a seed of its own each run of CI would look elsewhere, and could not be repeated.
+            done = subprocess.run([programs.fuzz(target), much, "-seed=1", "-print_final_stats=1", f"-artifact_prefix={found}/",
+                                   *options, found, *[d for d in (CORPUS / target,) if d.exists()]],
+                                  capture_output=True, text=True, errors="replace")
+            last = done.stderr.splitlines()[-40:]
+        self.assertEqual(done.returncode, 0, "\n".join(last))
+        print("#", target, *[line.removeprefix("stat::") for line in last if "executed_units" in line])
+
+    def test_requests(self):
+        self.fuzz("requests", f"-dict={HERE / 'requests.dict'}", "-max_len=6000", "-len_control=20")
+
+    def test_snapshot(self):
+        self.fuzz("snapshot", "-max_len=4096")
+
+
+if __name__ == "__main__":
+    unittest.main()

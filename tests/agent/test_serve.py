@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""spf-agent serve, with ASan and UBSan: a pseudo-terminal is the port, a file the device."""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import tempfile
+import tty
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import programs  # noqa: E402
+from bar import Bar  # noqa: E402
+
+AGENT = None
+LIMIT = 60
+
+
+def setUpModule():
+    global AGENT
+    AGENT = programs.sanitized()
+
+
+class Server:
+    """A serving agent, and the host's end of its port."""
+
+    def __init__(self, directory, *words):
+        self.host, port = pty.openpty()
+        tty.setraw(port)
+        self.marks = directory / "marks"
+        # Leaks are looked for with ptrace, which a process that dropped its privileges is not open to.
+        self.process = subprocess.Popen([AGENT, "--device", directory / "bar", "serve", "--port", os.ttyname(port),
+                                         "--marks", self.marks, *words], stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        self.kept, self.buffer = port, b""
+
+    def send(self, data):
+        os.write(self.host, data)
+
+    def line(self):
+        while b"\n" not in self.buffer:
+            if not select.select([self.host], [], [], LIMIT)[0]:
+                raise AssertionError(f"no answer; there is {self.buffer!r}")
+            self.buffer += os.read(self.host, 65536)
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line
+
+    def ask(self, name, arguments=None, **more):
+        request = {"execute": name, **more} | ({} if arguments is None else {"arguments": arguments})
+        self.send(json.dumps(request).encode() + b"\n")
+        return json.loads(self.line())
+
+    def end(self):
+        self.process.terminate()
+        said = self.process.communicate(timeout=LIMIT)[1]
+        os.close(self.host)
+        os.close(self.kept)
+        return said
+
+
+class Case(unittest.TestCase):
+    words = ()
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.bar = Bar(self.directory / "bar")
+        self.bar.__enter__()
+        self.addCleanup(self.bar.__exit__)
+        self.server = Server(self.directory, *self.words)
+        self.addCleanup(self.finish)
+
+    def finish(self):
+        said = self.server.end()
+        self.assertEqual((self.server.process.returncode, said), (-15, ""))
+
+    def error(self, name, arguments=None):
+        answer = self.server.ask(name, arguments)
+        self.assertNotIn("return", answer)
+        return answer["error"]["desc"]
+
+
+class Requests(Case):
+    def test_sync_ping_info(self):
+        self.server.send(b'{"half a request\xff{"execute":"guest-sync-delimited","arguments":{"id":123456789012}}\n')
+        self.assertEqual(self.server.line(), b'\xff{"return":123456789012}')
+        self.assertEqual(self.server.ask("guest-ping", id="x"), {"return": {}, "id": "x"})
+        info = self.server.ask("guest-info")["return"]
+        self.assertEqual(sorted(c["name"] for c in info["supported_commands"] if c["enabled"]),
+                         ["guest-info", "guest-ping", "guest-sync-delimited", "spf-load", "spf-mark", "spf-marks", "spf-snapshot"])
+
+    def test_snapshot(self):
+        self.bar.counters((1, 2, 3, 4))
+        got = self.server.ask("spf-snapshot")["return"]
+        self.assertEqual(got["faults"], {"fast": 1, "speculative": 2, "vma-lock": 3, "mmap-lock": 4})
+        self.assertNotIn("per-vcpu", got)
+        self.assertEqual(len(self.server.ask("spf-snapshot", {"per-vcpu": True})["return"]["per-vcpu"]), 2)
+
+    def test_snapshot_of_a_sick_device(self):
+        self.bar.set32("NR_RECORDS", 1 << 31)
+        self.assertIn("records", self.error("spf-snapshot", {"per-vcpu": True}))
+        self.assertIn("return", self.server.ask("spf-snapshot"))
+
+    def test_marks(self):
+        before = self.server.ask("spf-snapshot")["return"]
+        mark = self.server.ask("spf-mark", {"name": "warm"})["return"]
+        self.assertEqual(mark["name"], "warm")
+        self.assertGreater(mark["guest-ns"], before["guest-ns"])
+        self.assertGreater(mark["host-ns"], before["host-ns"])
+        self.assertEqual(self.server.ask("spf-marks")["return"], [mark])
+
+    def test_marks_of_others_are_told_to_who_follows(self):
+        self.mark("first")
+        told = self.server.ask("spf-marks", {"follow": True})["return"]
+        self.mark("second")
+        event = json.loads(self.server.line())
+        self.assertEqual([m["name"] for m in told], ["first"])
+        self.assertEqual((event["event"], event["data"]["name"]), ("SPF_MARK", "second"))
+        self.assertGreater(event["data"]["host-ns"], told[0]["host-ns"])
+        self.server.ask("spf-marks", {"follow": False})
+        self.mark("third")
+        self.assertEqual([m["name"] for m in self.server.ask("spf-marks")["return"]], ["first", "second", "third"])
+
+    def mark(self, name):
+        subprocess.run([AGENT, "--device", self.bar.path, "mark", "--marks", self.server.marks, name], check=True)
+
+    def test_marks_are_bounded(self):
+        self.server.ask("guest-ping")
+        with open(self.server.marks, "ab") as f:
+            f.write(b"\0not a mark " * 6000)
+        self.assertEqual(self.server.ask("spf-marks")["return"], [])
+        self.assertIn("too many marks", self.error("spf-mark", {"name": "x"}))
+
+    def test_load(self):
+        page = os.sysconf("SC_PAGESIZE")
+        for pattern in ("sequential", "random", "stride"):
+            got = self.server.ask("spf-load", {"bytes": 100 * page, "threads": 1, "pattern": pattern})["return"]
+            self.assertEqual((got["pages"], got["page-size"], got["pattern"]), (100, page, pattern))
+
+    def test_load_is_bounded(self):
+        for wrong in ({}, {"bytes": 0}, {"bytes": -1}, {"bytes": 1 << 62}, {"bytes": 1 << 64}, {"bytes": "1"}, {"bytes": 1.5},
+                      {"bytes": 1, "threads": 0}, {"bytes": 1, "threads": 100000}, {"bytes": 1, "pattern": "x"},
+                      {"bytes": 1, "pattern": 1}, {"bytes": 1, "more": 1}):
+            with self.subTest(arguments=wrong):
+                self.error("spf-load", wrong)
+
+    def test_wrong_requests_are_answered_and_the_next_is_served(self):
+        for line in (b"{", b"[]", b"1", b'"x"', b"null", b"{}", b'{"execute":1}', b'{"execute":"guest-ping"}}',
+                     b'{"execute":"guest-ping"} {}', b'{"execute":"guest-ping","more":1}', b"{'execute':'guest-ping'}",
+                     b'{"execute":"guest-ping","arguments":[]}', b'{"execute":"guest-ping","arguments":{"x":1}}',
+                     b'{"execute":"guest-ping\\u0000"}', b'{"execute":"guest-ping"}\0', b'{"execute":"\x80"}',
+                     b'{"execute":"nothing"}', b'{"execute":"spf-mark"}', b'{"execute":"spf-mark","arguments":{"name":"a\\u0000"}}',
+                     b'{"execute":"spf-mark","arguments":{"name":"a b"}}', b'{"execute":"guest-sync-delimited"}',
+                     b'{"execute":"guest-sync-delimited","arguments":{"id":"1"}}', b'{"a":' * 100, b"[" * 4000):
+            with self.subTest(line=line):
+                self.server.send(line + b"\n")
+                self.assertIn("error", json.loads(self.server.line()))
+        self.assertEqual(self.server.ask("guest-ping"), {"return": {}})
+
+    def test_empty_lines_are_nothing(self):
+        self.server.send(b"\n\r\n \t\n")
+        self.assertEqual(self.server.ask("guest-ping"), {"return": {}})
+
+    def test_too_long_a_request(self):
+        for length in (4097, 100000):
+            self.server.send(b'{"execute":"' + b"x" * length)
+            self.server.send(b'"}\n')
+            self.assertIn("too long", json.loads(self.server.line())["error"]["desc"])
+            self.assertEqual(self.server.ask("guest-ping"), {"return": {}})
+        self.server.send(b"x" * 5000 + b"\xff")
+        self.assertEqual(self.server.ask("guest-ping"), {"return": {}})
+
+    def test_pieces_and_many_at_once(self):
+        for byte in b'{"execute":"guest-ping","id":0}\n':
+            self.server.send(bytes([byte]))
+        self.server.send(b"".join(b'{"execute":"guest-ping","id":%d}\n' % i for i in range(1, 100)))
+        self.assertEqual([json.loads(self.server.line())["id"] for _ in range(100)], list(range(100)))
+
+
+class Blocked(Case):
+    words = ("--block", "spf-load,spf-mark")
+
+    def test_block(self):
+        self.assertIn("blocked", self.error("spf-load", {"bytes": 4096}))
+        self.assertIn("return", self.server.ask("spf-snapshot"))
+        info = self.server.ask("guest-info")["return"]["supported_commands"]
+        self.assertEqual([c["name"] for c in info if not c["enabled"]], ["spf-mark", "spf-load"])
+
+
+class Allowed(Case):
+    words = ("--allow", "guest-ping", "--max-load", "8K")
+
+    def test_allow(self):
+        self.assertIn("blocked", self.error("guest-info"))
+        self.assertIn("return", self.server.ask("guest-ping"))
+
+
+class Bounded(Case):
+    words = ("--max-load", "8K")
+
+    def test_limit_of_load(self):
+        self.assertIn("from 1 to 8192", self.error("spf-load", {"bytes": 8193}))
+        self.assertIn("return", self.server.ask("spf-load", {"bytes": 8192}))
+
+
+class Privileges(Case):
+    def test_dropped_for_good(self):
+        self.server.ask("guest-ping")
+        with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as f:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        self.assertEqual((status["Uid"], status["Gid"]), ("\t".join(["65534"] * 4),) * 2)
+        self.assertEqual((status["Groups"].strip(), status["NoNewPrivs"], int(status["CapEff"], 16), int(status["CapPrm"], 16)),
+                         ("", "1", 0, 0))
+
+
+class Refused(unittest.TestCase):
+    def test_no_port_and_no_user(self):
+        with tempfile.TemporaryDirectory() as directory:
+            directory = Path(directory)
+            Bar(directory / "bar")
+            for words, status, says in ((["--port", directory / "no"], 3, "cannot open"), ([], 3, "no port org.kvmspf.agent.0"),
+                                        (["--port", "/dev/null", "--user", "no-such"], 2, "no user 'no-such'")):
+                done = subprocess.run([AGENT, "--device", directory / "bar", "serve", "--marks", directory / "marks", *words],
+                                      capture_output=True, text=True, timeout=LIMIT)
+                self.assertEqual((done.returncode, done.stderr.count("\n")), (status, 1), done.stderr)
+                self.assertIn(says, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
