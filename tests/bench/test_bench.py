@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The load generators: what they did must be what they say, in every mode; and who stores to which shared line."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import build, lab, meson, patches, paths  # noqa: E402
+
+LIMIT = 900
+MODES = ("off", "vma-lock", "on")
+NEIGHBOURS = "mmap mprotect mremap madvise thread memslot io_uring smaps".split()
+# Name: fault-storm's arguments.  Each is run once in every mode.
+STORMS = {
+    "anon": "--size 16M",
+    "random": "--size 8M --vcpus 3 --order random --access read-write",
+    "interleaved": "--size 8M --vcpus 5 --order interleaved",
+    "together": "--size 4M --vcpus 4 --order together",
+    "read": "--size 4M --access read",
+    "prefault": "--size 8M --prefault",
+    "thp": "--size 32M --backing thp",
+    "memfd": "--size 8M --backing memfd",
+    "file": "--size 8M --backing file:/tmp/guest",
+    "hugetlb": "--size 16M --backing hugetlb",
+    "numa": "--size 4M --numa bind:0",
+    "holes": "--size 4M --holes 7 --order random",
+    "busy": "--size 4M --vcpus 2 " + " ".join(f"--neighbour {kind}" for kind in NEIGHBOURS),
+    "many": "--size 4M --vcpus 64",
+}
+SCRIPT = r"""
+set -e
+cd "$1"; shift
+echo 32 >/proc/sys/vm/nr_hugepages
+while [ $# -gt 0 ]; do
+	# The arguments of a storm are words.
+	# shellcheck disable=SC2086
+	./fault-storm --mode off,vma-lock,on --json "$KVMSPF_OUT/$1" $2 >&2
+	shift 2
+done
+./db-load make /root/table 100000
+./db-load load /root/table 4 >"$KVMSPF_OUT/db-load"
+./user-load multi-fault 3 1 >"$KVMSPF_OUT/multi-fault"
+./user-load ebizzy 3 1 >"$KVMSPF_OUT/ebizzy"
+"""
+
+
+def in_the_lab(programs, storms):
+    words = [word for pair in storms.items() for word in pair]
+    with tempfile.TemporaryDirectory(dir=paths.BUILD) as out:
+        run = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+            ["sh", "-c", SCRIPT, "sh", programs, *words], out_dir=out)
+        if not run.ok:
+            raise AssertionError(f"{run.kind} {run.status} {run.what} {run.trouble}\n{run.err.decode()}")
+        return {file.name: json.loads(file.read_text()) for file in Path(out).iterdir()}
+
+
+def setUpModule():
+    if not patches.series("linux"):
+        raise unittest.SkipTest("there is no kernel series")
+    build.bring_up_to_date("patched")
+
+
+class Storms(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.results = in_the_lab(meson.bench(), STORMS)
+
+    def run_of(self, name, mode):
+        return self.results[name]["runs"][MODES.index(mode)]
+
+    def test_each_page_is_touched_and_has_its_contents(self):
+        for name in STORMS:
+            config = self.results[name]["config"]
+            pages = config["size"] // config["stride"] * (config["vcpus"] if config["order"] == "together" else 1)
+            for mode in MODES:
+                run = self.run_of(name, mode)
+                with self.subTest(storm=name, mode=mode):
+                    self.assertEqual((run["mode"], run["touched"], run["verified"], run["wrong"]), (mode, pages, pages, 0))
+                    self.assertEqual(run["latency_ns"]["count"], pages)
+                    self.assertLessEqual(run["latency_ns"]["p50"], run["latency_ns"]["max"])
+
+    def test_a_mode_takes_no_lock_but_its_own(self):
+        for name in STORMS:
+            for mode in MODES:
+                run, tiers = self.run_of(name, mode), self.run_of(name, mode)["tiers"]
+                with self.subTest(storm=name, mode=mode):
+                    self.assertEqual(sum(tiers.values()), run["faults"])
+                    if mode == "off":
+                        self.assertEqual((tiers["speculative"], tiers["vma_lock"]), (0, 0))
+                    if mode != "on":
+                        self.assertEqual((tiers["speculative"], set(run["aborts"].values())), (0, {0}))
+                    # Each fault that was timed is in the kernel's histogram, and is no tier-0 one.
+                    self.assertEqual(sum(run["kernel"]["ns_hist_log2"]), run["faults"] - tiers["fast"])
+
+    def test_what_each_backing_is_resolved_by(self):
+        tables = 2 * 16 / 2
+        anon = self.run_of("anon", "on")["tiers"]
+        self.assertGreaterEqual(anon["speculative"], 4096 - tables)
+        self.assertLessEqual(anon["vma_lock"] + anon["mmap_lock"], tables)
+        self.assertGreaterEqual(self.run_of("anon", "vma-lock")["tiers"]["vma_lock"], 4096 - tables)
+        self.assertGreaterEqual(self.run_of("anon", "off")["tiers"]["mmap_lock"], 4096)
+        for name in ("thp", "memfd", "file", "hugetlb"):
+            tiers = self.run_of(name, "on")["tiers"]
+            with self.subTest(backing=name):
+                self.assertEqual(tiers["mmap_lock"], 0)
+                self.assertGreater(tiers["vma_lock"], 0)
+        for mode in MODES:
+            tiers = self.run_of("prefault", mode)["tiers"]
+            self.assertEqual(sum(tiers.values()), tiers["fast"])
+
+    def test_memory_that_is_not_there_is_an_error_and_then_memory(self):
+        for mode in MODES:
+            self.assertEqual(self.run_of("holes", mode)["efaults"], 7)
+        self.assertGreaterEqual(self.run_of("holes", "on")["aborts"]["no_vma"], 7)
+
+    def test_neighbours_get_their_work_done(self):
+        for mode in MODES:
+            done = {n["kind"]: n["latency_ns"]["count"] for n in self.run_of("busy", mode)["neighbours"]}
+            self.assertEqual(sorted(done), sorted(NEIGHBOURS))
+            self.assertGreater(min(done.values()), 0, done)
+
+    def test_loads_of_user_mode(self):
+        load = self.results["db-load"]
+        self.assertEqual((load["threads"], load["records"], load["verified"]), (4, 100000, 100000))
+        self.assertGreater(self.results["multi-fault"]["faults"], 0)
+        self.assertGreater(self.results["ebizzy"]["records"], 0)
+
+
+class Sanitized(unittest.TestCase):
+    def test_with_asan_and_ubsan(self):
+        programs = meson.build("bench-sanitized", "bench", "-Db_sanitize=address,undefined", "-Db_lundef=false") / "bench"
+        results = in_the_lab(programs, {"busy": STORMS["busy"], "holes": STORMS["holes"]})
+        for name in ("busy", "holes"):
+            self.assertEqual([run["wrong"] for run in results[name]["runs"]], [0, 0, 0])
+
+
+class Usage(unittest.TestCase):
+    def test_bad_input_is_one_line_and_no_run(self):
+        storm = meson.bench() / "fault-storm"
+        for words in ("--vcpus 0", "--vcpus x", "--size 1", "--size 4Q", "--order upwards", "--mode fast", "--neighbour fork",
+                      "--neighbour mmap:0", "--stride 8", "--backing tape", "--numa bind:x", "--holes 100000000", "extra"):
+            done = subprocess.run([storm, *words.split()], capture_output=True, text=True, check=False)
+            with self.subTest(words=words):
+                self.assertNotEqual(done.returncode, 0)
+                self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), done.stderr)
+
+
+class SharedLines(unittest.TestCase):
+    def test_speculative_faults_store_to_no_shared_line_of_the_vma_or_the_mm(self):
+        with tempfile.NamedTemporaryFile(dir=paths.BUILD, suffix=".json") as file:
+            done = subprocess.run([paths.ROOT / "bench" / "shared-lines", "--size", "8", "--json", file.name],
+                                  capture_output=True, text=True, timeout=LIMIT, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            result = json.load(file)
+        print("".join(f"# {line}\n" for line in done.stdout.splitlines()), end="")
+        self.assertEqual(result["forbidden"], {})
+        moved = {}
+        for mode, tier in (("off", "mmap_lock"), ("vma-lock", "vma_lock"), ("on", "speculative")):
+            found = result["modes"][mode][tier]
+            self.assertGreater(found["faults"], 1500)
+            moved[mode] = {row["data"] for row in found["rows"] if row["moved"]}
+        # The plugin does see such lines where they are.
+        self.assertTrue(result["mmap_lock"])
+        self.assertLessEqual(set(result["mmap_lock"]), moved["off"])
+        self.assertTrue([data for data in moved["vma-lock"] if data.startswith("vma_lock+")])
+
+
+if __name__ == "__main__":
+    unittest.main()
