@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The domain of docs/libvirt-domain.xml on the patched host: QMP, libvirt's statistics and spfctl tell the same."""
+
+import json
+import re
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import build, image, lab, meson, paths, setup  # noqa: E402
+
+PACKAGES = ["libvirt-daemon", "libvirt-clients", "python3-prometheus-client", *image.PACKAGES]
+
+
+class Libvirt(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        setup.packages(PACKAGES)
+        build.bring_up_to_date("patched")
+        build.bring_up_to_date("stock")
+        initramfs = paths.BUILD / "libvirt" / "initramfs.cpio"
+        initramfs.parent.mkdir(parents=True, exist_ok=True)
+        image.ensure_initramfs(str(initramfs))
+        result = lab.Lab("patched", cpus=2, memory=3 << 30, timeout=900).run(
+            ["/usr/bin/python3", Path(__file__).with_name("lab_libvirt.py"), meson.spfctl(), initramfs])
+        if (result.kind, result.status) != ("exit", 0):
+            raise AssertionError(f"{result.kind} {result.what} {result.status}: {result.err.decode()}")
+        cls.trouble = result.trouble
+        cls.seen = json.loads(result.out)
+        cls.qmp = cls.seen["qmp"]
+
+    def test_host_is_well(self):
+        self.assertEqual(self.trouble, [])
+
+    def test_query_kvm_spf(self):
+        self.assertEqual((self.qmp["available"], self.qmp["mode"], self.qmp["vcpus"]), (True, "on", 2))
+        self.assertGreater(self.qmp["faults"]["speculative"], 1000)
+
+    def test_domstats_has_each_vcpus_counters(self):
+        """libvirt drops histograms, and names the kind of each counter."""
+        found = {k: int(v) for k, v in re.findall(r"^ *(vcpu\.\d+\.\S+)=(\d+)$", self.seen["domstats"], re.M)}
+
+        def of(name):
+            return [found[f"vcpu.{n}.{name}"] for n in range(2)]
+
+        for section, prefix in (("faults", "hva_fault"), ("aborts", "spf_abort")):
+            self.assertEqual({n: sum(of(f"{prefix}_{n.replace('-', '_')}.sum")) for n in self.qmp[section]},
+                             self.qmp[section])
+        latency = self.qmp["latency"]
+        self.assertEqual(sum(of("hva_fault_ns_sum.sum")), latency["sum-ns"])
+        self.assertEqual(max(of("hva_fault_ns_max.max")), latency["max-ns"])
+        self.assertNotIn("hist", self.seen["domstats"])
+
+    def test_spfctl_json(self):
+        vm, = self.seen["json"]["vms"]
+        self.assertEqual((vm["domain"], vm["source"]), ("db1", "libvirt:db1"))
+        for name in ("available", "mode", "vcpus", "faults", "aborts"):
+            self.assertEqual(vm[name], self.qmp[name])
+        for name in ("count", "sum-ns", "max-ns", "buckets"):
+            self.assertEqual(vm["latency"][name], self.qmp["latency"][name])
+        buckets, count = vm["latency"]["buckets"], vm["latency"]["count"]
+        self.assertEqual(count, sum(buckets))
+        for percent in (50, 99):
+            enough = next(b for b in range(32) if sum(buckets[:b + 1]) >= count * percent / 100)
+            self.assertLess(enough, 31)
+            self.assertEqual(vm["latency"][f"p{percent}-ns"], 2 ** enough - 1)
+
+    def test_spfctl_prometheus(self):
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families
+        samples = [s for family in text_string_to_metric_families(self.seen["prometheus"]) for s in family.samples]
+        self.assertEqual({s.labels["domain"] for s in samples}, {"db1"})
+        for name, label in (("faults", "tier"), ("aborts", "reason")):
+            self.assertEqual({s.labels[label]: s.value for s in samples if s.name == f"kvmspf_{name}_total"},
+                             self.qmp[name])
+        self.assertEqual([s.value for s in samples if s.name.endswith("_seconds_count")],
+                         [sum(self.qmp["latency"]["buckets"])])
+
+    def test_spfctl_sets_the_mode_of_a_paused_domain(self):
+        """Nothing was speculated, from the guest's first instruction on."""
+        first = self.seen["vma-lock"]
+        self.assertEqual((first["mode"], first["faults"]["speculative"]), ("vma-lock", 0))
+        self.assertGreater(first["faults"]["vma-lock"], 1000)
+
+    def test_spfctl_table_of_a_guest_that_boots(self):
+        """Libvirt's pause is over after the first row; a row may be cut off when it was ended."""
+        head, *rows = self.seen["table"].splitlines(keepends=True)
+        self.assertRegex(head, "^VM +MODE +VCPUS +FAST/s +SPECUL/s")
+        self.assertGreater(len(rows), 2)
+        for row in rows[:-1]:
+            self.assertRegex(row, r"^db1 +on +2( +\d+){5} \S+ +\S+ +\S+ +\d[\d.]*(ns|us|ms|s)\n$")
+        self.assertGreater(max(int(row.split()[4]) for row in rows[:-1]), 0)
+
+    def test_spfctl_goes_on_without_a_qemu_that_stands_still(self):
+        errors, vms = self.seen["stuck"]
+        self.assertEqual(errors, "spfctl: libvirt:db1: no answer from libvirt within 5 s\n")
+        self.assertEqual([vm["error"] for vm in vms], ["no answer from libvirt within 5 s"])
+
+    def test_spfctl_says_that_a_domain_is_gone(self):
+        self.assertEqual(self.seen["gone"], "spfctl: db1: no VM of this name was found\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
