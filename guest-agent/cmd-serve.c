@@ -60,12 +60,12 @@ static int serve(struct agent *agent, int port, int watch, struct error *error)
 }
 
 /* All that takes privileges, then without them the rest. */
-static int open_and_serve(struct agent *agent, const struct settings *settings, struct error *error)
+static int open_and_serve(struct agent *agent, const struct settings *settings, int *port, struct error *error)
 {
-	int port, watch;
+	int watch;
 
-	port = port__open(settings->port, error);
-	if (port < 0)
+	*port = port__open(settings->port, error);
+	if (*port < 0)
 		return -1;
 	agent->marks = marks__open(settings->marks, error);
 	if (agent->marks < 0)
@@ -76,9 +76,9 @@ static int open_and_serve(struct agent *agent, const struct settings *settings, 
 	if (privileges__drop(settings->user, error))
 		return -1;
 	agent->send = to_port;
-	agent->context = &port;
+	agent->context = port;
 	signal(SIGPIPE, SIG_IGN);
-	return serve(agent, port, watch, error);
+	return serve(agent, *port, watch, error);
 }
 
 int cmd_serve(const struct globals *globals, int argc, char **argv)
@@ -98,7 +98,7 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 	const char *list = NULL;
 	struct error error;
 	bool allow = false;
-	int option;
+	int option, port;
 
 	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
 		switch (option) {
@@ -133,7 +133,7 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 	if (device__open(&device, globals->device, &error))
 		return error__print(&error);
 	agent.device = &device;
-	open_and_serve(&agent, &settings, &error);
+	open_and_serve(&agent, &settings, &port, &error);
 	device__close(&device);
 	return error__print(&error);
 }

@@ -87,7 +87,7 @@ json_object *request_ping(struct agent *agent, json_object *arguments, struct er
 json_object *request_snapshot(struct agent *agent, json_object *arguments, struct error *error)
 {
 	struct snapshot snapshot;
-	bool records;
+	bool records = false;
 
 	if (get_bool(arguments, "per-vcpu", &records, error) ||
 	    device__collect(agent->device, records, &snapshot, error))
@@ -128,7 +128,7 @@ json_object *request_marks(struct agent *agent, json_object *arguments, struct e
 {
 	json_object *list;
 	struct mark mark;
-	bool follow;
+	bool follow = false;
 
 	if (get_bool(arguments, "follow", &follow, error))
 		return NULL;
