@@ -5,8 +5,9 @@ import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
+import storms  # noqa: E402
 from spf import build, lab_power, meson, patches, paths, setup, ui  # noqa: E402
 
 LIMIT = 600
@@ -20,13 +21,17 @@ def setUpModule():
 
 
 class Power(unittest.TestCase):
-    def every_mode(self, kernel, model):
-        result = lab_power.Power(kernel, model, timeout=LIMIT).run([meson.bench_power() / "tests/power/radix_faults"])
-        for line in result.out.decode(errors="replace").splitlines():
-            print(f"# {line}")
-        self.assertEqual((result.kind, result.status), ("exit", 0), f"{result.what}; see {ui.shown(result.console)}")
+    def run_in_lab(self, kernel, model, *argv):
+        result = lab_power.Power(kernel, model, timeout=LIMIT).run(argv)
+        said = result.out.decode(errors="replace")
+        self.assertEqual((result.kind, result.status), ("exit", 0), f"{result.what}; see {ui.shown(result.console)}\n{said}")
         # Among them would be "BUG: Bad rss-counter state" and "BUG: non-zero pgtables_bytes".
         self.assertEqual(result.trouble, [])
+        return said
+
+    def every_mode(self, kernel, model):
+        for line in self.run_in_lab(kernel, model, meson.bench_power() / "tests/power/radix_faults").splitlines():
+            print(f"# {line}")
 
     def test_power9(self):
         self.every_mode("patched", "powernv9")
@@ -39,6 +44,11 @@ class Power(unittest.TestCase):
             self.skipTest("a second kernel is not built for this: kvmspf build linux-power4k")
         build.build("linux-power4k")
         self.every_mode("4k", "powernv9")
+
+    def test_storm(self):
+        said = self.run_in_lab("patched", "powernv9", meson.bench_power() / "bench/fault-storm", "--size", "64M",
+                               *storms.WORDS)
+        storms.check(self, said, 1024)
 
 
 if __name__ == "__main__":
