@@ -41,17 +41,37 @@ static uint64_t percentile(const struct latency *latency, double part)
 	return latency->max;
 }
 
+static struct json_object *histogram(const struct latency *latency)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (unsigned int i = 0; i < BUCKETS; i++) {
+		struct json_object *pair;
+
+		if (!latency->bucket[i])
+			continue;
+		pair = json_object_new_array();
+		json_object_array_add(pair, json_object_new_uint64(bucket_middle(i)));
+		json_object_array_add(pair, json_object_new_uint64(latency->bucket[i]));
+		json_object_array_add(array, pair);
+	}
+	return array;
+}
+
 struct json_object *latency__json(const struct latency *latency)
 {
 	struct json_object *object = json_object_new_object();
 
 	json_object_object_add(object, "count", json_object_new_uint64(latency->count));
-	if (!latency->count)
+	if (!latency->count) {
+		json_object_object_add(object, "histogram", histogram(latency));
 		return object;
+	}
 	json_object_object_add(object, "mean", json_object_new_uint64(latency->sum / latency->count));
 	for (unsigned int i = 0; i < PERCENTILES; i++)
 		json_object_object_add(object, percentiles[i].name,
 				       json_object_new_uint64(percentile(latency, percentiles[i].part)));
+	json_object_object_add(object, "histogram", histogram(latency));
 	return object;
 }
 

@@ -16,7 +16,7 @@ struct latency {
 void latency__record(struct latency *latency, uint64_t ns, uint64_t times);
 void latency__add(struct latency *to, const struct latency *more);
 
-/* count, mean, p50 .. p99.99, max; quantities in ns */
+/* count, mean, p50 .. p99.99, max, histogram: [ns, count] of each bucket that has any; quantities in ns */
 struct json_object *latency__json(const struct latency *latency);
 
 /* The same for people: one line, in us. */

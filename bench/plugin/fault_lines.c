@@ -32,7 +32,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 #define STACK_MASK	(~UINT64_C(0x3fff))
 #define MAX_CPUS	48
 
-enum { MAX_TIERS = 8, MAX_OBJECTS = 8, MAX_MARKS = 16, MAX_EVENTS = 4096, BASES = 64 };
+enum { MAX_TIERS = 8, MAX_OBJECTS = 8, MAX_MARKS = 16, MAX_EVENTS = 1 << 17, BASES = 64 };
 
 /* Who wrote a line: a bit for each CPU, and above them the last one; kept as a pointer in the table below. */
 #define LAST_SHIFT	MAX_CPUS

@@ -2,6 +2,7 @@
 """The load generators: what they did must be what they say, in every mode; and who stores to which shared line."""
 
 import json
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import build, lab, meson, patches, paths  # noqa: E402
 
+BENCH = paths.ROOT / "bench"
 LIMIT = 900
 MODES = ("off", "vma-lock", "on")
 NEIGHBOURS = "mmap mprotect mremap madvise thread memslot io_uring smaps".split()
@@ -124,6 +126,18 @@ class Storms(unittest.TestCase):
             self.assertEqual(sorted(done), sorted(NEIGHBOURS))
             self.assertGreater(min(done.values()), 0, done)
 
+    def test_report_of_two_results(self):
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as directory:
+            files, html = [Path(directory) / name for name in ("1", "64")], Path(directory) / "html"
+            for file, result in zip(files, (dict(self.results["many"]), self.results["many"])):
+                result["config"] = dict(result["config"], vcpus=int(file.name))
+                file.write_text(json.dumps(result))
+            done = subprocess.run([BENCH / "storm-report", *files, "--html", html], capture_output=True, text=True, check=True)
+            page = html.read_text()
+        rows = [line.split()[:3] for line in done.stdout.splitlines()[1:]]
+        self.assertEqual(rows, [[vcpus, mode, "1"] for vcpus in ("1", "64") for mode in MODES])
+        self.assertEqual((page.count("<polyline"), "http" in page), (4 + 3, False))
+
     def test_loads_of_user_mode(self):
         load = self.results["db-load"]
         self.assertEqual((load["threads"], load["records"], load["verified"]), (4, 100000, 100000))
@@ -150,10 +164,23 @@ class Usage(unittest.TestCase):
                 self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), done.stderr)
 
 
+class Model(unittest.TestCase):
+    def test_limits_of_a_queue(self):
+        rate = runpy.run_path(str(BENCH / "model"))["throughput"]
+        self.assertAlmostEqual(rate(1, 900, [100]), 1e6)
+        self.assertAlmostEqual(rate(1000, 900, []), 1000 / 900e-9)
+        self.assertAlmostEqual(rate(1000, 900, [100]) / 1e7, 1, places=6)
+        self.assertLess(rate(8, 900, [100]), 8e6)
+
+    def test_check_says_how_far_it_is_off(self):
+        done = subprocess.run([BENCH / "model", "check"], capture_output=True, text=True, check=True)
+        self.assertIn("published 3.7", done.stdout)
+
+
 class SharedLines(unittest.TestCase):
     def test_speculative_faults_store_to_no_shared_line_of_the_vma_or_the_mm(self):
         with tempfile.NamedTemporaryFile(dir=paths.BUILD, suffix=".json") as file:
-            done = subprocess.run([paths.ROOT / "bench" / "shared-lines", "--size", "8", "--json", file.name],
+            done = subprocess.run([BENCH / "shared-lines", "--size", "8", "--json", file.name],
                                   capture_output=True, text=True, timeout=LIMIT, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
             result = json.load(file)

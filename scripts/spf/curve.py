@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Curves as inline SVG, of the same make as the bars of svg.py: both axes may be logarithmic."""
+
+import math
+from html import escape
+
+from spf import svg
+
+LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 46, 14, 12, 26, 240
+
+
+class Axis:
+    """Values from low to high on pixels from start to end."""
+
+    def __init__(self, values, start, end, log, zero=False):
+        self.log, self.start, self.end = log, start, end
+        self.low, self.high = (0 if zero and not log else min(values)), max(values)
+        if self.high <= self.low:
+            self.high = self.low * 2 or 1
+
+    def at(self, value):
+        low, high = self.low, self.high
+        if self.log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return self.start + (self.end - self.start) * (value - low) / (high - low)
+
+    def ticks(self, most):
+        if not self.log:
+            step = svg.nice_step(self.high, most)
+            return [i * step for i in range(math.ceil(self.low / step), int(self.high / step + 1e-6) + 1)]
+        powers = range(math.floor(math.log2(self.low)), math.ceil(math.log2(self.high)) + 1)
+        if len(powers) > 2 * most:
+            ticks = [10 ** p for p in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)]
+        else:
+            ticks = [2 ** p for p in powers]
+        return [t for t in ticks if self.low * 0.999 <= t <= self.high * 1.001]
+
+
+def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, show_y=svg.number):
+    """series: (css, name, points); css "one" is a dashed line for comparison."""
+    points = [p for _, _, line in series for p in line]
+    x = Axis([p[0] for p in points], LEFT, svg.WIDTH - RIGHT, log_x)
+    y = Axis([p[1] for p in points], HEIGHT - BOTTOM, TOP, log_y, zero=True)
+    out = []
+    for tick in x.ticks(6):
+        out.append(f'<line x1="{x.at(tick):.1f}" y1="{TOP}" x2="{x.at(tick):.1f}" y2="{HEIGHT - BOTTOM}" class="grid"/>')
+        out.append(svg.text(x.at(tick), HEIGHT - BOTTOM + 13, show_x(tick), "tick", "middle"))
+    for tick in y.ticks(5):
+        out.append(f'<line x1="{LEFT}" y1="{y.at(tick):.1f}" x2="{svg.WIDTH - RIGHT}" y2="{y.at(tick):.1f}" class="grid"/>')
+        out.append(svg.text(LEFT - 5, y.at(tick) + 3.5, show_y(tick), "tick", "end"))
+    out.append(svg.text(svg.WIDTH - 2, HEIGHT - 2, x_unit, "tick", "end"))
+    for css, name, line in series:
+        path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in line)
+        out.append(f'<polyline points="{path}" class="line {css}"><title>{escape(name)}</title></polyline>')
+    return svg.svg(HEIGHT, out, label)
+
+
+STYLE = """svg polyline.line { fill:none; stroke-width:2; stroke-linejoin:round }
+svg polyline.one { stroke:var(--soft); stroke-width:1; stroke-dasharray:3 3 }
+"""
