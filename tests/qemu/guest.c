@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Process 1 of the guest: reads the kvm-spf device, and touches pages that nobody has touched before, those of the
+ * BAR of an ivshmem device.  It is told what to do on the console, and answers there:
+ *   read          ring the doorbell, then print a snapshot as one line of JSON
+ *   touch FROM N  store to N pages from page FROM
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../guest-agent/kvm_spf_regs.h"
+
+#define PAGE 4096
+#define DEVICES "/sys/bus/pci/devices"
+
+static volatile uint8_t *spf;
+static volatile uint8_t *memory;
+static size_t spf_size, memory_size;
+
+static void fail(const char *what)
+{
+	printf("@spf error %s\n", what);
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+/* Leaves 0 if there is no such file. */
+static unsigned long number(const char *device, const char *file)
+{
+	char path[512], text[64] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), DEVICES "/%s/%s", device, file);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return 0;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return strtoul(text, NULL, 0);
+}
+
+/* Populated, so that nothing but the host's fault is left for the first touch. */
+static volatile uint8_t *map(const char *device, int bar, size_t *size)
+{
+	char path[512];
+	struct stat st;
+	void *at;
+	int fd;
+
+	snprintf(path, sizeof(path), DEVICES "/%s/enable", device);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		fail("enable");
+	close(fd);
+
+	snprintf(path, sizeof(path), DEVICES "/%s/resource%d", device, bar);
+	fd = open(path, O_RDWR);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		fail(path);
+	*size = st.st_size;
+	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED)
+		fail("mmap");
+	close(fd);
+	return at;
+}
+
+static void find(void)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(DEVICES);
+
+	while (dir && (entry = readdir(dir))) {
+		unsigned long vendor, device;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		vendor = number(entry->d_name, "vendor");
+		device = number(entry->d_name, "device");
+		if (vendor == KVM_SPF_PCI_VENDOR_ID && device == KVM_SPF_PCI_DEVICE_ID)
+			spf = map(entry->d_name, 0, &spf_size);
+		if (vendor == 0x1af4 && device == 0x1110)
+			memory = map(entry->d_name, 2, &memory_size);
+	}
+	if (!spf || !memory)
+		fail("no device");
+}
+
+static uint32_t get32(const volatile uint8_t *at, unsigned int off)
+{
+	return *(const volatile uint32_t *)(at + off);
+}
+
+static uint64_t get64(const volatile uint8_t *at, unsigned int off)
+{
+	return *(const volatile uint64_t *)(at + off);
+}
+
+static void list(const char *name, const uint8_t *at, unsigned int off, unsigned int n)
+{
+	printf("\"%s\":[", name);
+	for (unsigned int i = 0; i < n; i++)
+		printf("%s%" PRIu64, i ? "," : "", get64(at, off + 8 * i));
+	printf("],");
+}
+
+static void block(const uint8_t *at)
+{
+	list("faults", at, KVM_SPF_TIER(0), KVM_SPF_NR_TIERS);
+	list("aborts", at, KVM_SPF_ABORT(0), KVM_SPF_NR_ABORTS);
+	list("buckets", at, KVM_SPF_NS_HIST(0), KVM_SPF_NS_BUCKETS);
+	printf("\"sum\":%" PRIu64 ",\"max\":%" PRIu64 ",\"count\":%" PRIu64, get64(at, KVM_SPF_NS_SUM),
+	       get64(at, KVM_SPF_NS_MAX), get64(at, KVM_SPF_NS_COUNT));
+}
+
+static void snapshot(void)
+{
+	static uint8_t copy[1 << 20];
+	uint64_t generation = get64(spf, KVM_SPF_GENERATION);
+	uint32_t seq;
+
+	*(volatile uint32_t *)(spf + KVM_SPF_DOORBELL) = 1;
+	while (get64(spf, KVM_SPF_GENERATION) == generation)
+		usleep(1000);
+	/* x86 reads in order, and so does the compiler with volatile. */
+	do {
+		while ((seq = get32(spf, KVM_SPF_SEQ)) & 1)
+			usleep(1000);
+		for (size_t i = 0; i < spf_size; i += 8)
+			*(uint64_t *)(copy + i) = get64(spf, i);
+	} while (get32(spf, KVM_SPF_SEQ) != seq);
+
+	printf("@spf read {\"magic\":%u,\"version\":%u,\"features\":%" PRIu64 ",\"mode\":%u,\"vcpus\":%u,",
+	       get32(copy, KVM_SPF_MAGIC_OFF), get32(copy, KVM_SPF_VERSION_OFF), get64(copy, KVM_SPF_FEATURES),
+	       get32(copy, KVM_SPF_MODE), get32(copy, KVM_SPF_NR_VCPUS));
+	printf("\"epoch\":%" PRIu64 ",\"generation\":%" PRIu64 ",\"host_ns\":%" PRIu64 ",\"interval_ns\":%" PRIu64 ",",
+	       get64(copy, KVM_SPF_EPOCH), get64(copy, KVM_SPF_GENERATION), get64(copy, KVM_SPF_HOST_NS),
+	       get64(copy, KVM_SPF_INTERVAL_NS));
+	list("rates", copy, KVM_SPF_RATES, KVM_SPF_NR_TIERS + KVM_SPF_NR_ABORTS);
+	block(copy + KVM_SPF_TOTALS);
+	printf(",\"records\":[");
+	for (uint32_t i = 0; i < get32(copy, KVM_SPF_NR_RECORDS); i++) {
+		const uint8_t *record = copy + get32(copy, KVM_SPF_RECORDS) + i * get32(copy, KVM_SPF_RECORD_SIZE);
+
+		printf("%s{\"index\":%u,", i ? "," : "", get32(record, KVM_SPF_RECORD_VCPU));
+		block(record + KVM_SPF_RECORD_BLOCK);
+		printf("}");
+	}
+	printf("]}\n");
+}
+
+static void touch(size_t from, size_t n)
+{
+	for (size_t i = from; i < from + n && (i + 1) * PAGE <= memory_size; i++)
+		memory[i * PAGE] = 1;
+	printf("@spf touched\n");
+}
+
+int main(void)
+{
+	char line[64];
+	size_t from, n;
+
+	if (mount("sys", "/sys", "sysfs", 0, NULL) < 0)
+		fail("sysfs");
+	find();
+	printf("@spf up\n");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		if (!strncmp(line, "read", 4))
+			snapshot();
+		else if (sscanf(line, "touch %zu %zu", &from, &n) == 2)
+			touch(from, n);
+		fflush(stdout);
+	}
+	fail("end of input");
+}

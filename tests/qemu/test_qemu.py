@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMU's part: the kvm-spf device and QMP, without a kernel that counts (qtest), and with one, in the lab."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import build, image, lab, patches, paths  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+LIMIT = 600
+# "edit" tests what lies in build/edit/qemu, as with `kvmspf lab`.
+FLAVOUR = os.environ.get("KVMSPF_QEMU", "patched")
+PAGES = 4096
+TIERS = ("fast", "speculative", "vma-lock", "mmap-lock")
+ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed", "no-memory")
+
+
+def program(name):
+    return paths.qemu(FLAVOUR, name)
+
+
+def setUpModule():
+    for kernel in ("stock", "patched"):
+        build.bring_up_to_date(kernel, FLAVOUR)
+
+
+class Registers(unittest.TestCase):
+    def test_guest_and_device_agree(self):
+        """One header in two places: the same but for comments and white space."""
+        def code(path):
+            return re.sub(r"/\*.*?\*/", " ", path.read_text(), flags=re.S).split()
+        tree = paths.EDIT / "qemu" if FLAVOUR == "edit" else patches.sync("qemu")[0]
+        self.assertEqual(code(paths.ROOT / "guest-agent" / "kvm_spf_regs.h"),
+                         code(tree / "include" / "hw" / "misc" / "kvm_spf_regs.h"))
+
+
+class Qtest(unittest.TestCase):
+    def run_it(self, arch):
+        done = subprocess.run([program("kvm-spf-test"), "--tap", "-k"], capture_output=True, text=True, timeout=LIMIT,
+                              env={**os.environ, "QTEST_QEMU_BINARY": str(program(f"qemu-system-{arch}"))}, check=False)
+        bad = [line for line in done.stdout.splitlines() if line.startswith("not ok")]
+        self.assertEqual((done.returncode, bad), (0, []), done.stdout[-3000:] + done.stderr[-3000:])
+
+    def test_x86_64(self):
+        self.run_it("x86_64")
+
+    def test_ppc64(self):
+        self.run_it("ppc64")
+
+
+class CommandLine(unittest.TestCase):
+    def test_bad_value_is_the_usual_error(self):
+        for value, said in (("maybe", "does not accept value 'maybe'"), ("unavailable", "expects off, vma-lock or on")):
+            done = subprocess.run([program("qemu-system-x86_64"), "-display", "none", "-accel",
+                                   f"kvm,speculative-faults={value}"], capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(said, done.stderr)
+
+
+def in_lab(kernel):
+    with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
+        guest, initramfs = Path(scratch) / "guest", Path(scratch) / "initramfs"
+        subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o", guest, HERE / "guest.c"],
+                       check=True)
+        cpio = image.Cpio()
+        cpio.directory("sys")
+        cpio.device("dev/console", 5, 1)
+        cpio.file("init", guest.read_bytes(), 0o755)
+        initramfs.write_bytes(cpio.finish())
+        result = lab.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
+            ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), paths.kernel("stock"), initramfs, kernel])
+    if (result.kind, result.status) != ("exit", 0) or result.trouble:
+        raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
+    return json.loads(result.out)
+
+
+def added(after, before):
+    return {k: after[k] - before[k] for k in after}
+
+
+class Lab(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if not patches.series("linux"):
+            raise unittest.SkipTest("there is no kernel series")
+        cls.seen = in_lab("patched")
+
+    def same_block(self, block, info):
+        self.assertEqual(block["faults"], [info["faults"][t] for t in TIERS])
+        self.assertEqual(block["aborts"], [info["aborts"][a] for a in ABORTS])
+        self.assertEqual({"count": block["count"], "sum-ns": block["sum"], "max-ns": block["max"],
+                          "buckets": block["buckets"]}, info["latency"])
+
+    def test_qmp_equals_the_guests_bar(self):
+        for when in ("up", "on", "vma-lock", "off", "reset"):
+            bar, info = self.seen[when]["bar"], self.seen[when]["qmp"]
+            self.same_block(bar, info)
+            self.assertEqual(bar["vcpus"], info["vcpus"])
+            self.assertEqual([r["index"] for r in bar["records"]], [v["index"] for v in info["per-vcpu"]])
+            for record, vcpu in zip(bar["records"], info["per-vcpu"]):
+                self.same_block(record, vcpu)
+
+    def test_qmp_equals_the_kernels_statistics(self):
+        """Until the reset, as that is QEMU's own; the order of the histogram's buckets, too."""
+        for when in ("up", "on", "vma-lock", "off"):
+            for stats, vcpu in zip(self.seen[when]["stats"], self.seen[when]["qmp"]["per-vcpu"]):
+                want = {f"hva_fault_{t.replace('-', '_')}": n for t, n in vcpu["faults"].items()}
+                want |= {f"spf_abort_{a.replace('-', '_')}": n for a, n in vcpu["aborts"].items()}
+                want |= {"hva_fault_ns_sum": vcpu["latency"]["sum-ns"], "hva_fault_ns_max": vcpu["latency"]["max-ns"],
+                         "hva_fault_ns_hist": vcpu["latency"]["buckets"]}
+                self.assertEqual(stats, want)
+
+    def test_total_is_the_sum_of_the_vcpus(self):
+        for when in ("up", "on", "vma-lock", "off"):
+            info = self.seen[when]["qmp"]
+            for tier in TIERS:
+                self.assertEqual(info["faults"][tier], sum(v["faults"][tier] for v in info["per-vcpu"]))
+
+    def test_known_touches_equal_counters_and_tracepoint(self):
+        """Each page is one fault, by what the mode allows; a page table's first is for the VMA's lock.
+
+        Tier fast is left out of the number: such a fault is of a page that QEMU has mapped, so of none of these.
+        """
+        before = self.seen["up"]
+        for mode in ("on", "vma-lock", "off"):
+            after = self.seen[mode]
+            faults = added(after["qmp"]["faults"], before["qmp"]["faults"])
+            aborts = added(after["qmp"]["aborts"], before["qmp"]["aborts"])
+            trace = [after["trace"].get(str(t), 0) - before["trace"].get(str(t), 0) for t in range(len(TIERS))]
+            self.assertEqual(trace, [faults[t] for t in TIERS])
+            self.assertEqual(sum(faults.values()) - faults["fast"], PAGES)
+            if mode == "on":
+                self.assertEqual(faults["vma-lock"], sum(aborts.values()))
+                self.assertLessEqual(faults["vma-lock"], PAGES // 512 + 1)
+            else:
+                self.assertEqual(faults[{"vma-lock": "vma-lock", "off": "mmap-lock"}[mode]], PAGES)
+                self.assertEqual(sum(aborts.values()), 0)
+            before = after
+
+    def test_mode_is_shown_everywhere(self):
+        for number, mode in ((2, "on"), (1, "vma-lock"), (0, "off")):
+            self.assertEqual((self.seen[mode]["bar"]["mode"], self.seen[mode]["qmp"]["mode"]), (number, mode))
+            self.assertTrue(self.seen[mode]["qmp"]["available"])
+            self.assertEqual(self.seen[mode]["bar"]["features"], 0xf)
+
+    def test_mode_that_is_none_is_refused(self):
+        self.assertEqual(len(self.seen["refused"]), 2)
+
+    def test_reset_is_a_baseline(self):
+        off, reset = self.seen["off"], self.seen["reset"]
+        self.assertEqual({t: reset["qmp"]["faults"][t] for t in TIERS[1:]}, dict.fromkeys(TIERS[1:], 0))
+        self.assertEqual((reset["qmp"]["latency"]["count"], sum(reset["qmp"]["aborts"].values())), (0, 0))
+        for before, after in zip(off["stats"], reset["stats"]):
+            self.assertEqual({**before, "hva_fault_fast": after["hva_fault_fast"]}, after)
+        self.assertGreater(reset["bar"]["epoch"], off["bar"]["epoch"])
+
+    def test_rates_are_kept(self):
+        rates = self.seen["up"]["qmp"]["rates"]
+        self.assertGreater(rates["interval-ns"], 0)
+        self.assertEqual(set(rates["faults"]), set(TIERS))
+        self.assertGreater(self.seen["up"]["bar"]["interval_ns"], 0)
+
+    def test_storm_is_told(self):
+        storms = [e["data"] for e in self.seen["events"] if e["event"] == "KVM_SPF_FALLBACK_STORM"]
+        self.assertTrue(storms)
+        self.assertEqual(storms[0]["qom-path"], "/machine/peripheral/spf0")
+        self.assertGreaterEqual(storms[0]["rates"]["faults"]["mmap-lock"], storms[0]["threshold"])
+        self.assertEqual(storms[0]["mode"], "off")
+
+    def test_hmp_and_properties(self):
+        self.assertRegex(self.seen["hmp"], r"mode: off\r?\n2 vCPUs\r?\n  faults: fast \d+, speculative 0, ")
+        self.assertIn("vCPU 1", self.seen["hmp"])
+        self.assertEqual(self.seen["interval"], 50)
+
+    def test_vcpu_comes_and_goes(self):
+        more, less = self.seen["plug"]["more"], self.seen["plug"]["less"]
+        self.assertEqual((more["vcpus"], less["vcpus"]), (3, 2))
+        for tier in TIERS:
+            self.assertGreaterEqual(less["faults"][tier], more["faults"][tier])
+        self.assertEqual(self.seen["plug"]["fds"], 1)   # that of its statistics; KVM's own is kept for the next one
+
+    def test_qemu_has_nothing_to_complain_of(self):
+        """But that this host has fewer CPUs than the guest can have."""
+        self.assertEqual([line for line in self.seen["said"].splitlines() if "exceeds the recommended cpus" not in line], [])
+
+
+class StockHost(unittest.TestCase):
+    def test_host_without_it(self):
+        seen = in_lab("stock")
+        self.assertIn("warning: speculative-faults=on: this host's KVM has none", seen["said"])
+        self.assertFalse(seen["qmp"]["available"])
+        self.assertEqual((seen["qmp"]["mode"], seen["hmp"].strip()), ("unavailable", "mode: unavailable"))
+        self.assertEqual((seen["bar"]["mode"], seen["bar"]["features"]), (0xffffffff, 0))
+        self.assertEqual(sum(seen["bar"]["faults"] + seen["bar"]["aborts"] + seen["bar"]["buckets"]), 0)
+        self.assertIn("no speculative faults", seen["refused"])
+
+
+if __name__ == "__main__":
+    unittest.main()
