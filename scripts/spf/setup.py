@@ -105,12 +105,14 @@ def private():
 def git(where, *argv):
     who = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER")
            for k, v in (("NAME", "kvmspf"), ("EMAIL", "kvmspf@localhost"), ("DATE", DATE))}
-    ui.run(["git", "-c", "gc.auto=0", "-c", "core.autocrlf=false", "-C", where, *argv], env=who)
+    ui.run(["git", "-c", "core.autocrlf=false", "-C", where, *argv], env=who)
 
 
 def adopt(new, target):
     """Make the unpacked source one commit, tag it, and only then give it its name."""
     git(new, "init", "-q", "-b", "master")
+    # Commits of `patches edit` would start it, minutes of work beside a build or a measurement.
+    git(new, "config", "gc.auto", "0")
     # Debian's .gitignore files would leave out files that the source has.
     git(new, "add", "--all", "--force")
     git(new, "commit", "-q", "--no-verify", "-m", "base")

@@ -13,6 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from spf import build, lab, patches, paths  # noqa: E402
 
 LIMIT = 900
+USER_FAULTS = """
+for switch in 1 0; do
+	echo $switch >/proc/sys/vm/speculative_user_faults
+	"$1" >/tmp/rows || exit
+	sed "s/^/$switch /" /tmp/rows
+	echo 1 >/sys/block/zram0/reset
+done
+"""
 SELFTESTS = paths.OUT / "selftests-patched"
 COST = paths.ROOT / "bench" / "fault-cost"
 
@@ -45,13 +53,38 @@ class Faults(unittest.TestCase):
         self.assertLessEqual(512 * got["mmap_lock"], got["faults"])
         self.assertLessEqual(512 * (got["vma_lock"] + got["mmap_lock"]), 2 * got["faults"])
 
+    def test_user_faults_copies_and_direct_io(self):
+        """First touches that are not a guest's: each but the first of a page table is speculative, and takes no mmap_lock."""
+        program = paths.BUILD / "tests" / "user_faults"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
+                        Path(__file__).with_name("user_faults.c")], check=True)
+        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(["/bin/sh", "-c", USER_FAULTS, "sh", str(program)])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        rows = [line.split() for line in result.out.decode().splitlines()]
+        got = {(switch, name): (int(pages), int(speculative), int(locks))
+               for switch, name, _, pages, _, speculative, _, locks in rows}
+        self.assertEqual(len(got), 6, rows)
+        for name in ("store", "copy", "direct-io"):
+            pages, speculative, locks = got["1", name]
+            self.assertGreaterEqual(speculative, pages, name)
+            self.assertEqual(locks, 0, name)
+            self.assertEqual(got["0", name][1], 0, name)
+        # What the switch is for: without it, copies and direct I/O take the mmap_lock.
+        self.assertGreater(got["0", "copy"][2], 1000)
+        self.assertGreater(got["0", "direct-io"][2], 0)
+
     def test_instructions_of_a_fault(self):
-        """A guard of what was reached; docs/measurements.md has the aims, and which of them are not reached."""
+        """The aims: 0.80 of off, the part above a present page 0.50 of off's, and off within 1 % of a stock kernel."""
         got = cost("instructions")
         for name, row in got.items():
             print(f"# {name}: {row['fault']} instructions a fault, {row['present']} with the host page present")
-        self.assertLess(got["on"]["fault"], got["stock"]["fault"])
-        self.assertLess(got["on"]["fault"], got["vma-lock"]["fault"])
+        above = {name: row["fault"] - row["present"] for name, row in got.items()}
+        self.assertLessEqual(got["on"]["fault"], 0.80 * got["off"]["fault"])
+        self.assertLessEqual(above["on"], 0.50 * above["off"])
+        self.assertLessEqual(got["off"]["fault"], 1.01 * got["stock"]["fault"])
+        self.assertLess(got["vma-lock"]["fault"], got["off"]["fault"])
 
 
 if __name__ == "__main__":

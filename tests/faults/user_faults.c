@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * First touches of anonymous memory that are not a guest's: by a program's own stores, by the kernel's copies, and by
+ * GUP for direct I/O.  Prints, for each, how many were speculative and how often this thread took its mmap_lock.
+ *
+ * For the lab, as root: needs /dev/zram0, which it sets up, and tracefs.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE		4096UL
+#define TABLE		(PAGE << 9)	/* what one page table maps */
+#define SIZE		(32UL << 20)
+#define TRIGGER		"/sys/kernel/tracing/events/mmap_lock/mmap_lock_start_locking/"
+#define KEY		"hist:keys=common_pid"
+
+static int block;
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		err(2, "%s", path);
+	close(fd);
+}
+
+/* The number that follows @name in a file, or 0.  No stdio, whose buffers would be new memory to touch. */
+static unsigned long number(const char *path, const char *name)
+{
+	static char text[1 << 16];
+	int fd = open(path, O_RDONLY);
+	ssize_t len, more;
+	char *at;
+
+	if (fd < 0)
+		err(2, "%s", path);
+	for (len = 0; (more = read(fd, text + len, sizeof(text) - 1 - len)) > 0; len += more)
+		;
+	close(fd);
+	text[len] = '\0';
+	at = strstr(text, name);
+	if (!at)
+		return 0;
+	at += strlen(name);
+	return strtoul(at + strspn(at, " "), NULL, 10);
+}
+
+static unsigned long mmap_locks(void)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "common_pid: %10d } hitcount:", getpid());
+	return number(TRIGGER "hist", name);
+}
+
+static void by_store(char *mem)
+{
+	for (unsigned long i = 0; i < SIZE; i += PAGE)
+		mem[i] = (char)(i / PAGE);
+}
+
+static void by_copy(char *mem)
+{
+	int fd = open("/dev/zero", O_RDONLY);
+
+	if (fd < 0 || read(fd, mem, SIZE) != SIZE)
+		err(2, "read of /dev/zero");
+	close(fd);
+}
+
+static void by_direct_io(char *mem)
+{
+	if (pread(block, mem, SIZE, 0) != SIZE)
+		err(2, "read of /dev/zram0");
+}
+
+static void check(const char *name, void (*touch)(char *mem), char (*want)(unsigned long page))
+{
+	/* Away from neighbours, so that nothing is merged with it and no huge page fits. */
+	char *mem = mmap(NULL, SIZE + 2 * TABLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned long speculative;
+
+	if (mem == MAP_FAILED)
+		err(2, "mmap");
+	mem = (char *)(((unsigned long)mem + TABLE - 1) & -TABLE);
+	if (mprotect(mem, SIZE, PROT_READ | PROT_WRITE) || madvise(mem, SIZE, MADV_NOHUGEPAGE))
+		err(2, "mprotect, madvise");
+	/* Page tables and the anon_vma take a lock: have them first. */
+	for (unsigned long i = 0; i < SIZE; i += TABLE)
+		mem[i] = 1;
+
+	put(TRIGGER "trigger", KEY);
+	speculative = number("/proc/vmstat", "spf_success");
+	touch(mem);
+	speculative = number("/proc/vmstat", "spf_success") - speculative;
+	printf("%s pages %lu speculative %lu mmap_lock %lu\n", name, (SIZE - SIZE / TABLE * PAGE) / PAGE, speculative,
+	       mmap_locks());
+	put(TRIGGER "trigger", "!" KEY);
+
+	for (unsigned long i = 0; i < SIZE / PAGE; i++)
+		if (mem[i * PAGE] != want(i))
+			errx(1, "%s: page %lu is %d", name, i, mem[i * PAGE]);
+	munmap(mem, SIZE);
+}
+
+static char low_bits(unsigned long page)
+{
+	return (char)page;
+}
+
+static char zero(unsigned long page)
+{
+	(void)page;
+	return 0;
+}
+
+int main(void)
+{
+	char *mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		err(2, "mmap");
+	by_store(mem);
+	put("/sys/block/zram0/disksize", "64M");
+	block = open("/dev/zram0", O_RDWR | O_DIRECT);
+	if (block < 0 || pwrite(block, mem, SIZE, 0) != SIZE)
+		err(2, "/dev/zram0");
+
+	check("store", by_store, low_bits);
+	check("copy", by_copy, zero);
+	check("direct-io", by_direct_io, low_bits);
+	return 0;
+}
