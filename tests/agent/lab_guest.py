@@ -87,9 +87,8 @@ class Port:
         self.socket.connect(path)
         self.lines = Lines(self.socket.fileno())
 
-    def ask(self, name, **arguments):
-        request = {"execute": name, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
-        self.socket.sendall(json.dumps(request).encode() + b"\n")
+    def ask(self, command, **arguments):
+        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         return json.loads(self.lines.line())
 
     def sync(self, number):
