@@ -251,10 +251,16 @@ static bool run_test(const struct test *test, enum vmm_mode mode)
 
 int main(void)
 {
-	bool good = true;
+	/* QEMU's powernv tells the host of no radix page but the small ones. */
+	bool huge = !access("/sys/kernel/mm/transparent_hugepage", F_OK), good = true;
 
-	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
+	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
+		if (tests[i].huge && !huge) {
+			printf("%-12s not tried: this host has none\n", tests[i].name);
+			continue;
+		}
 		for (int mode = VMM_OFF; mode <= VMM_ON; mode++)
 			good &= run_test(&tests[i], mode);
+	}
 	return good ? 0 : 1;
 }
