@@ -36,7 +36,7 @@ class Package(unittest.TestCase):
         for name in ("usr/bin/spf-agent", "usr/share/man/man1/spf-agent.1.gz", "lib/udev/rules.d/60-spf-agent.rules",
                      "lib/systemd/system/spf-agent.service"):
             self.assertIn(f"./{name}\n", listed)
-        self.assertEqual(run("dpkg-deb", "--field", self.package, "Depends").stdout, "", "it is static")
+        self.assertEqual(run("dpkg-deb", "--field", self.package, "Depends").stdout.strip(), "", "it is static")
 
     def test_installs_and_runs_in_a_minimal_guest(self):
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as root:
