@@ -110,8 +110,8 @@ static void modes(struct options *options, char *text)
 
 static void parse(struct options *options, int argc, char **argv)
 {
-	enum { HELP = 'h', VCPUS = 256, SIZE, PAGES, STRIDE, ORDER, ACCESS, BACKING, NUMA, PREFAULT, HOLES, MODE, REPEAT,
-	       PIN, SECONDS, NEIGHBOUR, JSON };
+	enum { HELP = 'h', VCPUS = 256, SIZE, PAGES, STRIDE, ORDER, ACCESS, BACKING, NUMA, PREFAULT, HOLES, MODE,
+	       REPEAT, PIN, SECONDS, NEIGHBOUR, JSON };
 	static const struct option names[] = {
 		{ "help", no_argument, NULL, HELP }, { "vcpus", required_argument, NULL, VCPUS },
 		{ "size", required_argument, NULL, SIZE }, { "pages", required_argument, NULL, PAGES },

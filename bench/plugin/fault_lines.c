@@ -5,12 +5,12 @@
  *
  * A fault is what a thread executes from `begin=ADDRESS`, the entry of KVM's fault handler, until that returns.  It is
  * followed by its kernel stack: the thread may sleep meanwhile, and wake up on another CPU; and interrupts that come in
- * between run on a stack of their own, so that they do not count.  Which lines are shared is also seen from faults only.
+ * between run on a stack of their own, so that they do not count.  Which lines are shared is seen from faults only, too.
  *
  *	begin=ADDRESS		where a fault begins
  *	end=ADDRESS		where a VM ends: its result is written, and all is forgotten
  *	tier=NUMBER:ADDRESS	a fault that executes this is of that tier, if no higher one is seen
- *	object=NAME:ADDRESS:SIZE	the first argument of the function there, when called in a fault, is such an object
+ *	object=NAME:ADDRESS:SIZE	the first argument of the function there, called in a fault, is such an object
  *	global=NAME:ADDRESS:SIZE	the same, whenever it is called
  *	out=FILE		where results are appended, see at_end()
  *
@@ -414,7 +414,8 @@ static bool parse(const char *argument)
 	} else if (!strcmp(half[0], "tier") && parts == 2 && nr_marks < MAX_MARKS) {
 		marks[nr_marks].tier = MIN(strtoul(part[0], NULL, 10), MAX_TIERS - 1);
 		marks[nr_marks++].address = strtoull(part[1], NULL, 16);
-	} else if ((!strcmp(half[0], "object") || !strcmp(half[0], "global")) && parts == 3 && nr_objects < MAX_OBJECTS) {
+	} else if ((!strcmp(half[0], "object") || !strcmp(half[0], "global")) && parts == 3 &&
+		   nr_objects < MAX_OBJECTS) {
 		objects[nr_objects].name = g_strdup(part[0]);
 		objects[nr_objects].address = strtoull(part[1], NULL, 16);
 		objects[nr_objects].size = strtoull(part[2], NULL, 10);

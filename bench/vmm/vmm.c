@@ -63,7 +63,8 @@ static int boot_memory(struct vmm *vmm)
 	vmm->tables_size = align(arch__tables_size(top));
 	vmm->boot_size = align(vmm->code_size + vmm->tables_size + vmm->vcpus * sizeof(struct walk));
 	if (vmm->boot_size > VMM_RAM)
-		return vmm__error("too many vCPUs or too much memory: the guest's program would need %zu bytes", vmm->boot_size);
+		return vmm__error("too many vCPUs or too much memory: the guest's program would need %zu bytes",
+				  vmm->boot_size);
 	/* Populated: none of the faults that somebody counts shall be for our own needs. */
 	vmm->boot = mmap(NULL, vmm->boot_size, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

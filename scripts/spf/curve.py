@@ -36,6 +36,10 @@ class Axis:
         return [t for t in ticks if self.low * 0.999 <= t <= self.high * 1.001]
 
 
+def grid(x1, y1, x2, y2):
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="grid"/>'
+
+
 def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, show_y=svg.number):
     """series: (css, name, points); css "one" is a dashed line for comparison."""
     points = [p for _, _, line in series for p in line]
@@ -43,10 +47,10 @@ def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, sho
     y = Axis([p[1] for p in points], HEIGHT - BOTTOM, TOP, log_y, zero=True)
     out = []
     for tick in x.ticks(6):
-        out.append(f'<line x1="{x.at(tick):.1f}" y1="{TOP}" x2="{x.at(tick):.1f}" y2="{HEIGHT - BOTTOM}" class="grid"/>')
+        out.append(grid(x.at(tick), TOP, x.at(tick), HEIGHT - BOTTOM))
         out.append(svg.text(x.at(tick), HEIGHT - BOTTOM + 13, show_x(tick), "tick", "middle"))
     for tick in y.ticks(5):
-        out.append(f'<line x1="{LEFT}" y1="{y.at(tick):.1f}" x2="{svg.WIDTH - RIGHT}" y2="{y.at(tick):.1f}" class="grid"/>')
+        out.append(grid(LEFT, y.at(tick), svg.WIDTH - RIGHT, y.at(tick)))
         out.append(svg.text(LEFT - 5, y.at(tick) + 3.5, show_y(tick), "tick", "end"))
     out.append(svg.text(svg.WIDTH - 2, HEIGHT - 2, x_unit, "tick", "end"))
     for css, name, line in series:

@@ -82,7 +82,8 @@ class Storms(unittest.TestCase):
             for mode in MODES:
                 run = self.run_of(name, mode)
                 with self.subTest(storm=name, mode=mode):
-                    self.assertEqual((run["mode"], run["touched"], run["verified"], run["wrong"]), (mode, pages, pages, 0))
+                    self.assertEqual((run["mode"], run["wrong"]), (mode, 0))
+                    self.assertEqual((run["touched"], run["verified"]), (pages, pages))
                     self.assertEqual(run["latency_ns"]["count"], pages)
                     self.assertLessEqual(run["latency_ns"]["p50"], run["latency_ns"]["max"])
 
@@ -132,7 +133,8 @@ class Storms(unittest.TestCase):
             for file, result in zip(files, (dict(self.results["many"]), self.results["many"])):
                 result["config"] = dict(result["config"], vcpus=int(file.name))
                 file.write_text(json.dumps(result))
-            done = subprocess.run([BENCH / "storm-report", *files, "--html", html], capture_output=True, text=True, check=True)
+            done = subprocess.run([BENCH / "storm-report", *files, "--html", html], capture_output=True, text=True,
+                                  check=True)
             page = html.read_text()
         rows = [line.split()[:3] for line in done.stdout.splitlines()[1:]]
         self.assertEqual(rows, [[vcpus, mode, "1"] for vcpus in ("1", "64") for mode in MODES])
@@ -147,8 +149,8 @@ class Storms(unittest.TestCase):
 
 class Sanitized(unittest.TestCase):
     def test_with_asan_and_ubsan(self):
-        programs = meson.build("bench-sanitized", "bench", "-Db_sanitize=address,undefined", "-Db_lundef=false") / "bench"
-        results = in_the_lab(programs, {"busy": STORMS["busy"], "holes": STORMS["holes"]})
+        where = meson.build("bench-sanitized", "bench", "-Db_sanitize=address,undefined", "-Db_lundef=false")
+        results = in_the_lab(where / "bench", {"busy": STORMS["busy"], "holes": STORMS["holes"]})
         for name in ("busy", "holes"):
             self.assertEqual([run["wrong"] for run in results[name]["runs"]], [0, 0, 0])
 
@@ -156,8 +158,9 @@ class Sanitized(unittest.TestCase):
 class Usage(unittest.TestCase):
     def test_bad_input_is_one_line_and_no_run(self):
         storm = meson.bench() / "fault-storm"
-        for words in ("--vcpus 0", "--vcpus x", "--size 1", "--size 4Q", "--order upwards", "--mode fast", "--neighbour fork",
-                      "--neighbour mmap:0", "--stride 8", "--backing tape", "--numa bind:x", "--holes 100000000", "extra"):
+        for words in ("--vcpus 0", "--vcpus x", "--size 1", "--size 4Q", "--order upwards", "--mode fast",
+                      "--neighbour fork", "--neighbour mmap:0", "--stride 8", "--backing tape", "--numa bind:x",
+                      "--holes 100000000", "extra"):
             done = subprocess.run([storm, *words.split()], capture_output=True, text=True, check=False)
             with self.subTest(words=words):
                 self.assertNotEqual(done.returncode, 0)
