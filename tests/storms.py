@@ -3,13 +3,18 @@
 
 import json
 
-WORDS = ("--mode", "off,vma-lock,on", "--vcpus", "2", "--neighbour", "mprotect", "--json", "-")
+VCPUS = 2
+WORDS = ("--mode", "off,vma-lock,on", "--vcpus", str(VCPUS), "--neighbour", "mprotect", "--json", "-")
 
 
 def check(case, said, pages):
-    """Two vCPUs in a VMM that is busy with its address space: none of their faults takes the mmap_lock."""
+    """Two vCPUs in a VMM that is busy with its address space: their faults do not take the mmap_lock, except that the
+    first of each may have to, while the memory has no anon_vma yet."""
     for run in json.loads(said)["runs"]:
         print(f"# {run['mode']}: {run['tiers']}")
         case.assertEqual((run["touched"], run["verified"], run["wrong"]), (pages, pages, 0), run)
-        case.assertEqual(run["tiers"]["mmap_lock"] == 0, run["mode"] != "off", run)
+        if run["mode"] == "off":
+            case.assertGreaterEqual(run["tiers"]["mmap_lock"], pages, run)
+        else:
+            case.assertLessEqual(run["tiers"]["mmap_lock"], VCPUS, run)
         case.assertEqual(run["tiers"]["speculative"] > 0, run["mode"] == "on", run)
