@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* From the return of UFFDIO_REGISTER on, a missing page is filled by its handler and by nobody else. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "torture.h"
+
+enum { PRESENT = 62, FILL_AT_MOST = 40 };
+
+struct watch {
+	struct mutator *me;
+	char *start;
+	int fd, pagemap;
+	uint64_t before[REGION_PAGES], after[REGION_PAGES];
+	bool filled[REGION_PAGES];
+};
+
+static int fail(struct watch *watch, const char *what)
+{
+	return torture__fail(watch->me->torture, "%s: %s", what, strerror(errno));
+}
+
+static int look(struct watch *watch, uint64_t *entries)
+{
+	off_t at = (uintptr_t)watch->start / PAGE_BYTES * sizeof(*entries);
+	ssize_t size = REGION_PAGES * sizeof(*entries);
+
+	return pread(watch->pagemap, entries, size, at) == size ? 0 : fail(watch, "pagemap");
+}
+
+/* Present, or swapped out. */
+static bool is_there(uint64_t entry)
+{
+	return entry >> PRESENT;
+}
+
+static int fill(struct watch *watch, uint64_t address)
+{
+	struct uffdio_zeropage zero = { .range = { .start = address & -(uint64_t)PAGE_BYTES, .len = PAGE_BYTES } };
+
+	watch->filled[(zero.range.start - (uintptr_t)watch->start) / PAGE_BYTES] = true;
+	/* EEXIST: two faults of one page */
+	if (ioctl(watch->fd, UFFDIO_ZEROPAGE, &zero) && errno != EEXIST && errno != EAGAIN)
+		return fail(watch, "UFFDIO_ZEROPAGE");
+	return 0;
+}
+
+/* Serve some faults, or as many as there are in a while. */
+static int serve(struct watch *watch)
+{
+	struct pollfd ready = { .fd = watch->fd, .events = POLLIN };
+	struct uffd_msg message;
+
+	for (int i = 0; i < FILL_AT_MOST && poll(&ready, 1, 5) > 0; i++) {
+		if (read(watch->fd, &message, sizeof(message)) != sizeof(message))
+			continue;
+		if (message.event == UFFD_EVENT_PAGEFAULT && fill(watch, message.arg.pagefault.address))
+			return -1;
+	}
+	return 0;
+}
+
+static int watch_region(struct watch *watch, unsigned int region)
+{
+	struct torture *torture = watch->me->torture;
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = {
+		.range = { .start = (uintptr_t)watch->start, .len = REGION_BYTES },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int status = 0;
+
+	if (ioctl(watch->fd, UFFDIO_API, &api))
+		return fail(watch, "UFFDIO_API");
+	/* Emptied, so that there is much to fault when it is registered. */
+	drop_begins(torture, region, true);
+	if (madvise(watch->start, REGION_BYTES, MADV_DONTNEED))
+		status = fail(watch, "MADV_DONTNEED");
+	drop_ended(torture, region, true);
+	if (status)
+		return -1;
+	if (ioctl(watch->fd, UFFDIO_REGISTER, &range))
+		return fail(watch, "UFFDIO_REGISTER");
+	status = look(watch, watch->before) || serve(watch) || look(watch, watch->after) ? -1 : 0;
+	if (ioctl(watch->fd, UFFDIO_UNREGISTER, &range.range))
+		return fail(watch, "UFFDIO_UNREGISTER");
+
+	for (int i = 0; !status && i < REGION_PAGES; i++)
+		if (is_there(watch->after[i]) && !is_there(watch->before[i]) && !watch->filled[i])
+			status = torture__fail(torture, "region %u page %d: filled after UFFDIO_REGISTER, not by us",
+					       region, i);
+	return status;
+}
+
+int mutate_userfaultfd(struct mutator *me, unsigned int region)
+{
+	struct watch watch = { .me = me, .start = region_start(me->torture, region) };
+	int status;
+
+	watch.fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	watch.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (watch.fd < 0 || watch.pagemap < 0)
+		status = fail(&watch, "userfaultfd, pagemap");
+	else
+		status = watch_region(&watch, region);
+	close(watch.fd);
+	close(watch.pagemap);
+	return status;
+}
