@@ -17,7 +17,7 @@
 
 enum { FAST, SPECULATIVE, VMA_LOCK, MMAP_LOCK };
 enum { PTL_BUSY = 5 };	/* in fault_abort_names */
-enum { VCPUS = 2, HUGE = 2 << 20, SIZE = 64 << 20, BUSY = 64 << 20 };
+enum { VCPUS = 2, HUGE = 2 << 20, SIZE = 16 << 20, BUSY = 64 << 20 };
 
 struct test {
 	const char *name;
