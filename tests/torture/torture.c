@@ -227,7 +227,7 @@ static void report(const struct mutator *mutators, unsigned int count)
 static int storm(unsigned int count)
 {
 	struct mutator *mutators = calloc(count, sizeof(*mutators));
-	pthread_t threads[MAX_WORKERS], mutator[64];
+	pthread_t threads[MAX_WORKERS] = {}, mutator[64] = {};
 
 	if (!mutators)
 		torture__fail(&torture, "no memory");

@@ -40,7 +40,7 @@ extern const struct mutation mutations[];	/* the last has no name */
 extern const unsigned int mutation_count;
 
 /* Say what went wrong, and end at once: nothing that comes after can be trusted. */
-int torture__fail(struct torture *torture, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int torture__fail(struct torture *torture, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
 /* Register a region, look that each page filled from then on is filled by us, unregister. */
 int mutate_userfaultfd(struct mutator *me, unsigned int region);
