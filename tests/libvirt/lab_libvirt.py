@@ -115,8 +115,8 @@ def first_life():
 
 def second_life():
     virsh("start", "--paused", "db1")
-    with subprocess.Popen([SPFCTL, "--libvirt", "-t", PATIENCE], env=os.environ | SANITIZED, stdout=subprocess.PIPE,
-                          text=True) as table:
+    with subprocess.Popen([SPFCTL, "--libvirt", "-d", "2", "-t", PATIENCE], env=os.environ | SANITIZED,
+                          stdout=subprocess.PIPE, text=True) as table:
         head = table.stdout.readline()
         virsh("resume", "db1")
         SEEN["qmp"] = booted()
