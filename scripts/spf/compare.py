@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from spf import accel, build, database, image, kvmparam, lab, paths, plan, report, runner, setup, summary, table, ui, words
+from spf import accel, build, database, difference, image, kvmparam, lab, paths, plan, report, runner, setup, summary, table, ui, words
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
@@ -56,6 +56,7 @@ def choices(known):
 def parser():
     p = Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG,
                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("results", nargs="*", metavar="RESULTS.json", help="two earlier results: compare these, run nothing")
     p.add_argument("--runs", type=positive, default=5, help="guest lives of each kind (default 5)")
     p.add_argument("--modes", type=choices(tuple(kvmparam.MODES)), default=list(kvmparam.MODES), metavar="LIST",
                    help="of off,vma-lock,on (default all)")
@@ -359,6 +360,8 @@ def main(argv):
 
 def compare(argv):
     args = parser().parse_args(argv)
+    if args.results:
+        return difference.main(args.results, args.json)
     args.cpus = args.cpus or min(os.cpu_count(), 4)
     check(args)
     ui.need_root()

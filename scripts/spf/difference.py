@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two results of `kvmspf compare`, the second against the first."""
+
+import json
+from pathlib import Path
+
+from spf import stats, table, ui
+from spf.summary import verdict
+
+PARTS = (("boot", "Guest boot"), ("load", "Database load"))
+# What should be alike; whoever changes one of them means to compare just that.
+SETTINGS = ("vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
+PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "redis", "host", "machine")
+
+
+def load(name):
+    try:
+        results = json.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ui.Fail(f"cannot read {name}: {error}", "name a results.json that `kvmspf compare` wrote", 2) from None
+    if not isinstance(results, dict) or (results.get("schema"), results.get("schema_version")) != ("kvmspf-compare", 1):
+        raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one", 2)
+    return results
+
+
+def times(results, vmm, mode, part):
+    return [run[part]["total_s"] for run in results["runs"] if (run["vmm"], run["mode"]) == (vmm, mode)]
+
+
+def cells(first, second):
+    """For each part, VMM and mode that both have: both spreads, and the ratio of the second to the first."""
+    keys = [(cell["vmm"], cell["mode"]) for cell in first["summary"]]
+    for part, title in PARTS:
+        for vmm, mode in keys:
+            old, new = times(first, vmm, mode, part), times(second, vmm, mode, part)
+            if old and new:
+                yield {"part": part, "title": title, "vmm": vmm, "mode": mode, "first": stats.spread(old),
+                       "second": stats.spread(new), "ratio": stats.ratio(new, old)}
+
+
+def unlike(first, second):
+    pairs = [(key, first["settings"].get(key), second["settings"].get(key)) for key in SETTINGS]
+    pairs += [(key, first["platform"].get(key), second["platform"].get(key)) for key in PLATFORM]
+    for key, old, new in pairs:
+        if isinstance(old, dict) and isinstance(new, dict):
+            for inner in sorted(old.keys() | new.keys()):
+                if old.get(inner) != new.get(inner):
+                    yield f"{key} {inner}: {old.get(inner)}, {new.get(inner)}"
+        elif old != new:
+            yield f"{key}: {old}, {new}"
+
+
+def spread_text(spread):
+    return f"{spread['median']:.2f} ({spread['min']:.2f}..{spread['max']:.2f}) {spread['n']}"
+
+
+def text(first, second):
+    found = list(cells(first, second))
+    if not found:
+        raise ui.Fail("the two results have no VMM and mode in common", "compare what ran in the same modes", 2)
+    lines = []
+    for part, title in PARTS:
+        rows = [["VMM", "mode", "first s (min..max) runs", "second s (min..max) runs", "ratio", "interval", ""]]
+        rows += [[cell["vmm"], cell["mode"], spread_text(cell["first"]), spread_text(cell["second"]),
+                  *table.ratio_text(cell["ratio"]), verdict(cell["ratio"])] for cell in found if cell["part"] == part]
+        lines += [title, *("  " + line for line in table.aligned(rows, last=True)), ""]
+    if other := list(unlike(first, second)):
+        lines += ["Not alike, first and second:", *("  " + line for line in other), ""]
+    if first["platform"].get("emulated") or second["platform"].get("emulated"):
+        lines.append("Software emulation: only results of one machine, with nothing else running on it, can be compared.")
+    return "\n".join(lines).rstrip()
+
+
+def main(names, as_json=False):
+    if len(names) != 2:
+        raise ui.Fail(f"cannot compare {len(names)} results", "name two, the older one first", 2)
+    first, second = (load(name) for name in names)
+    if as_json:
+        print(json.dumps({"schema": "kvmspf-difference", "schema_version": 1, "cells": list(cells(first, second)),
+                          "unlike": list(unlike(first, second))}, indent=1))
+    else:
+        print(text(first, second))
+    return 0

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kvmspf compare A.json B.json, on made-up results."""
+
+import copy
+import json
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import compare_sample  # puts scripts/ on the path
+from spf import paths
+
+
+class Difference(unittest.TestCase):
+    def compare(self, *results, words=()):
+        with tempfile.TemporaryDirectory() as directory:
+            files = [Path(directory) / f"{i}.json" for i in range(len(results))]
+            for file, result in zip(files, results):
+                file.write_text(result if isinstance(result, str) else json.dumps(result))
+            return subprocess.run([paths.SCRIPTS / "kvmspf", "compare", *files, *words], capture_output=True, text=True,
+                                  check=False)
+
+    def test_what_became_faster_is_said_and_nothing_else(self):
+        old = compare_sample.results()
+        new = copy.deepcopy(old)
+        for run in new["runs"]:
+            run["load"]["total_s"] *= 0.5 if run["mode"] == "on" else 1
+        done = self.compare(old, new)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        faster = [line.split()[:2] for line in done.stdout.splitlines() if line.endswith("faster")]
+        self.assertEqual(faster, [["quiet", "on"], ["busy", "on"]])
+        self.assertEqual(done.stdout.count("no difference shown"), 10)
+        self.assertNotIn("Not alike", done.stdout)
+        cells = json.loads(self.compare(old, new, words=["--json"]).stdout)["cells"]
+        ratios = {round(cell["ratio"]["estimate"], 3) for cell in cells}
+        self.assertEqual(ratios, {1.0, 0.5})
+
+    def test_what_is_not_alike_is_listed(self):
+        old = compare_sample.results()
+        new = copy.deepcopy(old)
+        new["settings"]["vcpus"] = 16
+        new["platform"]["host"]["cpus"] = 4
+        self.assertIn("  vcpus: 8, 16\n  host cpus: 2, 4\n", self.compare(old, new).stdout)
+
+    def test_bad_input_is_one_line(self):
+        good = compare_sample.results()
+        other = copy.deepcopy(good)
+        other["runs"] = [dict(run, mode="stock") for run in other["runs"]]
+        for results in ((good,), (good, good, good), (good, "{"), (good, "[]"), (good, "{}"), (good, other)):
+            done = self.compare(*results)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
