@@ -41,6 +41,10 @@ def rect(x, y, width, height, css, title=""):
             f'class="{css}">{tip}</rect>')
 
 
+def upright(x, bottom, css="grid"):
+    return f'<line x1="{x:.1f}" y1="4" x2="{x:.1f}" y2="{bottom:.1f}" class="{css}"/>'
+
+
 def svg(height, parts, label):
     return (f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
             + "".join(parts) + "</svg>")
@@ -63,7 +67,7 @@ def bars(groups, unit, label, show=number):
     ticks = int(top / step + 1e-6)
     for i in range(ticks + 1):
         x = LEFT + i * step * scale
-        out.append(f'<line x1="{x:.1f}" y1="4" x2="{x:.1f}" y2="{bottom:.1f}" class="grid"/>')
+        out.append(upright(x, bottom))
         out.append(text(x, bottom + 13, f"{i * step:g}" if step < 1000 else number(i * step), "tick", "middle"))
     out.append(text(WIDTH - 2, bottom + 13, unit, "tick", "end"))
     y = 0
@@ -84,6 +88,9 @@ def bars(groups, unit, label, show=number):
     return svg(height, out, label)
 
 
+RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 5, 10)
+
+
 def intervals(groups, label):
     """Ratios with their intervals on a logarithmic axis; rows are {name, estimate, low, high, css}."""
     rows = [row for _, group in groups for row in group]
@@ -98,13 +105,11 @@ def intervals(groups, label):
     height = sum(HEAD + row_height * len(group) for _, group in groups) + 30
     bottom = height - 26
     out, last = [], -100
-    for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 0.3, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 3):
-        if low <= tick <= high:
-            x = at(tick)
-            out.append(f'<line x1="{x:.1f}" y1="4" x2="{x:.1f}" y2="{bottom:.1f}" '
-                       f'class="{"one" if tick == 1 else "grid"}"/>')
-    for tick in sorted((1, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2, 3, 5, 10)):
-        if low <= tick <= high and (tick == 1 or (at(tick) - last > 26 and abs(at(tick) - at(1)) > 26)):
+    for tick in RATIOS:
+        if not low <= tick <= high:
+            continue
+        out.append(upright(at(tick), bottom, "one" if tick == 1 else "grid"))
+        if tick == 1 or (at(tick) - last > 26 and abs(at(tick) - at(1)) > 26):
             last = at(tick)
             out.append(text(last, bottom + 13, f"{tick:g}", "tick", "middle"))
     out.append(text(WIDTH - 2, bottom + 13, "× off", "tick", "end"))
