@@ -41,9 +41,9 @@ enum { MAX_TIERS = 8, MAX_OBJECTS = 8, MAX_MARKS = 16, MAX_EVENTS = 1 << 17, BAS
 struct object {
 	char *name;
 	uint64_t address, size;
-	bool anywhere;
 	uint64_t base[BASES];	/* the last ones seen */
 	unsigned int seen;
+	bool anywhere;
 };
 
 struct mark {
