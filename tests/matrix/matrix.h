@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One row of the matrix: a VM with one vCPU, its memory, and what has been done to it. */
+#ifndef MATRIX_H
+#define MATRIX_H
+
+#include <stdbool.h>
+
+#include "memory.h"
+#include "stats.h"
+#include "vmm.h"
+
+enum outcome { OUTCOME_OK, OUTCOME_EFAULT, OUTCOME_SIGBUS, OUTCOME_MMIO, OUTCOME_OTHER };
+
+struct row {
+	struct vmm vmm;
+	struct backing memory;
+	uint64_t pages, stride;
+	uint64_t generation;	/* that all pages have: 0, untouched */
+	bool measuring;
+
+	/* of the guest's runs since `measure` */
+	struct fault_stats faults;
+	long locks;
+	uint64_t wrong;		/* pages, as the guest and the host saw them */
+	enum outcome outcome;
+};
+
+struct step {
+	const char *name, *what;
+	int (*run)(struct row *row);	/* 0, or -1 and has said why */
+};
+
+extern const struct step states[];	/* the last has no name */
+
+/* After which pages are zero again. */
+static inline int row__forget(struct row *row)
+{
+	row->generation = 0;
+	return 0;
+}
+
+#endif

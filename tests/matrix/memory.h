@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Guest memory of every kind: what bench/backing.c has, and what only this table needs. */
+#ifndef MATRIX_MEMORY_H
+#define MATRIX_MEMORY_H
+
+#include "backing.h"
+
+/*
+ * KIND[,POLICY:NODES].  Besides the benchmark's kinds: plain (anonymous, huge pages as the host has it), memfd-huge,
+ * memfd-private, file-private:PATH, hugetlb-shared, hugetlb-1G.
+ */
+int memory__create(struct backing *memory, char *spec, uint64_t size);
+
+#endif

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rows of the matrix: kinds of guest memory, and states in which a fault may find it.
+
+Each is run in every mode; the results but for the tier must be alike.  The program's words are in `matrix` without
+arguments.
+"""
+
+from dataclasses import dataclass
+
+
+
+@dataclass
+class Row:
+    name: str
+    memory: str
+    steps: str
+    # The tier that resolves nearly all faults of pages that the VMM has not mapped, with mode `on`: None for errors.
+    # "fast": there are no such pages.
+    tier: str
+    # mmap_lock acquisitions of the vCPU's thread: "" for none at all, or why there are some; ONCE: exactly one.
+    why: str = ""
+    outcome: str = "ok"
+    mib: int = 4
+    pages: int = 1024
+    # Shell commands in the lab before and after; the system's own state is none of the program's business.
+    before: str = ""
+    after: str = ""
+    # A memory cgroup's limits, by file.
+    cgroup: tuple = ()
+    # What the kernel kills takes its counters along.
+    killed: bool = False
+
+
+ONCE = "once a VMA: its anon_vma"
+ERROR = "an error: the mmap_lock's to tell"
+THP = "/sys/kernel/mm/transparent_hugepage"
+SWAP = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0",
+        "swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset")
+SWAP_FILE = ("mount -t ext4 -o loop /tmp/disk /mnt && dd if=/dev/zero of=/mnt/swap bs=1M count=64 status=none && "
+             "chmod 600 /mnt/swap && mkswap -q /mnt/swap && swapon /mnt/swap", "swapoff /mnt/swap; umount /mnt")
+EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
+TMPFS = ("mount -t tmpfs -o size=64M tmpfs /mnt", "umount /mnt")
+
+FIRST = "measure overwrite write host"
+
+ROWS = [
+    # -- kinds of memory: first touch --
+    Row("ram, 4 KiB", "anon", FIRST, "speculative", ONCE),
+    Row("ram, 4 KiB, read first", "anon", "measure read write host", "vma_lock", ONCE),
+    Row("ram, THP always", "plain", FIRST, "vma_lock", ONCE,
+        before=f"echo always >{THP}/enabled", after=f"echo madvise >{THP}/enabled"),
+    Row("ram, THP madvise", "thp", FIRST, "vma_lock", ONCE),
+    Row("ram, mTHP 64 KiB", "plain", FIRST, "vma_lock", ONCE,
+        before=f"echo always >{THP}/hugepages-64kB/enabled", after=f"echo never >{THP}/hugepages-64kB/enabled"),
+    Row("memfd, share=on", "memfd", FIRST, "vma_lock"),
+    Row("memfd, huge shmem", "memfd-huge", FIRST, "vma_lock",
+        before=f"echo advise >{THP}/shmem_enabled", after=f"echo never >{THP}/shmem_enabled"),
+    Row("memfd, share=off", "memfd-private", FIRST, "vma_lock", ONCE),
+    Row("file on tmpfs, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=TMPFS[0], after=TMPFS[1]),
+    Row("file on tmpfs, share=off", "file-private:/mnt/guest", FIRST, "vma_lock", ONCE,
+        before=TMPFS[0], after=TMPFS[1]),
+    Row("file on ext4, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=EXT4[0], after=EXT4[1]),
+    Row("file on ext4, share=off", "file-private:/mnt/guest", FIRST, "vma_lock", ONCE, before=EXT4[0], after=EXT4[1]),
+    Row("hugetlb 2 MiB, share=off", "hugetlb", FIRST, "vma_lock", ONCE, mib=16, pages=32,
+        before="echo 16 >/proc/sys/vm/nr_hugepages", after="echo 0 >/proc/sys/vm/nr_hugepages"),
+    Row("hugetlb 2 MiB, share=on", "hugetlb-shared", FIRST, "vma_lock", mib=16, pages=32,
+        before="echo 16 >/proc/sys/vm/nr_hugepages", after="echo 0 >/proc/sys/vm/nr_hugepages"),
+    Row("hugetlb 1 GiB", "hugetlb-1G", FIRST, "vma_lock", mib=1024, pages=16),
+    Row("policy bind", "anon,bind:1", FIRST, "speculative", ONCE),
+    Row("policy interleave", "anon,interleave:0,1", FIRST, "speculative", ONCE),
+    Row("policy preferred", "anon,preferred:1", FIRST, "speculative", ONCE),
+
+    # -- states --
+    Row("mlocked", "anon", f"mlock {FIRST}", "fast"),
+    Row("mlocked on fault", "anon", f"mlock-onfault {FIRST}", "speculative", ONCE),
+    Row("swapped out to zram, in", "anon", "write pageout measure write host", "vma_lock",
+        before=SWAP[0], after=SWAP[1]),
+    Row("swapped out to a file, in", "anon", "write pageout measure write host", "vma_lock",
+        before=SWAP_FILE[0], after=SWAP_FILE[1]),
+    Row("KSM-merged, then written", "anon", "ksm measure overwrite host", "vma_lock"),
+    Row("copied after fork", "anon", "write fork measure write host", "vma_lock"),
+    Row("copied for a snapshot", "anon", "write snapshot measure write host", "vma_lock"),
+    Row("post-copy, userfaultfd", "anon", "write postcopy measure write host", "vma_lock"),
+    Row("balloon, ram", "anon", f"write dontneed {FIRST}", "speculative"),
+    Row("virtio-mem, memfd", "memfd", f"write punch {FIRST}", "vma_lock"),
+    Row("collapsed to huge pages", "plain", "write collapse measure write host", "fast"),
+    Row("mapped anew", "anon", f"write remap {FIRST}", "speculative", ONCE),
+    Row("dirty log, untouched", "anon", f"dirty-log {FIRST}", "speculative", ONCE),
+    Row("dirty log, migrating", "anon", "write dirty-log measure write host", "fast"),
+    Row("another process writes", "memfd", "write peer measure write host", "vma_lock"),
+
+    # -- errors stay what they are --
+    Row("past the end of a file", "memfd", "write truncate measure read", None, ERROR, "EFAULT"),
+    Row("not mapped", "anon", "write unmap measure read", None, ERROR, "EFAULT"),
+    Row("PROT_NONE", "anon", "protect-none measure read", None, ERROR, "EFAULT"),
+    Row("written, PROT_READ", "anon", "write protect-read measure write", None, ERROR, "EFAULT"),
+    Row("poisoned", "anon", "write hwpoison measure read", None, ERROR, "SIGBUS"),
+    Row("read-only slot, read", "anon", "write read-only-slot measure read", "fast"),
+    Row("read-only slot, written", "anon", "write read-only-slot measure write", None, outcome="MMIO"),
+    Row("cgroup's limit, no swap", "anon", "measure overwrite", None, mib=32, pages=8192,
+        cgroup=(("memory.max", "6M"), ("memory.swap.max", "0")), killed=True),
+]

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What is done to guest memory from outside: the states in which a fault may find it. */
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "matrix.h"
+#include "pages.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "matrix: %s: %m\n", what);
+	return -1;
+}
+
+static int advise(struct row *row, int advice, const char *name)
+{
+	return madvise(row->memory.hva, row->memory.size, advice) ? fail(name) : 0;
+}
+
+static int state_pageout(struct row *row)
+{
+	return advise(row, MADV_PAGEOUT, "MADV_PAGEOUT");
+}
+
+static int state_collapse(struct row *row)
+{
+	return advise(row, MADV_COLLAPSE, "MADV_COLLAPSE");
+}
+
+/* As a balloon, or virtio-mem, takes memory from the guest. */
+static int state_dontneed(struct row *row)
+{
+	return advise(row, MADV_DONTNEED, "MADV_DONTNEED") ? -1 : row__forget(row);
+}
+
+static int state_punch(struct row *row)
+{
+	if (fallocate(row->memory.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, row->memory.size))
+		return fail("fallocate");
+	return row__forget(row);
+}
+
+static int state_remap(struct row *row)
+{
+	if (mmap(row->memory.hva, row->memory.size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS,
+		 -1, 0) == MAP_FAILED)
+		return fail("mmap");
+	return row__forget(row);
+}
+
+static int state_mlock(struct row *row)
+{
+	return mlock(row->memory.hva, row->memory.size) ? fail("mlock") : 0;
+}
+
+static int state_mlock_onfault(struct row *row)
+{
+	return mlock2(row->memory.hva, row->memory.size, MLOCK_ONFAULT) ? fail("mlock2") : 0;
+}
+
+/* A child that shares all pages, until we end. */
+static int state_fork(struct row *row)
+{
+	pid_t child;
+
+	/* The guest's program is not what is being looked at. */
+	if (madvise(row->vmm.boot, row->vmm.boot_size, MADV_DONTFORK))
+		return fail("MADV_DONTFORK");
+	child = fork();
+	if (child < 0)
+		return fail("fork");
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	return 0;
+}
+
+/* Another process that writes through its own mapping, as a vhost-user or virtiofs daemon does. */
+static int state_peer(struct row *row)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child < 0)
+		return fail("fork");
+	if (!child) {
+		char *shared = mmap(NULL, row->memory.size, PROT_READ | PROT_WRITE, MAP_SHARED, row->memory.fd, 0);
+
+		if (shared == MAP_FAILED)
+			_exit(1);
+		for (uint64_t i = 0; i < row->pages; i++)
+			page_write((void *)(shared + i * row->stride), VMM_RAM + i * row->stride,
+				   row->generation + 1);
+		_exit(0);
+	}
+	if (waitpid(child, &status, 0) < 0 || status) {
+		fprintf(stderr, "matrix: the peer could not write\n");
+		return -1;
+	}
+	row->generation++;
+	return 0;
+}
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int bad = fd < 0 || write(fd, text, strlen(text)) < 0;
+
+	if (fd >= 0)
+		close(fd);
+	return bad ? fail(path) : 0;
+}
+
+static long number_in(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "re");
+	char line[200];
+	long value = -1;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, strlen(name)))
+			value = atol(line + strlen(name));
+	if (file)
+		fclose(file);
+	return value;
+}
+
+/* All pages become alike, and are merged. */
+static int state_ksm(struct row *row)
+{
+	memset(row->memory.hva, 0x5a, row->memory.size);
+	if (advise(row, MADV_MERGEABLE, "MADV_MERGEABLE") || put("/sys/kernel/mm/ksm/pages_to_scan", "100000") ||
+	    put("/sys/kernel/mm/ksm/sleep_millisecs", "1") || put("/sys/kernel/mm/ksm/run", "1"))
+		return -1;
+	while (number_in("/proc/self/ksm_stat", "ksm_merging_pages ") < (long)row->pages / 2)
+		usleep(10000);
+	return put("/sys/kernel/mm/ksm/run", "0");
+}
+
+static int state_unmap(struct row *row)
+{
+	return munmap(row->memory.hva, row->memory.size) ? fail("munmap") : 0;
+}
+
+static int state_protect_none(struct row *row)
+{
+	return mprotect(row->memory.hva, row->memory.size, PROT_NONE) ? fail("mprotect") : 0;
+}
+
+static int state_protect_read(struct row *row)
+{
+	return mprotect(row->memory.hva, row->memory.size, PROT_READ) ? fail("mprotect") : 0;
+}
+
+static int state_truncate(struct row *row)
+{
+	return ftruncate(row->memory.fd, 0) ? fail("ftruncate") : 0;
+}
+
+static int state_hwpoison(struct row *row)
+{
+	return madvise(row->memory.hva, row->stride, MADV_HWPOISON) ? fail("MADV_HWPOISON") : 0;
+}
+
+/* -- memory slots -- */
+
+static int slot(struct row *row, uint32_t flags)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = VMM_RAM_SLOT, .flags = flags, .guest_phys_addr = VMM_RAM,
+		.memory_size = row->memory.size, .userspace_addr = (uintptr_t)row->memory.hva,
+	};
+
+	/* Read-only cannot be changed in place. */
+	if (flags & KVM_MEM_READONLY)
+		if (vmm__map(&row->vmm, VMM_RAM_SLOT, VMM_RAM, 0, row->memory.hva))
+			return -1;
+	return ioctl(row->vmm.fd, KVM_SET_USER_MEMORY_REGION, &region) ? fail("KVM_SET_USER_MEMORY_REGION") : 0;
+}
+
+static int state_dirty_log(struct row *row)
+{
+	return slot(row, KVM_MEM_LOG_DIRTY_PAGES);
+}
+
+static int state_read_only_slot(struct row *row)
+{
+	return slot(row, KVM_MEM_READONLY);
+}
+
+/* -- userfaultfd: the other side of post-copy, and of a background snapshot -- */
+
+static struct row *served;
+static int uffd;
+
+static void serve(const struct uffd_msg *message)
+{
+	uint64_t page = message->arg.pagefault.address & ~(UINT64_C(4096) - 1);
+	uint64_t offset = page - (uintptr_t)served->memory.hva;
+
+	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
+		struct uffdio_writeprotect off = { .range = { .start = page, .len = 4096 } };
+
+		ioctl(uffd, UFFDIO_WRITEPROTECT, &off);
+	} else {
+		static uint64_t contents[512] __attribute__((aligned(4096)));
+		struct uffdio_copy copy = { .dst = page, .src = (uintptr_t)contents, .len = 4096 };
+
+		page_write(contents, VMM_RAM + offset, served->generation);
+		ioctl(uffd, UFFDIO_COPY, &copy);
+	}
+}
+
+static void *handler(void *unused)
+{
+	struct uffd_msg message;
+
+	while (read(uffd, &message, sizeof(message)) == sizeof(message))
+		if (message.event == UFFD_EVENT_PAGEFAULT)
+			serve(&message);
+	return unused;
+}
+
+static int registration(struct row *row, uint64_t mode)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = {
+		.range = { .start = (uintptr_t)row->memory.hva, .len = row->memory.size }, .mode = mode,
+	};
+	pthread_t thread;
+
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &range))
+		return fail("userfaultfd");
+	served = row;
+	return pthread_create(&thread, NULL, handler, NULL) ? fail("pthread_create") : 0;
+}
+
+/* Missing pages come from the handler with the next generation. */
+static int state_postcopy(struct row *row)
+{
+	if (state_dontneed(row) || registration(row, UFFDIO_REGISTER_MODE_MISSING))
+		return -1;
+	row->generation = 1;
+	return 0;
+}
+
+static int state_snapshot(struct row *row)
+{
+	struct uffdio_writeprotect all = {
+		.range = { .start = (uintptr_t)row->memory.hva, .len = row->memory.size },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	if (registration(row, UFFDIO_REGISTER_MODE_WP))
+		return -1;
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &all) ? fail("UFFDIO_WRITEPROTECT") : 0;
+}
+
+const struct step states[] = {
+	{ "pageout", "swap it out", state_pageout },
+	{ "collapse", "make huge pages of it", state_collapse },
+	{ "dontneed", "give it back, as a balloon does", state_dontneed },
+	{ "punch", "give the file's pages back", state_punch },
+	{ "remap", "map new memory in its place", state_remap },
+	{ "mlock", "lock it", state_mlock },
+	{ "mlock-onfault", "lock what is touched from now on", state_mlock_onfault },
+	{ "fork", "share it with a child", state_fork },
+	{ "peer", "another process writes it", state_peer },
+	{ "ksm", "make all pages alike and merge them", state_ksm },
+	{ "unmap", "unmap it", state_unmap },
+	{ "protect-none", "PROT_NONE", state_protect_none },
+	{ "protect-read", "PROT_READ", state_protect_read },
+	{ "truncate", "cut the file off", state_truncate },
+	{ "hwpoison", "poison the first page", state_hwpoison },
+	{ "dirty-log", "log dirty pages", state_dirty_log },
+	{ "read-only-slot", "map it read-only in the guest", state_read_only_slot },
+	{ "postcopy", "pages missing, given by userfaultfd", state_postcopy },
+	{ "snapshot", "write-protected by userfaultfd", state_snapshot },
+	{ }
+};
