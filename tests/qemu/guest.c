@@ -4,6 +4,7 @@
  * BAR of an ivshmem device.  It is told what to do on the console, and answers there:
  *   read          ring the doorbell, then print a snapshot as one line of JSON
  *   touch FROM N  store to N pages from page FROM
+ *   check FROM N  print how many of them still hold what was stored
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,7 +24,7 @@
 
 static volatile uint8_t *spf;
 static volatile uint8_t *memory;
-static size_t spf_size, memory_size;
+static size_t spf_size;
 
 static void fail(const char *what)
 {
@@ -78,6 +79,7 @@ static volatile uint8_t *map(const char *device, int bar, size_t *size)
 static void find(void)
 {
 	struct dirent *entry;
+	size_t size;
 	DIR *dir = opendir(DEVICES);
 
 	while (dir && (entry = readdir(dir))) {
@@ -90,10 +92,15 @@ static void find(void)
 		if (vendor == KVM_SPF_PCI_VENDOR_ID && device == KVM_SPF_PCI_DEVICE_ID)
 			spf = map(entry->d_name, 0, &spf_size);
 		if (vendor == 0x1af4 && device == 0x1110)
-			memory = map(entry->d_name, 2, &memory_size);
+			memory = map(entry->d_name, 2, &size);
 	}
-	if (!spf || !memory)
+	if (!spf)
 		fail("no device");
+	/* A guest that migrates has memory of its own only. */
+	if (!memory)
+		memory = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		fail("mmap");
 }
 
 static uint32_t get32(const volatile uint8_t *at, unsigned int off)
@@ -161,9 +168,18 @@ static void snapshot(void)
 
 static void touch(size_t from, size_t n)
 {
-	for (size_t i = from; i < from + n && (i + 1) * PAGE <= memory_size; i++)
-		memory[i * PAGE] = 1;
+	for (size_t i = from; i < from + n; i++)
+		*(volatile uint32_t *)(memory + i * PAGE) = i + 1;
 	printf("@spf touched\n");
+}
+
+static void check(size_t from, size_t n)
+{
+	size_t right = 0;
+
+	for (size_t i = from; i < from + n; i++)
+		right += get32(memory, i * PAGE) == i + 1;
+	printf("@spf checked %zu\n", right);
 }
 
 int main(void)
@@ -181,6 +197,8 @@ int main(void)
 			snapshot();
 		else if (sscanf(line, "touch %zu %zu", &from, &n) == 2)
 			touch(from, n);
+		else if (sscanf(line, "check %zu %zu", &from, &n) == 2)
+			check(from, n);
 		fflush(stdout);
 	}
 	fail("end of input");

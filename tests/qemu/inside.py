@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs in the lab, as root: a guest with the kvm-spf device on this host's KVM; prints what was seen as JSON.
 
-inside.py QEMU KERNEL INITRAMFS patched|stock
+inside.py QEMU KERNEL INITRAMFS patched|stock|migration
 """
 
 import ctypes
@@ -28,18 +28,20 @@ LIMIT = 120
 class Guest:
     def __init__(self, qemu, kernel, initramfs, accel, device, extra=()):
         self.directory = tempfile.TemporaryDirectory()
-        words = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "pc,usb=off,hpet=off",
-                 "-accel", accel, "-cpu", "host", "-m", "192M", "-smp", "2,maxcpus=3",
+        words = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                 "-M", "pc,usb=off,hpet=off",
+                 "-accel", accel, "-cpu", "host,-svm", "-m", "192M", "-smp", "2,maxcpus=3",
                  "-serial", "stdio", "-qmp", f"unix:{self.directory.name}/qmp,server=on,wait=off",
-                 "-object", "memory-backend-ram,id=fresh,size=64M", "-device", "ivshmem-plain,memdev=fresh",
                  "-device", f"kvm-spf,id=spf0{device}", "-kernel", kernel, "-initrd", initramfs,
-                 "-append", "console=ttyS0 quiet panic=-1 oops=panic", *extra]
+                 # Warnings of its kernel would end up in the middle of the answers.
+                 "-append", "console=ttyS0 loglevel=1 panic=-1 oops=panic", *extra]
         self.errors = open(f"{self.directory.name}/errors", "w+", encoding="utf-8", errors="replace")
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, bufsize=0,
-                                        preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+                                        bufsize=0, preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
         self.qmp = QMP(f"{self.directory.name}/qmp", alive=lambda: self.process.poll() is None)
         self.text = b""
-        self.answer("up")
+        if "-incoming" not in extra:
+            self.answer("up")
 
     def answer(self, word):
         """The rest of the console's next line that says `word`."""
@@ -78,6 +80,14 @@ class Guest:
         self.directory.cleanup()
 
 
+def wait(until, what):
+    end = time.monotonic() + LIMIT
+    while not until():
+        if time.monotonic() > end:
+            raise SystemExit(what)
+        time.sleep(0.1)
+
+
 def counters(info):
     return [info[part] for part in ("faults", "aborts", "latency", "per-vcpu")]
 
@@ -86,7 +96,8 @@ def statistics(qmp):
     """What the kernel counts, by query-stats, of each vCPU."""
     answer = qmp.execute("query-stats", {"target": "vcpu", "providers": [{"provider": "kvm"}]})
     vcpus = {vcpu["qom-path"]: vcpu["stats"] for vcpu in answer}
-    return [{s["name"]: s["value"] for s in vcpus[cpu["qom-path"]] if s["name"].startswith(("hva_fault", "spf_abort"))}
+    return [{s["name"]: s["value"] for s in vcpus[cpu["qom-path"]]
+             if s["name"].startswith(("hva_fault", "spf_abort"))}
             for cpu in sorted(qmp.execute("query-cpus-fast"), key=lambda cpu: cpu["cpu-index"])]
 
 
@@ -123,18 +134,15 @@ def plug(guest):
     more = guest.query()
     fds = len(list(Path(f"/proc/{guest.process.pid}/fd").iterdir()))
     guest.qmp.execute("device_del", {"id": "cpu2"})
-    end = time.monotonic() + LIMIT
-    while guest.query()["vcpus"] == 3:
-        if time.monotonic() > end:
-            raise SystemExit("the vCPU is not unplugged")
-        time.sleep(0.1)
+    wait(lambda: guest.query()["vcpus"] == 2, "the vCPU is not unplugged")
     return {"more": more, "less": guest.query(),
             "fds": fds - len(list(Path(f"/proc/{guest.process.pid}/fd").iterdir()))}
 
 
 def patched(command):
     (EVENT / "trigger").write_text("hist:keys=tier:size=128")
-    guest = Guest(*command, "kvm,speculative-faults=on", ",interval-ms=50,per-vcpu=on,fallback-threshold=1000")
+    guest = Guest(*command, "kvm,speculative-faults=on", ",interval-ms=50,per-vcpu=on,fallback-threshold=1000",
+                  ("-object", "memory-backend-ram,id=fresh,size=64M", "-device", "ivshmem-plain,memdev=fresh"))
     guest.tell("touch 0 0", "touched")    # what the guest's program needs for it is there from now on
     seen = {"up": settled(guest)}
     for number, mode in enumerate(("on", "vma-lock", "off")):
@@ -155,6 +163,38 @@ def patched(command):
     return seen
 
 
+def migrate(command, capabilities):
+    """To another QEMU on this host, while the guest touches pages; with post-copy, most of them come after it."""
+    source = Guest(*command, "kvm,speculative-faults=on", "")
+    source.tell(f"touch 0 {PAGES}", "touched")
+    seen = {"before": source.read()}
+    target = Guest(*command, "kvm,speculative-faults=vma-lock", ",interval-ms=50", ("-incoming", "defer"))
+    uri = f"unix:{target.directory.name}/migration"
+    for qmp in (source.qmp, target.qmp):
+        qmp.execute("migrate-set-capabilities",
+                    {"capabilities": [{"capability": c, "state": True} for c in capabilities]})
+    target.qmp.execute("migrate-incoming", {"uri": uri})
+    source.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 20})
+    source.qmp.execute("migrate", {"uri": uri})
+    source.tell(f"touch {PAGES} {PAGES}", "touched")
+    seen["status"] = [source.qmp.execute("query-migrate")["status"]]
+    if capabilities:
+        source.qmp.execute("migrate-start-postcopy")
+    source.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40, "max-postcopy-bandwidth": 0})
+    wait(lambda: target.qmp.execute("query-status")["running"], "the guest does not arrive")
+    seen["right"] = int(target.tell(f"check 0 {2 * PAGES}", "checked"))
+    wait(lambda: source.qmp.execute("query-migrate")["status"] in ("completed", "failed"), "migration does not end")
+    seen["status"].append(source.qmp.execute("query-migrate")["status"])
+    seen |= {"after": target.read(), "qmp": target.query(), "said": target.said()}
+    source.end()
+    target.end()
+    return seen
+
+
+def migration(command):
+    return {"precopy": migrate(command, []), "postcopy": migrate(command, ["postcopy-ram"])}
+
+
 def stock(command):
     guest = Guest(*command, "kvm,speculative-faults=on", "")
     seen = {"bar": guest.read(), "qmp": guest.query(), "said": guest.said(),
@@ -167,4 +207,4 @@ def stock(command):
     return seen
 
 
-print(json.dumps({"patched": patched, "stock": stock}[sys.argv[4]](sys.argv[1:4])))
+print(json.dumps({"patched": patched, "stock": stock, "migration": migration}[sys.argv[4]](sys.argv[1:4])))

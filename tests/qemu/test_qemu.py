@@ -45,7 +45,8 @@ class Registers(unittest.TestCase):
 class Qtest(unittest.TestCase):
     def run_it(self, arch):
         done = subprocess.run([program("kvm-spf-test"), "--tap", "-k"], capture_output=True, text=True, timeout=LIMIT,
-                              env={**os.environ, "QTEST_QEMU_BINARY": str(program(f"qemu-system-{arch}"))}, check=False)
+                              env={**os.environ, "QTEST_QEMU_BINARY": str(program(f"qemu-system-{arch}"))},
+                              check=False)
         bad = [line for line in done.stdout.splitlines() if line.startswith("not ok")]
         self.assertEqual((done.returncode, bad), (0, []), done.stdout[-3000:] + done.stderr[-3000:])
 
@@ -58,25 +59,28 @@ class Qtest(unittest.TestCase):
 
 class CommandLine(unittest.TestCase):
     def test_bad_value_is_the_usual_error(self):
-        for value, said in (("maybe", "does not accept value 'maybe'"), ("unavailable", "expects off, vma-lock or on")):
+        for value, said in (("maybe", "does not accept value 'maybe'"),
+                            ("unavailable", "expects off, vma-lock or on")):
             done = subprocess.run([program("qemu-system-x86_64"), "-display", "none", "-accel",
-                                   f"kvm,speculative-faults={value}"], capture_output=True, text=True, timeout=60, check=False)
+                                   f"kvm,speculative-faults={value}"], capture_output=True, text=True, timeout=60,
+                                  check=False)
             self.assertEqual(done.returncode, 1)
             self.assertIn(said, done.stderr)
 
 
-def in_lab(kernel):
+def in_lab(kernel, what=None):
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         guest, initramfs = Path(scratch) / "guest", Path(scratch) / "initramfs"
-        subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o", guest, HERE / "guest.c"],
-                       check=True)
+        subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o", guest,
+                        HERE / "guest.c"], check=True)
         cpio = image.Cpio()
         cpio.directory("sys")
         cpio.device("dev/console", 5, 1)
         cpio.file("init", guest.read_bytes(), 0o755)
         initramfs.write_bytes(cpio.finish())
         result = lab.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
-            ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), paths.kernel("stock"), initramfs, kernel])
+            ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), paths.kernel("stock"), initramfs,
+             what or kernel])
     if (result.kind, result.status) != ("exit", 0) or result.trouble:
         raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
     return json.loads(result.out)
@@ -189,7 +193,26 @@ class Lab(unittest.TestCase):
 
     def test_qemu_has_nothing_to_complain_of(self):
         """But that this host has fewer CPUs than the guest can have."""
-        self.assertEqual([line for line in self.seen["said"].splitlines() if "exceeds the recommended cpus" not in line], [])
+        said = [line for line in self.seen["said"].splitlines() if "exceeds the recommended cpus" not in line]
+        self.assertEqual(said, [])
+
+
+class Migration(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if not patches.series("linux"):
+            raise unittest.SkipTest("there is no kernel series")
+        cls.seen = in_lab("patched", "migration")
+
+    def test_no_page_is_lost_and_counters_start_anew(self):
+        for way, seen in self.seen.items():
+            with self.subTest(way):
+                self.assertEqual(seen["status"], ["active", "completed"], seen["said"])
+                self.assertEqual(seen["right"], 2 * PAGES)
+                self.assertGreater(seen["after"]["epoch"], seen["before"]["epoch"])
+                # The other QEMU does not speculate: what it shows is its own.
+                self.assertEqual((seen["after"]["mode"], seen["qmp"]["mode"]), (1, "vma-lock"))
+                self.assertEqual((seen["after"]["faults"][1], seen["before"]["faults"][1] > PAGES), (0, True))
 
 
 class StockHost(unittest.TestCase):
