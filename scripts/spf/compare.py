@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from spf import accel, build, database, difference, image, kvmparam, lab, paths, plan, report, runner, setup, summary, table, ui, words
+from spf import accel, build, database, difference, image, kvmparam, lab, meson, paths, plan, report, runner, setup, summary, table, ui, words
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
@@ -320,6 +320,10 @@ def write_results(out, results):
         temporary.replace(out / name)
 
 
+def has_device(qemu):
+    return '"kvm-spf"' in ui.run([qemu, "-device", "help"]).stdout
+
+
 def prepare(args, here):
     """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
     setup.packages(list(image.PACKAGES))
@@ -333,18 +337,20 @@ def prepare(args, here):
     for path, target in ((guest_kernel, "linux-stock"), (qemu, "qemu")):
         if not path.exists():
             raise ui.Fail(f"{ui.shown(path)} is missing", f"run: kvmspf build {target}")
+    # The guest's marks come from the agent, if QEMU has the device that it reads.
+    agent = meson.agent() if has_device(qemu) else None
     cache = paths.BUILD / "compare"
     cache.mkdir(parents=True, exist_ok=True)
     initramfs = cache / "initramfs.cpio"
     try:
         with ui.locked(".comparelock"):
-            image.ensure_initramfs(str(initramfs))
+            image.ensure_initramfs(str(initramfs), agent)
             manifest = database.ensure_database(str(cache), args.data, args.servers)
     except (FileNotFoundError, RuntimeError, subprocess.SubprocessError) as error:
         raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "run: kvmspf setup") from None
     spec = {"qemu": [str(qemu), *FIRMWARE], "kernel": str(guest_kernel), "initramfs": str(initramfs),
             "disk": manifest["image"], "vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers,
-            "keys": [s["keys"] for s in manifest["shards"]], "pages": args.pages}
+            "keys": [s["keys"] for s in manifest["shards"]], "pages": args.pages, "agent": bool(agent)}
     return spec, manifest
 
 

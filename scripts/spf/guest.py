@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One life of a guest under QEMU/KVM: start it, follow its marks, measure, and see that nothing of it is left.
 
-The serial console carries the marks of scripts/guest/init.  It is read through a pipe, and each mark is
-stamped with CLOCK_MONOTONIC of the host of this guest when its line arrives.
+The marks of scripts/guest/init come from the guest agent, with the host's time of the moment.  Where there is none, they
+come over the serial console, as all else that the guest says; it is read through a pipe, and each mark is stamped with
+CLOCK_MONOTONIC of the host of this guest when its line arrives.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 import time
 
-from spf import kvmparam
+from spf import agent, kvmparam
 from spf.busy import Busy
 from spf.qmp import QMP, QMPError, sum_vcpu_stats
 
@@ -37,7 +38,7 @@ class Failure(Exception):
         self.detail = detail
 
 
-def _child_setup(pages):
+def child_setup(pages):
     libc = ctypes.CDLL(None, use_errno=True)
 
     def setup():
@@ -50,7 +51,7 @@ def _child_setup(pages):
 
 class Guest:
     def __init__(self, spec):
-        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages."""
+        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages, agent."""
         self._dir = tempfile.TemporaryDirectory(prefix="kvmspf-guest-")
         self.qmp_path = os.path.join(self._dir.name, "qmp")
         self.busy_path = os.path.join(self._dir.name, "busy")     # a QMP socket serves one client at a time
@@ -70,7 +71,13 @@ class Guest:
             "-device", "virtio-blk-pci,drive=data",
             "-kernel", spec["kernel"], "-initrd", spec["initramfs"],
             "-append", spec.get("command_line", COMMAND_LINE)]
-        self._child = _child_setup(spec.get("pages", "4k"))
+        self._agent = None
+        if spec.get("agent"):
+            path = os.path.join(self._dir.name, "agent")
+            command += agent.arguments(path)
+            self._agent = agent.Agent(path)
+        self.marks_from = "console"
+        self._child = child_setup(spec.get("pages", "4k"))
         with open(self._errors, "wb") as errors:
             self.marks["start"] = time.monotonic()
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -94,8 +101,14 @@ class Guest:
             self.marks.setdefault(words[0], now)
 
     def _pump(self, timeout):
-        """Take what the console has; False at its end."""
-        if not select.select([self.process.stdout], [], [], timeout)[0]:
+        """Take what the agent and the console have; False at the console's end."""
+        ends = [self.process.stdout] + ([self._agent] if self._agent and self._agent.connected() else [])
+        ready = select.select(ends, [], [], timeout)[0]
+        if self._agent in ready:
+            for name, when in self._agent.marks():
+                self.marks.setdefault(name, when)
+                self.marks_from = "agent"
+        if self.process.stdout not in ready:
             return True
         data = os.read(self.process.stdout.fileno(), 65536)
         now = time.monotonic()
@@ -135,6 +148,8 @@ class Guest:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self._agent:
+            self._agent.close()
         for pipe in (self.process.stdin, self.process.stdout):
             pipe.close()
         self._dir.cleanup()
@@ -200,6 +215,7 @@ def live(spec, busy, boot_timeout, load_timeout):
             "load": {"total_s": marks["loaded"] - began,
                      "servers_s": [round(guest.servers[i]["seconds"] - began, 4) for i in sorted(guest.servers)]},
             "keys": keys,
+            "marks": guest.marks_from,
             "counters": {"boot": booted, "load": _minus(loaded, booted)},
             "busy": {"backends": work.backends, "smaps_reads": work.smaps_reads} if work else None,
         }

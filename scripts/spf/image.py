@@ -62,8 +62,8 @@ def libraries(program):
     return sorted(set(re.findall(r"(/\S+) \(0x", text)))
 
 
-def build_initramfs():
-    """The archive's bytes."""
+def build_initramfs(agent=None):
+    """The archive's bytes; agent: the path of a static spf-agent, if it is to be there."""
     cpio = Cpio()
     for name in ("bin", "data", "dev", "proc", "run", "sys", "tmp"):
         cpio.directory(name)
@@ -74,6 +74,9 @@ def build_initramfs():
         cpio.file("bin/busybox", f.read(), 0o755)
     for applet in APPLETS:
         cpio.link(f"bin/{applet}", "busybox")
+    if agent:
+        with open(agent, "rb") as f:
+            cpio.file("bin/spf-agent", f.read(), 0o755)
     for path in [REDIS, *libraries(REDIS)]:
         name = "bin/redis-server" if path == REDIS else path.lstrip("/")
         with open(path, "rb") as f:
@@ -81,9 +84,9 @@ def build_initramfs():
     return cpio.finish()
 
 
-def ensure_initramfs(path):
+def ensure_initramfs(path, agent=None):
     """Write the initramfs if it is not there or would differ; returns its SHA-256."""
-    data = build_initramfs()
+    data = build_initramfs(agent)
     digest = hashlib.sha256(data).hexdigest()
     try:
         with open(path, "rb") as f:

@@ -64,9 +64,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct agent agent = { .marks = -1, .max_load = 64 << 10, .send = to_host };
+	static struct agent agent = { .marks = -1, .send = to_host };
 	size_t piece = size ? data[0] + 1u : 1;
 
+	/* A load is a fork, a thousand times the time of all else. */
+	agent.max_load = size && data[0] % 32 == 31 ? 64 << 10 : 0;
 	if (agent.marks < 0)
 		agent.marks = memfd_create("marks", MFD_CLOEXEC);
 	if (ftruncate(agent.marks, 0))

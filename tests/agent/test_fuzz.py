@@ -13,14 +13,14 @@ sys.path.insert(0, str(HERE))
 
 import programs  # noqa: E402
 
-RUNS = 200_000
+RUNS = {"requests": 50_000, "snapshot": 200_000}
 CORPUS = HERE / "corpus"
 
 
 class Fuzz(unittest.TestCase):
     def fuzz(self, target, *options):
         seconds = os.environ.get("KVMSPF_FUZZ_SECONDS")
-        much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS}"
+        much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS[target]}"
         with tempfile.TemporaryDirectory() as found:
             # With a seed of its own each run of CI would look elsewhere, and could not be repeated.
             done = subprocess.run([programs.fuzz(target), much, "-seed=1", "-print_final_stats=1", f"-artifact_prefix={found}/",

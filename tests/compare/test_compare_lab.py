@@ -74,6 +74,10 @@ class Compare(unittest.TestCase):
                 self.assertGreater(run["busy"]["backends"], 3)
                 self.assertGreater(run["busy"]["smaps_reads"], 3)
 
+    def test_marks_are_the_agents_where_there_is_a_device(self):
+        wanted = "agent" if compare.has_device(paths.qemu()) else "console"
+        self.assertEqual({r["marks"] for r in self.results["runs"]}, {wanted})
+
     def test_results_are_written_and_say_where_they_are_from(self):
         with open(os.path.join(self.directory.name, "results.json"), encoding="utf-8") as f:
             self.assertEqual(json.load(f), self.results)
@@ -85,13 +89,24 @@ class Compare(unittest.TestCase):
 
 
 class Trouble(unittest.TestCase):
-    def test_a_wrong_number_of_keys_is_no_result(self):
+    def life(self, change):
+        """One guest life, with something changed in what it is made of."""
         args = compare.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet"])
         compare.check(args)
         spec, _ = compare.prepare(args, here=False)
-        spec["keys"][1] += 1
+        change(spec)
         with open(os.devnull, "w", encoding="utf-8") as raw:
-            watcher = compare.carry_out(args, spec, compare.plan.jobs(["on"], ["quiet"], 1, 1), raw, False, allowed=0)
+            return compare.carry_out(args, spec, compare.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, False, allowed=0)
+
+    def test_without_the_device_the_console_has_the_marks(self):
+        watcher = self.life(lambda spec: spec.update(agent=False))
+        self.assertEqual([r["marks"] for r in watcher.of("run")], ["console"], watcher.events)
+
+    def test_a_wrong_number_of_keys_is_no_result(self):
+        def wrong(spec):
+            spec["keys"][1] += 1
+
+        watcher = self.life(wrong)
         self.assertEqual(watcher.of("run"), [])
         self.assertEqual(watcher.of("discard")[0]["kind"], "wrong-keys", watcher.events)
 

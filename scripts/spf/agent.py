@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The host's end of the guest agent's port: ask, and take its marks (guest-agent/spf-agent.1)."""
+
+import json
+import socket
+import time
+
+PORT = "org.kvmspf.agent.0"
+
+
+def arguments(path):
+    """What QEMU is told so that the guest has a device to read, and an agent in it a port to answer on."""
+    return ["-device", "kvm-spf", "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=agent,path={path},server=on,wait=off",
+            "-device", f"virtserialport,chardev=agent,name={PORT}"]
+
+
+class Agent:
+    """Follow the guest's marks.  QEMU keeps our question until an agent opens its end."""
+
+    def __init__(self, path):
+        self._path, self._socket, self._partial = path, None, b""
+
+    def fileno(self):
+        return self._socket.fileno()
+
+    def connected(self):
+        """False as long as QEMU has not made its socket."""
+        if self._socket is None:
+            new = socket.socket(socket.AF_UNIX)
+            try:
+                new.connect(self._path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                new.close()
+                return False
+            new.sendall(b'{"execute":"spf-marks","arguments":{"follow":true}}\n')
+            self._socket = new
+        return True
+
+    def marks(self):
+        """What has come: names, and the host's time of each, in seconds of its CLOCK_MONOTONIC."""
+        data = self._socket.recv(65536)
+        if not data:
+            return
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            for mark in said.get("return", []) + ([said["data"]] if said.get("event") == "SPF_MARK" else []):
+                # A host that was too slow to say its time: then it is now.
+                yield mark["name"], mark.get("host-ns", time.monotonic_ns()) / 1e9
+
+    def close(self):
+        if self._socket is not None:
+            self._socket.close()
