@@ -10,11 +10,16 @@ from pathlib import Path
 
 from spf import meson, patches, paths, setup, ui
 
-KERNELS = ("stock", "patched", "debug", "edit")
+KERNELS = ("stock", "patched", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
 TARGETS = {
     "linux-stock": "Debian's 6.12 as it is, the lab's configuration",
     "linux-patched": "the same with kvm-patches",
     "linux-debug": "the patched kernel with KASAN, lockdep and page table checks",
+    "linux-planted": "the debug kernel with tests/torture/planted.patch",
+    "linux-kcsan": "the patched kernel with KCSAN, which finds data races",
+    "linux-rt": "the patched kernel with PREEMPT_RT",
+    "linux-up": "the patched kernel for one CPU, and so without locks of VMAs",
+    "linux-modules": "the patched kernel with KVM as modules",
     "linux-edit": "what lies in build/edit/linux, committed or not",
     "linux-power": "the patched kernel for POWER (powernv), 64 KiB pages",
     "linux-power4k": "the same with 4 KiB pages",
@@ -108,14 +113,31 @@ def tree(what, flavour):
         if not where.exists():
             raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
         return where, patches.state(where)
+    if flavour == "planted":
+        return planted(what)
     return patches.sync(what)
+
+
+def planted(what):
+    """The patched tree, and what the torture plants in it, in a worktree of its own."""
+    _, head = patches.sync(what)
+    patch, where, name = paths.ROOT / "tests/torture/planted.patch", paths.TREE / f"{what}-planted", f"tree-{what}-planted"
+    key = ui.digest(head, patch)
+    if ui.recall(name).get("key") != key or not (where / ".git").exists():
+        with ui.locked(".treelock"):
+            ui.forget(name)
+            patches.worktree(what, where, head)
+            patches.git(where, "apply", "--whitespace=nowarn", "-C1", patch)
+            ui.remember(name, key=key)
+    return where, key
 
 
 # -- the kernel --
 
 def fragments(flavour):
-    names = {"debug": ("lab", "debug"), "power4k": ("power", "power4k")}.get(
-        flavour, ("power",) if arch(flavour) == POWER else ("lab",))
+    base = "power" if arch(flavour) == POWER else "lab"
+    more = "debug" if flavour == "planted" else flavour
+    names = (base, more) if (paths.SCRIPTS / "kernel" / f"{more}.config").exists() and more != base else (base,)
     return [paths.SCRIPTS / "kernel" / f"{n}.config" for n in names]
 
 
@@ -181,7 +203,8 @@ def compile_kernel(src, obj, files, name, machine=X86):
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {name}") as progress:
         configure(src, obj, files, log, machine)
-        sandbox(src, obj, [*MAKE, *machine.words, f"-j{jobs()}", Path(machine.image).name], log,
+        modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
+        sandbox(src, obj, [*MAKE, *machine.words, f"-j{jobs()}", Path(machine.image).name, *modules], log,
                 progress=counted(progress))
 
 
