@@ -26,6 +26,7 @@ TARGETS = {
     "linux-poweredit": "what lies in build/edit/linux for POWER, 64 KiB pages",
     "qemu": "Debian's QEMU 10.0 with qemu-patches",
     "qemu-edit": "what lies in build/edit/qemu",
+    "qemu-asan": "the patched QEMU with ASan and UBSan, for KVMSPF_QEMU=asan kvmspf test qemu",
     "selftests": "tools/testing/selftests/kvm of the patched kernel, static",
     "selftests-edit": "the same of build/edit/linux",
 }
@@ -49,12 +50,14 @@ X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
 POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache powerpc64le-linux-gnu-gcc"],
              "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
 # Whose tree a flavour is built from, where that is not its own name.
-TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit"}
+TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched"}
 
 QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --without-default-features --disable-install-blobs
 --disable-download --disable-werror --enable-kvm --enable-tcg --enable-system --enable-tools --enable-plugins
 --enable-fdt=system --enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
 --enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
+# alone: each patch by itself, for `patches check`.
+QEMU_MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": ["--enable-werror"]}
 QEMU_PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
 QEMU_TESTS = ("tests/qtest/kvm-spf-test",)
 FIRMWARE = (("/usr/share/seabios", "*.bin"), ("/usr/share/qemu", "*"), ("/usr/lib/ipxe/qemu", "*.rom"))
@@ -215,36 +218,45 @@ def qemu_programs(src):
     return [*QEMU_PROGRAMS, *(t for t in QEMU_TESTS if (src / f"{t}.c").exists())]
 
 
-def compile_qemu(src, obj, name):
-    log = fresh(name)
+def qemu_options(flavour):
+    return [*QEMU_OPTIONS, *QEMU_MORE.get(flavour, ())]
+
+
+def qemu_environment():
     meson = f"{MOUNT}/tools/meson/usr"
-    env = {"PATH": f"{meson}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-           "PYTHONPATH": f"{meson}/lib/python3/dist-packages"}
+    return {"PATH": f"{meson}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": f"{meson}/lib/python3/dist-packages"}
+
+
+def compile_qemu(src, obj, name, flavour="patched"):
+    log, env, options = fresh(name), qemu_environment(), qemu_options(flavour)
     with ui.Progress(f"building {name}") as progress:
         # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
-        mark, options = obj / "kvmspf.configured", ui.digest(*QEMU_OPTIONS)
-        if not mark.exists() or mark.read_text() != options:
+        mark, key = obj / "kvmspf.configured", ui.digest(*options)
+        if not mark.exists() or mark.read_text() != key:
             shutil.rmtree(obj, ignore_errors=True)
-            sandbox(src, obj, ["../src/configure", "--python=/usr/bin/python3", "--cc=ccache gcc", *QEMU_OPTIONS],
-                    log, env)
-            mark.write_text(options)
+            sandbox(src, obj, ["../src/configure", "--python=/usr/bin/python3", "--cc=ccache gcc", *options], log, env)
+            mark.write_text(key)
         sandbox(src, obj, ["ninja", f"-j{jobs()}", *qemu_programs(src)], log, env, counted(progress))
 
 
-def build_qemu(name, src, _flavour):
-    compile_qemu(src, paths.OBJ / name, name)
+def build_qemu(name, src, flavour):
+    compile_qemu(src, paths.OBJ / name, name, flavour)
     place_qemu(paths.OBJ / name, paths.OUT / name, qemu_programs(src))
 
 
-def place_qemu(obj, out, programs):
-    """bin/ and share/qemu/ as an installed QEMU has them, so that it finds its firmware by itself."""
-    share = out / "share" / "qemu"
+def place_firmware(share):
     share.mkdir(parents=True, exist_ok=True)
     for directory, pattern in FIRMWARE:
         for source in sorted(Path(directory).glob(pattern)):
             link = share / source.name
             if not link.is_symlink() and not link.exists():
                 link.symlink_to(source)
+
+
+def place_qemu(obj, out, programs):
+    """bin/ and share/qemu/ as an installed QEMU has them, so that it finds its firmware by itself."""
+    place_firmware(out / "share" / "qemu")
     for program in programs:
         put(obj / program, out / "bin" / Path(program).name)
 
@@ -275,7 +287,7 @@ def kernel_inputs(flavour):
 
 
 RECIPES = {"linux": ("linux", build_kernel, kernel_inputs),
-           "qemu": ("qemu", build_qemu, lambda f: QEMU_OPTIONS),
+           "qemu": ("qemu", build_qemu, qemu_options),
            "selftests": ("linux", build_selftests, lambda f: [])}
 
 
@@ -309,8 +321,8 @@ def build(target):
 def bring_up_to_date(kernel, qemu="patched"):
     """What `lab` is about to use, where it is ours to build."""
     setup.ready()
-    if qemu in ("patched", "edit"):
-        build("qemu" if qemu == "patched" else "qemu-edit")
+    if qemu in ("patched", "edit", "asan"):
+        build("qemu" if qemu == "patched" else f"qemu-{qemu}")
     if kernel in KERNELS:
         build(f"linux-{kernel}")
 

@@ -54,7 +54,7 @@ def alone(what, number, commit, boot):
     tree = paths.TREE / f"{what}-check"
     patches.worktree(what, tree, commit)
     if what == "qemu":
-        build.compile_qemu(tree, paths.OBJ / "qemu-check", "qemu-check")
+        build.compile_qemu(tree, paths.OBJ / "qemu-check", "qemu-check", "alone")
         return
     files = build.fragments("patched")
     off = paths.OBJ / "off.config"
