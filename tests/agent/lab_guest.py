@@ -6,80 +6,18 @@ usage: lab_guest.py SCENARIO INITRAMFS.  Prints what SCENARIO returns as JSON; t
 """
 
 import json
-import os
-import select
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from console_guest import Guest, Lines  # noqa: E402
 from spf import agent  # noqa: E402
-from spf.guest import child_setup  # noqa: E402
-from spf.qmp import QMP  # noqa: E402
 
-LIMIT = 180
 MIB = 1 << 20
-
-
-class Lines:
-    """Lines from a file descriptor."""
-
-    def __init__(self, descriptor):
-        self.descriptor, self.buffer = descriptor, b""
-
-    def line(self, limit=LIMIT):
-        end = time.monotonic() + limit
-        while b"\n" not in self.buffer:
-            if not select.select([self.descriptor], [], [], max(0, end - time.monotonic()))[0]:
-                raise SystemExit(f"nothing came within {limit} s; there is {self.buffer!r}")
-            data = os.read(self.descriptor, 65536)
-            if not data:
-                raise SystemExit(f"the other end is gone; there is {self.buffer!r}")
-            self.buffer += data
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line
-
-
-class Guest:
-    def __init__(self, initramfs, directory, *more, vcpus=1, device=True):
-        self.agent_path, qmp = directory + "/agent", directory + "/qmp"
-        words = [os.environ["KVMSPF_QEMU"], "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                 "-M", "q35,usb=off,smbus=off,sata=off", "-accel", "kvm", "-cpu", "host", "-m", "768M", "-smp", str(vcpus),
-                 "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-qmp", f"unix:{qmp},server=on,wait=off",
-                 "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1"]
-        words += agent.arguments(self.agent_path) if device else []
-        # With huge pages of the host a fault would bring 512 pages.
-        self.process = subprocess.Popen([*words, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        preexec_fn=child_setup("4k"))
-        self.lines = Lines(self.process.stdout.fileno())
-        self.qmp = QMP(qmp)
-        self.result()
-
-    def result(self):
-        """What the last command printed, and its status."""
-        said = []
-        while not (line := self.lines.line().strip(b"\r\0 ")).startswith(b"@end "):
-            said.append(line.decode(errors="replace"))
-        return said, int(line.split()[1])
-
-    def run(self, command):
-        self.process.stdin.write(command.encode() + b"\n")
-        self.process.stdin.flush()
-        return self.result()
-
-    def json(self, command):
-        said, status = self.run(command)
-        if status:
-            raise SystemExit(f"{command}: status {status}: {said}")
-        return json.loads(said[-1])
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
 
 
 class Port:
@@ -135,7 +73,7 @@ def serve(guest):
     guest.run("spf-agent mark before")
     guest.run("spf-agent serve 2>/tmp/serve & sleep 1")
     out = {"status": guest.run("cat /proc/$!/status")[0]}
-    port = Port(guest.agent_path)
+    port = Port(guest.agent)
     out["sync"] = port.sync(42)
     out["info"] = port.ask("guest-info")
     out["snapshot"] = port.ask("spf-snapshot")
@@ -150,7 +88,7 @@ def serve(guest):
     port.socket.sendall(b'{"execute":"guest-pi')
     port.socket.close()
     time.sleep(1)
-    port = Port(guest.agent_path)
+    port = Port(guest.agent)
     out["again"] = port.ask("guest-ping")
     out["said"] = guest.run("cat /tmp/serve")[0]
     port.socket.close()
@@ -162,13 +100,16 @@ def absent(guest):
     return {name: guest.run(f"spf-agent {name} 2>&1") for name in ("snapshot", "stat", "serve", "mark x", "run -- true")}
 
 
-SCENARIOS = {"faults": (faults, {}), "stat": (stat, {}), "serve": (serve, {}), "absent": (absent, {"device": False})}
+# What is done, and whether there is a device.
+SCENARIOS = {"faults": (faults, True), "stat": (stat, True), "serve": (serve, True), "absent": (absent, False)}
 
 
 def main(argv):
-    scenario, how = SCENARIOS[argv[1]]
+    scenario, device = SCENARIOS[argv[1]]
     with tempfile.TemporaryDirectory() as directory:
-        guest = Guest(argv[2], directory, **how)
+        path = directory + "/agent"
+        guest = Guest(argv[2], directory, *(agent.arguments(path) if device else ()))
+        guest.agent = path
         try:
             print(json.dumps(scenario(guest)))
         finally:

@@ -9,15 +9,16 @@ import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import programs  # noqa: E402
-from spf import build, image, lab, paths, setup  # noqa: E402
+from console_guest import initramfs  # noqa: E402
+from spf import build, lab, paths, setup  # noqa: E402
 
 LIMIT = 600
 QEMU = os.environ.get("KVMSPF_TEST_QEMU", "patched")     # "edit": what lies in build/edit/qemu
 INITRAMFS = paths.BUILD / "agent" / "initramfs.cpio"
-APPLETS = ("cat", "mount", "sh", "sleep", "stty", "true", "wc")
+APPLETS = ("cat", "sleep", "true", "wc")
 
 
 def setUpModule():
@@ -28,19 +29,7 @@ def setUpModule():
     if '"kvm-spf"' not in devices:
         raise unittest.SkipTest("the QEMU series has no kvm-spf device yet")
     INITRAMFS.parent.mkdir(parents=True, exist_ok=True)
-    INITRAMFS.write_bytes(initramfs(programs.static()))
-
-
-def initramfs(agent):
-    cpio = image.Cpio()
-    for name in ("bin", "dev", "proc", "run", "sys", "tmp"):
-        cpio.directory(name)
-    cpio.device("dev/console", 5, 1)
-    for name, source in (("init", HERE / "guest-init"), ("bin/busybox", Path("/bin/busybox")), ("bin/spf-agent", agent)):
-        cpio.file(name, source.read_bytes(), 0o755)
-    for applet in APPLETS:
-        cpio.link(f"bin/{applet}", "busybox")
-    return cpio.finish()
+    INITRAMFS.write_bytes(initramfs(APPLETS, [programs.static()]))
 
 
 class Guest(unittest.TestCase):

@@ -8,9 +8,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from spf import build, lab, patches, paths  # noqa: E402
+import console_guest  # noqa: E402
+from spf import build, lab, patches, paths, setup  # noqa: E402
 
 LIMIT = 900
 USER_FAULTS = """
@@ -28,6 +29,7 @@ COST = paths.ROOT / "bench" / "fault-cost"
 def setUpModule():
     if not patches.series("linux"):
         raise unittest.SkipTest("there is no kernel series")
+    setup.packages(["busybox-static"])
     for target in ("stock", "patched"):
         build.bring_up_to_date(target)
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
@@ -74,6 +76,29 @@ class Faults(unittest.TestCase):
         # What the switch is for: without it, copies and direct I/O take the mmap_lock.
         self.assertGreater(got["0", "copy"][2], 1000)
         self.assertGreater(got["0", "direct-io"][2], 0)
+
+    def test_async_page_faults(self):
+        """Memory that the host has swapped out: the guest is told to do something else meanwhile, as ever, and neither its
+        vCPUs nor the worker that brings the page takes the mmap_lock."""
+        archive = paths.BUILD / "tests" / "initramfs.cpio"
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        archive.write_bytes(console_guest.initramfs(["dd", "md5sum"]))
+        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+            ["/usr/bin/python3", str(Path(__file__).with_name("lab_async.py")), str(archive)])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        for device, modes in json.loads(result.out).items():
+            for mode, got in modes.items():
+                print(f"# swap on {device}, {mode}: {got}")
+                self.assertTrue(got["same"])
+                self.assertGreater(got["swapped_mib"], 64)
+                # As without the series: nobody waits for zram, and the guest is told of pages that come from a device.
+                self.assertEqual(got["asked"] > 1000, device == "loop")
+                self.assertGreaterEqual(got["ready"], got["asked"] / 2)
+                if mode != "off":
+                    self.assertEqual(got["locks"], {"vcpus": 0, "workers": 0})
+                else:
+                    self.assertGreater(got["locks"]["workers" if device == "loop" else "vcpus"], 1000)
 
     def test_instructions_of_a_fault(self):
         """The aims: 0.80 of off, the part above a present page 0.50 of off's, and off within 1 % of a stock kernel."""

@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""In the lab: a guest whose memory the host has swapped out, in each mode.
+
+usage: lab_async.py INITRAMFS.  Prints as JSON, by swap device and mode, what the kernel's tracepoints counted while the
+guest read it back.
+"""
+
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from console_guest import Guest  # noqa: E402
+from spf import kvmparam, ui  # noqa: E402
+
+MIB = 96
+EVENTS = Path("/sys/kernel/tracing/events")
+# What is counted, and by what.
+COUNTED = {"kvm/kvm_try_async_get_page": "gva", "kvm/kvm_async_pf_ready": "token", "kvm/kvm_hva_fault": "tier",
+           "mmap_lock/mmap_lock_start_locking": "common_pid"}
+GROUP = Path("/sys/fs/cgroup/vmm")
+
+
+def zram():
+    """Read synchronously: nobody ever waits for it."""
+    Path("/sys/block/zram0/disksize").write_text("1G")
+    return "/dev/zram0"
+
+
+def loop():
+    ui.run(["truncate", "-s", "512M", "/tmp/swap"])
+    return ui.run(["losetup", "-f", "--show", "/tmp/swap"]).stdout.strip()
+
+
+def reclaim():
+    """All that the VMM's group has, as far as that goes: the kernel says EAGAIN when nothing more does."""
+    try:
+        (GROUP / "memory.reclaim").write_text("1G swappiness=200")
+    except BlockingIOError:
+        pass
+
+
+def swapped(pid):
+    return int(re.search(r"VmSwap:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) >> 10
+
+
+def comm(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+def counts():
+    """Event -> {key: hits}."""
+    return {event: {int(k, 0): int(n) for k, n in
+                    re.findall(rf"{key}:\s+(\w+) }} hitcount:\s+(\d+)", (EVENTS / event / "hist").read_text())}
+            for event, key in COUNTED.items()}
+
+
+def trigger(off):
+    for event, key in COUNTED.items():
+        # More keys than there are pages: what does not fit is dropped.
+        (EVENTS / event / "trigger").write_text(f"{'!' if off else ''}hist:keys={key}:size=65536")
+
+
+def read_back(initramfs, mode):
+    kvmparam.write(kvmparam.MODES[mode])
+    with tempfile.TemporaryDirectory() as directory:
+        (GROUP / "cgroup.procs").write_text("0")
+        guest = Guest(initramfs, directory, vcpus=2, memory="256M")
+        Path("/sys/fs/cgroup/cgroup.procs").write_text("0")
+        try:
+            guest.text(f"dd if=/dev/urandom of=/tmp/data bs=1M count={MIB} 2>/dev/null")
+            before = guest.text("md5sum /tmp/data")
+            reclaim()
+            out = {"swapped_mib": swapped(guest.process.pid)}
+            trigger(off=False)
+            out["same"] = guest.text("md5sum /tmp/data") == before
+            seen = counts()
+            locks = {"CPU ": 0, "kworker": 0}
+            for pid, n in seen["mmap_lock/mmap_lock_start_locking"].items():
+                for kind in locks:
+                    locks[kind] += n * comm(pid).startswith(kind)
+            trigger(off=True)
+        finally:
+            guest.end()
+    out["asked"] = sum(seen["kvm/kvm_try_async_get_page"].values())
+    out["ready"] = sum(seen["kvm/kvm_async_pf_ready"].values())
+    out["tiers"] = [seen["kvm/kvm_hva_fault"].get(tier, 0) for tier in range(4)]
+    out["locks"] = {"vcpus": locks["CPU "], "workers": locks["kworker"]}
+    return out
+
+
+def main(argv):
+    Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
+    GROUP.mkdir()
+    seen = {}
+    for make in (zram, loop):
+        device = make()
+        ui.run(["mkswap", "-q", device])
+        ui.run(["swapon", device])
+        seen[make.__name__] = {mode: read_back(argv[1], mode) for mode in kvmparam.MODES}
+        ui.run(["swapoff", device])
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(sys.argv)
