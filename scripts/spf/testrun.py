@@ -91,6 +91,7 @@ def run_program(program, group, count, limit):
         for line in tail:
             if not line.startswith("#"):
                 print(f"# {line}", flush=True)
+    print(f"# {label} took {ui.duration(took)}", flush=True)
 
 
 # -- a unittest module as TAP --
