@@ -15,7 +15,7 @@ TARGETS = {
     "linux-stock": "Debian's 6.12 as it is, the lab's configuration",
     "linux-patched": "the same with kvm-patches",
     "linux-debug": "the patched kernel with KASAN, lockdep and page table checks",
-    "linux-planted": "the debug kernel with tests/torture/planted.patch",
+    "linux-planted": "the patched kernel with tests/torture/planted.patch",
     "linux-kcsan": "the patched kernel with KCSAN, which finds data races",
     "linux-rt": "the patched kernel with PREEMPT_RT",
     "linux-up": "the patched kernel for one CPU, and so without locks of VMAs",
@@ -139,8 +139,7 @@ def planted(what):
 
 def fragments(flavour):
     base = "power" if arch(flavour) == POWER else "lab"
-    more = "debug" if flavour == "planted" else flavour
-    names = (base, more) if (paths.SCRIPTS / "kernel" / f"{more}.config").exists() and more != base else (base,)
+    names = (base, flavour) if (paths.SCRIPTS / "kernel" / f"{flavour}.config").exists() and flavour != base else (base,)
     return [paths.SCRIPTS / "kernel" / f"{n}.config" for n in names]
 
 
