@@ -18,7 +18,14 @@
 
 enum { REGION_PAGES = 512, WORDS = 3 };
 
+#if defined(__powerpc64__)
+#define PAGE_BYTES	65536
+#define ORDER()		__asm__ volatile("sync" : : : "memory")
+#else
 #define PAGE_BYTES	4096
+/* x86 and its guests see loads and stores in program order. */
+#define ORDER()		__asm__ volatile("" : : : "memory")
+#endif
 #define CHECK		UINT64_C(0x70727475746f7274)
 
 /* Counts of drops, written by the region's mutator, one at a time. */
@@ -48,7 +55,7 @@ static inline __attribute__((always_inline)) uint64_t cell_word(uint64_t number,
 	return word == 0 ? number + 1 : word == 1 ? generation : (number + 1) ^ (generation << 20) ^ CHECK;
 }
 
-/* Look at a page, and write it anew if `write`.  x86 and its guests see loads and stores in program order. */
+/* Look at a page, and write it anew if `write`. */
 static inline __attribute__((always_inline)) int
 cell_visit(volatile uint64_t *page, uint64_t number, struct cell *cell, struct region_drops *drops, int write,
 	   struct wrong *wrong)
@@ -56,9 +63,10 @@ cell_visit(volatile uint64_t *page, uint64_t number, struct cell *cell, struct r
 	uint64_t sure_ended = LOOK(drops->sure_ended);
 	uint64_t found[WORDS], started;
 
+	ORDER();
 	for (int i = 0; i < WORDS; i++)
 		found[i] = page[i];
-	__asm__ volatile("" ::: "memory");
+	ORDER();
 	started = LOOK(drops->started);
 
 	for (int i = 0; i < WORDS; i++) {
@@ -82,10 +90,10 @@ cell_visit(volatile uint64_t *page, uint64_t number, struct cell *cell, struct r
 
 	cell->ended = LOOK(drops->ended);
 	cell->generation++;
-	__asm__ volatile("" ::: "memory");
+	ORDER();
 	for (int i = 0; i < WORDS; i++)
 		page[i] = cell_word(number, cell->generation, i);
-	__asm__ volatile("" ::: "memory");
+	ORDER();
 	cell->sure_started = LOOK(drops->sure_started);
 	return 0;
 }

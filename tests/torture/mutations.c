@@ -29,14 +29,16 @@ static char *start_of(struct mutator *me, unsigned int region)
 
 static char *scratch_of(struct mutator *me, unsigned int region)
 {
-	return me->torture->scratch + region * REGION_BYTES;
+	return start_of(me, region) + (SCRATCH - ARENA);
 }
 
-static int map_anew(struct mutator *me, unsigned int region, int flags)
+/* Mostly of small pages: where a huge one can be had, page by page is not how memory is filled. */
+int map_anew(struct mutator *me, char *at, size_t size, int flags)
 {
-	if (mmap(start_of(me, region), REGION_BYTES, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE | MAP_ANONYMOUS,
-		 -1, 0) == MAP_FAILED)
+	if (mmap(at, size, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
 		return fail(me, "mmap");
+	if (random_next(&me->random) & 3)
+		madvise(at, size, MADV_NOHUGEPAGE);
 	return 0;
 }
 
@@ -45,7 +47,7 @@ static int mutate_replace(struct mutator *me, unsigned int region)
 	int status;
 
 	drop_begins(me->torture, region, true);
-	status = map_anew(me, region, MAP_FIXED);
+	status = map_anew(me, start_of(me, region), REGION_BYTES, MAP_FIXED);
 	drop_ended(me->torture, region, true);
 	return status;
 }
@@ -58,7 +60,7 @@ static int mutate_unmap(struct mutator *me, unsigned int region)
 	if (munmap(start_of(me, region), REGION_BYTES))
 		status = fail(me, "munmap");
 	else
-		status = map_anew(me, region, MAP_FIXED_NOREPLACE);
+		status = map_anew(me, start_of(me, region), REGION_BYTES, MAP_FIXED_NOREPLACE);
 	drop_ended(me->torture, region, true);
 	return status;
 }
@@ -71,9 +73,10 @@ static int mutate_unmap_half(struct mutator *me, unsigned int region)
 	int status = 0;
 
 	drop_begins(me->torture, region, false);
-	if (munmap(at, half) || mmap(at, half, PROT_READ | PROT_WRITE,
-				     MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
-		status = fail(me, "munmap, mmap of a half");
+	if (munmap(at, half))
+		status = fail(me, "munmap of a half");
+	else
+		status = map_anew(me, at, half, MAP_FIXED_NOREPLACE);
 	drop_ended(me->torture, region, false);
 	return status;
 }
@@ -112,7 +115,7 @@ static int mutate_move_keep(struct mutator *me, unsigned int region)
 	drop_begins(me->torture, region, true);
 	status = move(me, start_of(me, region), scratch_of(me, region), MREMAP_DONTUNMAP);
 	if (status)
-		status = map_anew(me, region, MAP_FIXED);
+		status = map_anew(me, start_of(me, region), REGION_BYTES, MAP_FIXED);
 	else if (munmap(scratch_of(me, region), REGION_BYTES))
 		status = fail(me, "munmap");
 	drop_ended(me->torture, region, true);
@@ -128,10 +131,9 @@ static int mutate_resize(struct mutator *me, unsigned int region)
 	drop_begins(me->torture, region, false);
 	if (mremap(at, REGION_BYTES, half, 0) == MAP_FAILED)
 		status = fail(me, "mremap, smaller");
-	else if (mremap(at, half, REGION_BYTES, 0) == MAP_FAILED &&
-		 (errno != EFAULT || mmap(at + half, half, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE | MAP_PRIVATE |
-					  MAP_ANONYMOUS, -1, 0) == MAP_FAILED))
-		status = fail(me, "mremap, larger");
+	else if (mremap(at, half, REGION_BYTES, 0) == MAP_FAILED)
+		status = errno == EFAULT ? map_anew(me, at + half, half, MAP_FIXED_NOREPLACE) :
+			 fail(me, "mremap, larger");
 	drop_ended(me->torture, region, false);
 	return status;
 }
@@ -175,9 +177,10 @@ static int mutate_fork(struct mutator *me, unsigned int region)
 
 static int advise(struct mutator *me, unsigned int region, int advice, const char *name)
 {
-	/* EAGAIN, EBUSY, EINVAL, ENOMEM: pages in use, or nothing to collapse. */
+	/* Pages in use, nothing to collapse, or a kernel without KSM. */
 	if (!madvise(start_of(me, region), REGION_BYTES, advice) || errno == EAGAIN || errno == EBUSY ||
-	    (advice == MADV_COLLAPSE && (errno == EINVAL || errno == ENOMEM)))
+	    (advice == MADV_COLLAPSE && (errno == EINVAL || errno == ENOMEM)) ||
+	    ((advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE) && errno == EINVAL))
 		return 0;
 	return fail(me, name);
 }
@@ -250,15 +253,20 @@ static int mutate_migrate(struct mutator *me, unsigned int region)
 	return syscall(SYS_migrate_pages, 0, 64, &all, &to) < 0 ? fail(me, "migrate_pages") : 0;
 }
 
-static int slot(struct mutator *me, unsigned int region, uint64_t size)
+static int slot(struct mutator *me, unsigned int region, uint64_t gpa, uint64_t size)
 {
-	return vmm__map(&me->torture->vmm, VMM_RAM_SLOT + 1 + region, VMM_RAM + region * REGION_BYTES, size,
-			start_of(me, region)) ? torture__fail(me->torture, "region %u: memory slot", region) : 0;
+	return vmm__map(&me->torture->vmm, VMM_RAM_SLOT + 1 + region, gpa, size, start_of(me, region)) ?
+	       torture__fail(me->torture, "region %u: memory slot", region) : 0;
 }
 
+/* Deleted, or moved to where the guest does not look, and put back. */
 static int mutate_slot(struct mutator *me, unsigned int region)
 {
-	return slot(me, region, 0) || slot(me, region, REGION_BYTES) ? -1 : 0;
+	uint64_t here = me->torture->control->guest[region], there = here + MAX_REGIONS * GIB;
+	bool moved = random_next(&me->random) & 1;
+
+	return slot(me, region, moved ? there : here, moved ? REGION_BYTES : 0) ||
+	       slot(me, region, here, REGION_BYTES) ? -1 : 0;
 }
 
 static int mutate_mode(struct mutator *me, unsigned int region)
@@ -280,7 +288,9 @@ const struct mutation mutations[] = {
 	{ "replace", mutate_replace },
 	{ "unmap", mutate_unmap },
 	{ "unmap-half", mutate_unmap_half },
+	{ "file", mutate_file },
 	{ "protect", mutate_protect },
+	{ "forbid", mutate_forbid },
 	{ "move", mutate_move },
 	{ "move-keep", mutate_move_keep },
 	{ "resize", mutate_resize },
@@ -301,6 +311,9 @@ const struct mutation mutations[] = {
 	{ "mode", mutate_mode },
 	{ "signal", mutate_signal },
 	{ "userfaultfd", mutate_userfaultfd },
+	{ "unplug-memory", mutate_unplug_memory },
+	{ "unplug-cpu", mutate_unplug_cpu },
+	{ "oom", mutate_oom },
 	{ }
 };
 

@@ -9,7 +9,7 @@ void __guest guest_storm(struct walk *walk)
 	struct worker *me = &control->worker[walk->first];
 
 	while (!LOOK(control->stop))
-		if (storm_step(control, me, control->arena, &walk->page))
+		if (storm_step(control, me, control->guest, &walk->page))
 			break;
 	guest_leave();
 }

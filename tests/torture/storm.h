@@ -16,7 +16,8 @@ struct worker {
 struct control {
 	uint64_t stop;
 	uint64_t pages, workers;
-	uint64_t arena;		/* where the workers find page 0: guest physical for vCPUs */
+	/* Where the regions are, for vCPUs and for threads */
+	uint64_t guest[MAX_REGIONS], host[MAX_REGIONS];
 	struct worker worker[MAX_WORKERS];
 	struct region_drops drops[MAX_REGIONS];
 	struct cell cell[MAX_REGIONS * REGION_PAGES];
@@ -24,12 +25,12 @@ struct control {
 
 /* One visit to a page of the worker's own, for vCPU and thread alike. */
 static inline __attribute__((always_inline)) int
-storm_step(struct control *control, struct worker *me, uint64_t arena, uint64_t *touching)
+storm_step(struct control *control, struct worker *me, const uint64_t *regions, uint64_t *touching)
 {
 	uint64_t random = random_next(&me->random);
 	uint64_t mine = control->pages / control->workers;
 	uint64_t number = (random >> 8) % mine * control->workers + me->id;
-	volatile uint64_t *page = (void *)(uintptr_t)(arena + number * PAGE_BYTES);
+	volatile uint64_t *page = (void *)(uintptr_t)(regions[number / REGION_PAGES] + number % REGION_PAGES * PAGE_BYTES);
 
 	LOOK(*touching) = (uintptr_t)page;
 	me->visits++;

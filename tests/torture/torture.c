@@ -3,9 +3,11 @@
  * vCPUs and threads of the VMM storm faults on the same regions of memory, each on pages of its own, while mutator
  * threads do to the regions all that a VMM may do.  See cells.h for what is checked, and when.
  */
+#include "arch.h"
 #include "torture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <sched.h>
@@ -47,10 +49,10 @@ static void on_signal(int number)
 /* A page that is unmapped, moved away or protected just now: try again until it is back. */
 static void on_fault(int number, siginfo_t *info, void *unused)
 {
-	uintptr_t at = (uintptr_t)info->si_addr - (uintptr_t)torture.arena;
+	uintptr_t at = (uintptr_t)info->si_addr;
 
 	(void)unused;
-	if (at < torture.regions * REGION_BYTES) {
+	if (at >= ARENA && at < SCRATCH) {
 		sched_yield();
 		return;
 	}
@@ -68,14 +70,27 @@ static void check(const struct worker *me, const char *who)
 			      wrong->zero ? "allowed" : "not allowed", wrong->sure ? "surely" : "not surely");
 }
 
+/* Where the kernel can make allocations fail, those of the calling thread: `inside` says which, and how often. */
+static void let_allocations_fail(void)
+{
+	int fd = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "1", 1) != 1)
+		torture__fail(&torture, "make-it-fail: %s", strerror(errno));
+	close(fd);
+}
+
 static void *user_thread(void *arg)
 {
 	struct control *control = torture.control;
 	struct worker *me = arg;
 	uint64_t page;
 
+	let_allocations_fail();
 	while (!LOOK(control->stop))
-		if (storm_step(control, me, (uintptr_t)torture.arena, &page))
+		if (storm_step(control, me, control->host, &page))
 			break;
 	check(me, "thread");
 	return NULL;
@@ -85,11 +100,13 @@ static void *user_thread(void *arg)
 static void mmio(struct kvm_run *run)
 {
 	uint64_t offset = run->mmio.phys_addr - VMM_RAM;
-	volatile uint64_t *at = (void *)(torture.arena + offset);
+	volatile uint64_t *at;
 	uint64_t value;
 
 	if (offset >= torture.regions * REGION_BYTES || run->mmio.len != sizeof(value))
-		torture__fail(&torture, "a guest left for %#llx, %u bytes", run->mmio.phys_addr, run->mmio.len);
+		torture__fail(&torture, "a guest left for %#lx, %u bytes", (unsigned long)run->mmio.phys_addr,
+			      run->mmio.len);
+	at = (void *)(region_start(&torture, offset / REGION_BYTES) + offset % REGION_BYTES);
 	if (run->mmio.is_write) {
 		memcpy(&value, run->mmio.data, sizeof(value));
 		*at = value;
@@ -103,15 +120,16 @@ static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 
+	let_allocations_fail();
 	for (;;) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0)) {
 			if (errno != EINTR && errno != EAGAIN && errno != EFAULT)
 				torture__fail(&torture, "KVM_RUN: %s", strerror(errno));
 			sched_yield();
+		} else if (arch__vcpu_left(vcpu->run)) {
+			break;
 		} else if (vcpu->run->exit_reason == KVM_EXIT_MMIO) {
 			mmio(vcpu->run);
-		} else if (vcpu->run->exit_reason == KVM_EXIT_IO) {
-			break;
 		} else {
 			torture__fail(&torture, "a guest left for reason %u at page %#lx", vcpu->run->exit_reason,
 				      (unsigned long)vcpu->walk->page);
@@ -129,7 +147,7 @@ static void *mutator_thread(void *arg)
 {
 	struct mutator *me = arg;
 
-	while (atomic_fetch_sub(&torture.operations, 1) > 0) {
+	while (!atomic_load(&torture.over)) {
 		unsigned int region = random_next(&me->random) % torture.regions, kind;
 
 		do
@@ -147,15 +165,12 @@ static void *mutator_thread(void *arg)
 
 /* -- setting up -- */
 
-static char *reserve(size_t size, int flags)
+static void *reserve(void *at, size_t size, int flags)
 {
-	char *at = mmap(NULL, size + REGION_BYTES, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | flags, -1,
-			0);
-	char *start = (char *)(((uintptr_t)at + REGION_BYTES - 1) & ~(REGION_BYTES - 1));
-
+	at = mmap(at, size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | flags, -1, 0);
 	if (at == MAP_FAILED)
 		torture__fail(&torture, "no memory: %s", strerror(errno));
-	return start;
+	return at;
 }
 
 static void set_up(void)
@@ -166,14 +181,16 @@ static void set_up(void)
 	if (vmm__create(&torture.vmm, torture.vcpus, arena + CONTROL_BYTES) || vmm__set_mode(&torture.vmm, VMM_ON))
 		exit(2);
 	/* Not copied when something forks. */
-	control = (void *)reserve(CONTROL_BYTES, MAP_SHARED | MAP_POPULATE);
+	control = reserve(NULL, CONTROL_BYTES, MAP_SHARED | MAP_POPULATE);
 	torture.control = control;
-	torture.arena = reserve(arena, MAP_PRIVATE);
-	torture.scratch = reserve(arena, MAP_PRIVATE);
+	torture.file = late__file();
+	torture.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (torture.file < 0 || torture.pagemap < 0)
+		torture__fail(&torture, "memfd, pagemap: %s", strerror(errno));
 	madvise(torture.vmm.boot, torture.vmm.boot_size, MADV_DONTFORK);
 
 	*control = (struct control) {
-		.pages = torture.regions * REGION_PAGES, .workers = torture.vcpus + torture.threads, .arena = VMM_RAM,
+		.pages = torture.regions * REGION_PAGES, .workers = torture.vcpus + torture.threads,
 	};
 	for (unsigned int i = 0; i < control->workers; i++) {
 		control->worker[i].id = i;
@@ -187,9 +204,13 @@ static void set_up(void)
 	if (vmm__map(&torture.vmm, VMM_RAM_SLOT, VMM_RAM + arena, CONTROL_BYTES, control))
 		exit(2);
 	for (unsigned int i = 0; i < torture.regions; i++) {
+		char *start = region_start(&torture, i);
+
+		control->guest[i] = VMM_RAM + i * REGION_BYTES;
+		control->host[i] = (uintptr_t)start;
+		reserve(start, REGION_BYTES, MAP_PRIVATE | MAP_FIXED_NOREPLACE);
 		pthread_mutex_init(&torture.region_lock[i], NULL);
-		if (vmm__map(&torture.vmm, VMM_RAM_SLOT + 1 + i, VMM_RAM + i * REGION_BYTES, REGION_BYTES,
-			     region_start(&torture, i)))
+		if (vmm__map(&torture.vmm, VMM_RAM_SLOT + 1 + i, control->guest[i], REGION_BYTES, start))
 			exit(2);
 	}
 	for (unsigned int i = 0; i < torture.vcpus; i++) {
@@ -204,6 +225,18 @@ static void start(pthread_t *thread, void *(*function)(void *), void *arg)
 {
 	if (pthread_create(thread, NULL, function, arg))
 		torture__fail(&torture, "no thread");
+}
+
+static void report_speculation(void)
+{
+	FILE *counters = fopen("/proc/vmstat", "re");
+	char line[128];
+
+	while (counters && fgets(line, sizeof(line), counters))
+		if (!strncmp(line, "spf_", 4))
+			fputs(line, stdout);
+	if (counters)
+		fclose(counters);
 }
 
 static void report(const struct mutator *mutators, unsigned int count)
@@ -222,9 +255,10 @@ static void report(const struct mutator *mutators, unsigned int count)
 			printf(" %s %lu", mutations[kind].name, done);
 	}
 	putchar('\n');
+	report_speculation();
 }
 
-static int storm(unsigned int count)
+static int storm(unsigned int count, unsigned int seconds)
 {
 	struct mutator *mutators = calloc(count, sizeof(*mutators));
 	pthread_t threads[MAX_WORKERS] = {}, mutator[64] = {};
@@ -240,6 +274,9 @@ static int storm(unsigned int count)
 		mutators[i].random = (seed + 1) * 0x9e3779b97f4a7c15 + i;
 		start(&mutator[i], mutator_thread, &mutators[i]);
 	}
+	for (unsigned int left = seconds; left; left = sleep(left))
+		;
+	atomic_store(&torture.over, true);
 	for (unsigned int i = 0; i < count; i++)
 		pthread_join(mutator[i], NULL);
 	LOOK(torture.control->stop) = 1;
@@ -254,7 +291,7 @@ static int storm(unsigned int count)
 
 static void usage(FILE *out)
 {
-	fputs("usage: torture [--seed N] [--operations N] [--vcpus N] [--threads N] [--mutators N] [--regions N]\n"
+	fputs("usage: torture [--seed N] [--seconds N] [--vcpus N] [--threads N] [--mutators N] [--regions N]\n"
 	      "  [--nodes N] [MUTATION...]\nMutations (default: all):", out);
 	for (unsigned int i = 0; i < mutation_count; i++)
 		fprintf(out, " %s", mutations[i].name);
@@ -280,14 +317,14 @@ static void choose(int count, char **names)
 
 int main(int argc, char **argv)
 {
-	enum { SEED, OPERATIONS, VCPUS, THREADS, MUTATORS, REGIONS, NODES, COUNT };
+	enum { SEED, SECONDS, VCPUS, THREADS, MUTATORS, REGIONS, NODES, COUNT };
 	static const struct option options[] = {
-		{ "seed", 1, NULL, SEED }, { "operations", 1, NULL, OPERATIONS }, { "vcpus", 1, NULL, VCPUS },
+		{ "seed", 1, NULL, SEED }, { "seconds", 1, NULL, SECONDS }, { "vcpus", 1, NULL, VCPUS },
 		{ "threads", 1, NULL, THREADS }, { "mutators", 1, NULL, MUTATORS }, { "regions", 1, NULL, REGIONS },
 		{ "nodes", 1, NULL, NODES }, { "help", 0, NULL, 'h' }, { }
 	};
-	unsigned long value[COUNT] = { time(NULL), 1000, 2, 2, 3, 8, 1 };
-	static const unsigned long most[COUNT] = { -1ul, LONG_MAX, 8, 8, 64, MAX_REGIONS, 8 };
+	unsigned long value[COUNT] = { time(NULL), 20, 2, 2, 3, 8, 1 };
+	static const unsigned long most[COUNT] = { -1ul, INT_MAX, 8, 8, 64, MAX_REGIONS, 8 };
 	struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
 	struct sigaction ignored = { .sa_handler = on_signal };
 	int option;
@@ -308,7 +345,6 @@ int main(int argc, char **argv)
 	}
 	choose(argc - optind, argv + optind);
 	seed = value[SEED];
-	torture.operations = value[OPERATIONS];
 	torture.vcpus = value[VCPUS];
 	torture.threads = value[THREADS];
 	torture.regions = value[REGIONS];
@@ -318,5 +354,5 @@ int main(int argc, char **argv)
 	printf("seed %lu\n", (unsigned long)seed);
 	fflush(stdout);
 	set_up();
-	return storm(value[MUTATORS]);
+	return storm(value[MUTATORS], value[SECONDS]);
 }

@@ -10,17 +10,20 @@
 #include "vmm.h"
 
 #define REGION_BYTES	((size_t)REGION_PAGES * PAGE_BYTES)
+#define GIB		(UINT64_C(1) << 30)
+/* Where nothing else is mapped, and where a region is moved to for a while. */
+#define ARENA		(UINT64_C(1) << 44)
+#define SCRATCH		(ARENA + (UINT64_C(1) << 40))
 
 struct torture {
 	struct vmm vmm;
 	struct control *control;	/* as the VMM sees it */
-	char *arena;			/* regions, each aligned to its size */
-	char *scratch;			/* addresses for moving regions to, as many */
+	int file, pagemap;		/* see late.c; /proc/self/pagemap */
 	unsigned int regions, vcpus, threads, nodes;
 	pthread_t *vcpu_thread;
 	pthread_mutex_t *region_lock;	/* one mutator at a time in each */
 	bool lazy[MAX_REGIONS];		/* has pages that MADV_FREE leaves to be dropped later */
-	atomic_long operations;		/* still to be done */
+	atomic_bool over;
 };
 
 /* One mutator's thread. */
@@ -45,9 +48,37 @@ int torture__fail(struct torture *torture, const char *format, ...) __attribute_
 /* Register a region, look that each page filled from then on is filled by us, unregister. */
 int mutate_userfaultfd(struct mutator *me, unsigned int region);
 
+/* late.c: take memory away, look that no page comes too late. */
+int late__file(void);		/* the file's descriptor, or -1 and has said why */
+int mutate_file(struct mutator *me, unsigned int region);
+int mutate_forbid(struct mutator *me, unsigned int region);
+
+/* host.c */
+int mutate_unplug_memory(struct mutator *me, unsigned int region);
+int mutate_unplug_cpu(struct mutator *me, unsigned int region);
+int mutate_oom(struct mutator *me, unsigned int region);
+
+/* One entry a page. */
+void look_at_pagemap(struct torture *torture, const char *start, uint64_t entries[REGION_PAGES]);
+
+/* An entry of pagemap: present, or swapped out. */
+static inline bool is_there(uint64_t entry)
+{
+	return entry >> 62;
+}
+
+/* A new mapping in the place of what is there. */
+int map_anew(struct mutator *me, char *at, size_t size, int flags);
+
+/*
+ * Half of the regions lie side by side, so that their VMAs merge and split; the others a GiB apart, so that page tables
+ * of two levels come and go with them.
+ */
 static inline char *region_start(const struct torture *torture, unsigned int region)
 {
-	return torture->arena + region * REGION_BYTES;
+	uint64_t offset = region < torture->regions / 2 ? region * REGION_BYTES : (region + 1) * GIB;
+
+	return (char *)(ARENA + offset);
 }
 
 /* Around what takes contents away: all of it for sure, or perhaps some. */

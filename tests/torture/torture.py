@@ -14,17 +14,29 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 
 import native  # noqa: E402
-from spf import build, lab, setup  # noqa: E402
+from spf import build, lab, lab_power, paths, setup  # noqa: E402
 
 
-def run(kernel, seed, operations, words=(), limit=600):
-    """(what the program said, what is wrong or "")"""
+# Which of the POWER lab's kernels; there, no `inside` makes the host eager.
+POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
+
+
+def x86(kernel, limit, settings):
     setup.packages(["util-linux"])
-    program = native.program("torture")
     # A kernel that finds two nodes in one package complains.
-    machine = lab.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=limit, stall=180, qemu_args=["-smp", "sockets=2"])
-    done = machine.run([HERE / "inside", program, "--nodes", "2", "--seed", str(seed), "--operations", str(operations),
-                        *words])
+    return lab.Lab(paths.kernel(kernel) if kernel in build.KERNELS else kernel, cpus=2, numa=2, memory=3 << 30,
+                   timeout=limit, stall=180, qemu_args=["-smp", "sockets=2"],
+                   env={f"KVMSPF_{name.upper()}": value for name, value in settings.items() if value})
+
+
+def run(kernel, seed, seconds, words=(), **settings):
+    """(what the program said, what is wrong or "").  settings: stretch, planted, kills; `inside` says what they are."""
+    words = ["--seed", seed, "--seconds", seconds, *words]
+    limit = seconds * 3 + 600
+    if kernel in POWER:
+        done = lab_power.Power(POWER[kernel], timeout=limit).run([native.program("torture", "power"), *words])
+    else:
+        done = x86(kernel, limit, settings).run([HERE / "inside", native.program("torture"), "--nodes", "2", *words])
     said = done.out.decode(errors="replace").strip()
     if done.trouble:
         return said, f"the kernel: {done.trouble[0]}; console log: {done.console}"
@@ -37,19 +49,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("word", nargs="*", help="what to do to the memory (default: everything)")
     parser.add_argument("--kernel", default="debug", help="flavour of `kvmspf build` (default debug)")
-    parser.add_argument("--operations", type=int, default=1000, help="of the mutators, in each run (default 1000)")
+    parser.add_argument("--seconds", type=int, default=60, help="of each run (default 60)")
     parser.add_argument("--seed", type=int, help="of the first run (default: a random one)")
     parser.add_argument("--runs", type=int, default=1, help="each with the next seed (default 1)")
+    parser.add_argument("--stretch", type=int, default=0, help="microseconds that make races wide, with --kernel planted")
+    parser.add_argument("--kills", type=int, default=0, help="kill the VMM so many times before")
     args = parser.parse_args()
-    if args.kernel in build.KERNELS:
+    if args.kernel in POWER:
+        setup.ready()
+        lab_power.bring_up_to_date(POWER[args.kernel])
+    elif args.kernel in build.KERNELS:
         build.bring_up_to_date(args.kernel)
     first = random.randrange(1 << 32) if args.seed is None else args.seed
     for seed in range(first, first + args.runs):
-        said, wrong = run(args.kernel, seed, args.operations, args.word)
+        said, wrong = run(args.kernel, seed, args.seconds, args.word, stretch=args.stretch, kills=args.kills)
         print(said, wrong, sep="\n" if wrong else "", flush=True)
         if wrong:
             print(f"torture: again with: tests/torture/torture.py --kernel {args.kernel} --seed {seed} "
-                  f"--operations {args.operations} {' '.join(args.word)}", file=sys.stderr)
+                  f"--seconds {args.seconds} --stretch {args.stretch} {' '.join(args.word)}", file=sys.stderr)
             return 1
     return 0
 
