@@ -7,8 +7,8 @@
  * style.  A test fails when they differ by more than comments and white space.
  *
  * BAR 0 is memory, prefetchable, 64 bits wide.  All fields are little-endian
- * and aligned to their size.  The guest reads plain memory and causes no exit;
- * what it writes is thrown away, but for the doorbell.
+ * and aligned to their size.  The guest reads plain memory; what it writes is
+ * thrown away, but for the doorbell.
  *
  * To read a snapshot:
  *   1. write any 32-bit value to KVM_SPF_DOORBELL, if what is there is too old:
