@@ -31,8 +31,8 @@ static const struct {
 	{ "proc", "/proc" },
 	{ "sysfs", "/sys" },
 	{ "devtmpfs", "/dev" },
-	{ "tmpfs", "/tmp" },
 	{ "debugfs", "/sys/kernel/debug" },
+	{ "tracefs", "/sys/kernel/tracing" },
 };
 
 /* The mark must not be missed, whatever the command printed last. */

@@ -10,6 +10,9 @@ import os
 import re
 import stat
 import subprocess
+from pathlib import Path
+
+from spf import foreign
 
 APPLETS = ("cat grep head ip mkdir mkfifo mount nc poweroff printf sh stty sysctl tr true").split()
 # Debian's redis-tools holds the server's program too, under another name (its own name for it is a symlink in
@@ -62,31 +65,30 @@ def libraries(program):
     return sorted(set(re.findall(r"(/\S+) \(0x", text)))
 
 
-def build_initramfs(agent=None):
-    """The archive's bytes; agent: the path of a static spf-agent, if it is to be there."""
+def build_initramfs(agent=None, root=None):
+    """The archive's bytes; agent: the path of a static spf-agent, if it is to be there; root: where the programs of
+    another architecture are (spf.foreign)."""
     cpio = Cpio()
     for name in ("bin", "data", "dev", "proc", "run", "sys", "tmp"):
         cpio.directory(name)
     cpio.device("dev/console", 5, 1)
     with open(INIT, "rb") as f:
         cpio.file("init", f.read(), 0o755)
-    with open("/bin/busybox", "rb") as f:
-        cpio.file("bin/busybox", f.read(), 0o755)
     for applet in APPLETS:
         cpio.link(f"bin/{applet}", "busybox")
     if agent:
         with open(agent, "rb") as f:
             cpio.file("bin/spf-agent", f.read(), 0o755)
-    for path in [REDIS, *libraries(REDIS)]:
-        name = "bin/redis-server" if path == REDIS else path.lstrip("/")
-        with open(path, "rb") as f:
-            cpio.file(name, f.read(), 0o755)
+    files = {"bin/busybox": "/bin/busybox", "bin/redis-server": REDIS}
+    files |= {path.lstrip("/"): path for path in (foreign.libraries(root, REDIS) if root else libraries(REDIS))}
+    for name, path in files.items():
+        cpio.file(name, (foreign.resolve(root, path) if root else Path(path)).read_bytes(), 0o755)
     return cpio.finish()
 
 
-def ensure_initramfs(path, agent=None):
+def ensure_initramfs(path, agent=None, root=None):
     """Write the initramfs if it is not there or would differ; returns its SHA-256."""
-    data = build_initramfs(agent)
+    data = build_initramfs(agent, root)
     digest = hashlib.sha256(data).hexdigest()
     try:
         with open(path, "rb") as f:

@@ -26,9 +26,10 @@ TIMEOUT = 900
 class Serial:
     """What an architecture adds: compiler (of its programs), machine (its number in ELF), words()."""
 
-    def __init__(self, kernel, memory, cpus=1, append="", timeout=0):
+    def __init__(self, kernel, memory, cpus=1, append="", timeout=0, files=None):
+        """files: what is to be in there besides the command; name in there, without the first slash -> path here."""
         self.kernel, self.cpus, self.memory = kernel, cpus, memory
-        self.append, self.timeout = append, timeout or TIMEOUT
+        self.append, self.timeout, self.files = append, timeout or TIMEOUT, files or {}
 
     def words(self, directory, initramfs):
         """The emulator's command line.  It writes the serial line to `console` in the directory."""
@@ -51,7 +52,7 @@ class Serial:
     def _run(self, directory, argv, stdout):
         token = secrets.token_hex(16)
         archive = directory / "initramfs"
-        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine))
+        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine, self.files))
         words = [str(w) for w in self.words(directory, archive)]
         if ui.verbose:
             ui.say("+ " + shlex.join(words))
@@ -144,22 +145,27 @@ def check_program(path, machine):
         raise ui.Fail(f"{ui.shown(path)} needs shared libraries, which this lab does not have", "link it statically", 2)
 
 
-def initramfs(argv, token, init, machine):
-    """The init, the command, and each file that the command names, at its own path."""
+def initramfs(argv, token, init, machine, files=()):
+    """The init, the files, the command, and each file that the command names, at its own path."""
     cpio = image.Cpio()
     for name in ("dev", "proc", "sys", "tmp"):
         cpio.directory(name)
     cpio.device("dev/console", 5, 1)
-    cpio.file("init", init.read_bytes(), 0o755)
-    words, packed = [shutil.which(argv[0]) or argv[0], *argv[1:]], set()
+    for name, path in {"init": init, **dict(files)}.items():
+        cpio.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+    words, packed = list(argv), set(files)
+    if words[0].lstrip("/") not in files:
+        words[0] = shutil.which(words[0]) or words[0]
     for i, word in enumerate(words):
         path = Path(os.path.abspath(word))
-        if path.is_file():
+        name = str(path).lstrip("/")
+        if name in packed:
             words[i] = str(path)
-            if path not in packed:
-                check_program(path, machine)
-                cpio.file(words[i].lstrip("/"), path.read_bytes(), path.stat().st_mode & 0o777)
-                packed.add(path)
+        elif path.is_file():
+            check_program(path, machine)
+            cpio.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+            words[i] = str(path)
+            packed.add(name)
         elif not i:
             raise ui.Fail(f"there is no program '{word}'", "give the path of a static one", 2)
     cpio.file("command", "".join(w + "\0" for w in [token, *words]).encode())

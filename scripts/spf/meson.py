@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's cross compiler."""
 
-import shutil
-
-from spf import paths, setup, ui
+from spf import foreign, paths, setup, ui
 
 AGENT_PACKAGES = ["build-essential", "libjson-c-dev", "meson", "ninja-build", "pkg-config"]
 POWER_PACKAGES = ["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"]
@@ -54,35 +52,12 @@ def agent_power():
 
 
 def cross_power():
-    root = foreign("ppc64el", ["libjson-c-dev", "liburing-dev"])
     cross = paths.TOOLS / "ppc64el.ini"
-    cross.write_text(POWER.format(root=root))
+    cross.write_text(POWER.format(root=foreign.root()))
     return "--cross-file", str(cross)
 
 
-def foreign(arch, names):
-    """Debian's packages of another architecture, unpacked under build/; the machine's own apt does not hear of them."""
-    root = paths.TOOLS / arch
-    if all((root / "usr/share/doc" / name).exists() for name in names):
-        return root
-    home = paths.BUILD / "apt" / arch
-    for name in ("lists/partial", "cache/archives/partial"):
-        (home / name).mkdir(parents=True, exist_ok=True)
-    (home / "sources.list").write_text(f"deb [signed-by={setup.KEYRING}] {setup.mirror()} {setup.codename()} main\n")
-    (home / "status").touch()
-    options = [f"APT::Architecture={arch}", f"APT::Architectures={arch}", f"Dir::Etc::sourcelist={home}/sources.list",
-               "Dir::Etc::sourceparts=-", f"Dir::State::Lists={home}/lists", f"Dir::State::status={home}/status",
-               f"Dir::Cache={home}/cache", "APT::Sandbox::User=root"]
-    words = [w for o in options for w in ("-o", o)]
-    setup.apt([*words, "update"], f"fetch the package lists of {arch}")
-    setup.apt([*words, "download", *names], f"fetch {names[0]} for {arch}", cwd=home)
-    new = root.with_name(root.name + ".new")
-    for package in home.glob("*.deb"):
-        ui.run(["dpkg-deb", "-x", package, new])
-    shutil.rmtree(root, ignore_errors=True)
-    return new.rename(root)
-
-
+STATIC = ("-Dprefer_static=true", "-Dc_link_args=-static")
 BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburing-dev", "meson", "ninja-build",
                   "pkg-config"]
 
@@ -95,12 +70,12 @@ def bench():
 
 
 def bench_static():
-    """The same for a lab without shared libraries."""
+    """The same for a lab without shared libraries, and what tests/ept has; the directory above both."""
     setup.packages(BENCH_PACKAGES)
-    return build("bench-static", "bench", "-Dprefer_static=true", "-Dc_link_args=-static") / "bench"
+    return build("bench-ept", "bench,tests/ept", *STATIC)
 
 
 def bench_power():
-    """The same for ppc64le, and what tests/power has; the directory above both."""
+    """The same for ppc64le, with what tests/power has."""
     setup.packages([*BENCH_PACKAGES, *POWER_PACKAGES])
-    return build("bench-ppc64le", "bench,tests/power", "-Dprefer_static=true", "-Dc_link_args=-static", *cross_power())
+    return build("bench-ppc64le", "bench,tests/power", *STATIC, *cross_power())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""KVM HV with radix on emulated POWER: faults of guest memory by every tier in every mode, and exact accounts."""
+"""KVM HV on emulated POWER: faults of guest memory by every tier in every mode, and exact accounts."""
 
 import sys
 import unittest
@@ -30,7 +30,7 @@ class Power(unittest.TestCase):
         return said
 
     def every_mode(self, kernel, model):
-        for line in self.run_in_lab(kernel, model, meson.bench_power() / "tests/power/radix_faults").splitlines():
+        for line in self.run_in_lab(kernel, model, meson.bench_power() / "tests/power/guest_faults").splitlines():
             print(f"# {line}")
 
     def test_power9(self):
