@@ -28,8 +28,8 @@ SERIAL = {"ept": "lab_ept", "power": "lab_power", "power10": "lab_power"}
 # More CPUs than the machine has only makes the emulator's threads wait for each other: booting costs 3.8 s of CPU
 # time with four, 2.3 s with two.
 DEFAULT_CPUS = max(2, len(os.sched_getaffinity(0)))
-TROUBLE = re.compile(r"Kernel panic|\bBUG: |\bOops\b|WARNING: |INFO: (possible|task|rcu)|rcu: INFO|soft lockup|"
-                     r"general protection fault|double fault|kernel BUG at|Call Trace:.*TASK|KASAN")
+TROUBLE = re.compile(r"Kernel panic|\bBUG(: | \S+ \()|\bOops\b|WARNING: |INFO: (possible|task|rcu)|rcu: INFO|"
+                     r"soft lockup|general protection fault|double fault|kernel BUG at|Call Trace:.*TASK|KASAN")
 # Emulated processors and nested guests are not what these were written for; the last two are Bochs's.
 HARMLESS = re.compile(r"XSAVE consistency problem|topology_common\.c.*parse_legacy|xstate\.c.*fpu__init_system_xstate")
 

@@ -52,7 +52,8 @@ def main():
     parser.add_argument("--seconds", type=int, default=60, help="of each run (default 60)")
     parser.add_argument("--seed", type=int, help="of the first run (default: a random one)")
     parser.add_argument("--runs", type=int, default=1, help="each with the next seed (default 1)")
-    parser.add_argument("--stretch", type=int, default=0, help="microseconds that make races wide, with --kernel planted")
+    parser.add_argument("--stretch", type=int, default=0,
+                        help="at most so many microseconds in each window of a race, with --kernel planted")
     parser.add_argument("--kills", type=int, default=0, help="kill the VMM so many times before")
     args = parser.parse_args()
     if args.kernel in POWER:
