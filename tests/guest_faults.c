@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Faults of a guest's memory on a host of another kind than x86 with NPT, in every mode: the pages hold what the guest
- * wrote, each fault was resolved by what the mode allows, and only mode off takes the mmap_lock.  A line for each case
- * and mode; the status is 0 if all was as it should be.
+ * wrote, each fault was resolved by what the mode allows, and only mode off takes the mmap_lock.  With the word "hash",
+ * of a guest with a hashed page table.  A line for each case and mode; the status is 0 if all was as it should be.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -304,12 +304,15 @@ static bool run_test(const struct test *test, enum vmm_mode mode)
 	return !run.failed;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool hash = argc > 1 && !strcmp(argv[1], "hash");
 	/* QEMU's powernv tells the host of no radix page but the small ones. */
 	bool huge = !access("/sys/kernel/mm/transparent_hugepage", F_OK), good = true;
 
 	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
+		if (tests[i].hash != hash)
+			continue;
 		if (tests[i].huge && !huge) {
 			printf("%-12s not tried: this host has none\n", tests[i].name);
 			continue;

@@ -70,12 +70,12 @@ def bench():
 
 
 def bench_static():
-    """The same for a lab without shared libraries, and what tests/ept has; the directory above both."""
+    """The same for a lab without shared libraries."""
     setup.packages(BENCH_PACKAGES)
-    return build("bench-ept", "bench,tests/ept", *STATIC)
+    return build("bench-static", "bench", *STATIC) / "bench"
 
 
 def bench_power():
-    """The same for ppc64le, with what tests/power has."""
+    """The same for ppc64le, and what tests/power has; the directory above both."""
     setup.packages([*BENCH_PACKAGES, *POWER_PACKAGES])
     return build("bench-ppc64le", "bench,tests/power", *STATIC, *cross_power())

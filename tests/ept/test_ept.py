@@ -51,13 +51,8 @@ class Ept(unittest.TestCase):
         for line in self.run_in_lab(SELFTESTS / "speculative_faults_test", "-p", "4096").splitlines():
             print(f"# {line}")
 
-    def test_every_kind_of_mapping_in_every_mode(self):
-        """Small, huge and write-protected ones, and how often the vCPU's thread takes the mmap_lock."""
-        for line in self.run_in_lab(meson.bench_static() / "tests/ept/guest_faults", memory=ENOUGH).splitlines():
-            print(f"# {line}")
-
     def test_storm(self):
-        said = self.run_in_lab(meson.bench_static() / "bench/fault-storm", "--size", "8M", *storms.WORDS)
+        said = self.run_in_lab(meson.bench_static() / "fault-storm", "--size", "8M", *storms.WORDS)
         storms.check(self, said, 2048)
 
     def traced(self, *argv, **options):

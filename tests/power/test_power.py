@@ -29,12 +29,16 @@ class Power(unittest.TestCase):
         self.assertEqual(result.trouble, [])
         return said
 
-    def every_mode(self, kernel, model):
-        for line in self.run_in_lab(kernel, model, meson.bench_power() / "tests/power/guest_faults").splitlines():
+    def every_mode(self, kernel, model, *words):
+        program = meson.bench_power() / "tests/power/guest_faults"
+        for line in self.run_in_lab(kernel, model, program, *words).splitlines():
             print(f"# {line}")
 
     def test_power9(self):
         self.every_mode("patched", "powernv9")
+
+    def test_power9_with_a_hashed_page_table(self):
+        self.every_mode("patched", "powernv9", "hash")
 
     def test_power10(self):
         self.every_mode("patched", "powernv10")
