@@ -143,8 +143,8 @@ static void usage(FILE *out)
 {
 	fputs("usage: matrix MODE MEMORY MIB PAGES STEP...\n"
 	      "MODE: off, vma-lock, on.  MEMORY: " BACKING_KINDS ",\n"
-	      "  plain, memfd-huge, memfd-private, file-private:PATH, hugetlb-shared, hugetlb-1G; then perhaps\n"
-	      "  ,POLICY:NODES.  Steps:\n", out);
+	      "  plain, memfd-huge, memfd-private, file-private:PATH, hugetlb-shared, hugetlb-1G, device:PATH,\n"
+	      "  secret; then perhaps ,POLICY:NODES.  Steps:\n", out);
 	for (const struct step *step = steps; step->name; step++)
 		fprintf(out, "  %-16s%s\n", step->name, step->what);
 	for (const struct step *step = states; step->name; step++)

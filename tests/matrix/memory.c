@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define GIB (UINT64_C(1) << 30)
@@ -16,6 +17,8 @@ static const struct kind {
 	int map;		/* flags of mmap() */
 	int advice;		/* 0: none */
 	bool fd;
+	bool device;		/* which has the size that it has */
+	bool secret;		/* memfd_secret() */
 	unsigned int memfd;	/* flags of memfd_create() */
 	uint64_t align;
 } kinds[] = {
@@ -24,15 +27,23 @@ static const struct kind {
 	{ "memfd-private", MAP_PRIVATE, .fd = true, .align = 2 << 20 },
 	{ "file-private:", MAP_PRIVATE, .fd = true, .align = 2 << 20 },
 	{ "hugetlb-shared", MAP_SHARED, .fd = true, .memfd = MFD_HUGETLB | MFD_HUGE_2MB, .align = 2 << 20 },
+	{ "device:", MAP_SHARED, .fd = true, .device = true, .align = 2 << 20 },
+	{ "secret", MAP_SHARED, .fd = true, .secret = true, .align = 2 << 20 },
 	{ "hugetlb-1G", MAP_SHARED, .fd = true, .memfd = MFD_HUGETLB | MFD_HUGE_1GB, .align = GIB },
 };
 
 static int open_memory(const struct kind *kind, const char *spec, uint64_t size)
 {
 	const char *path = strchr(spec, ':');
-	int fd = path ? open(path + 1, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : (int)memfd_create("guest", kind->memfd);
+	int fd;
 
-	if (fd >= 0 && ftruncate(fd, size)) {
+	if (path)
+		fd = open(path + 1, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	else if (kind->secret)
+		fd = syscall(SYS_memfd_secret, O_CLOEXEC);
+	else
+		fd = memfd_create("guest", kind->memfd);
+	if (fd >= 0 && !kind->device && ftruncate(fd, size)) {
 		close(fd);
 		return -1;
 	}

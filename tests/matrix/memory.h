@@ -7,7 +7,7 @@
 
 /*
  * KIND[,POLICY:NODES].  Besides the benchmark's kinds: plain (anonymous, huge pages as the host has it), memfd-huge,
- * memfd-private, file-private:PATH, hugetlb-shared, hugetlb-1G.
+ * memfd-private, file-private:PATH, hugetlb-shared, hugetlb-1G, device:PATH, secret.
  */
 int memory__create(struct backing *memory, char *spec, uint64_t size);
 

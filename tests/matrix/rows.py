@@ -33,12 +33,18 @@ class Row:
 
 ONCE = "once a VMA: its anon_vma"
 ERROR = "an error: the mmap_lock's to tell"
+PFNMAP = "no struct page: only the mmap_lock's code looks through such mappings"
 THP = "/sys/kernel/mm/transparent_hugepage"
 SWAP = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0",
         "swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset")
 SWAP_FILE = ("mount -t ext4 -o loop /tmp/disk /mnt && dd if=/dev/zero of=/mnt/swap bs=1M count=64 status=none && "
              "chmod 600 /mnt/swap && mkswap -q /mnt/swap && swapon /mnt/swap", "swapoff /mnt/swap; umount /mnt")
 EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
+HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
+BAR = """for device in /sys/bus/pci/devices/*; do
+[ "$(cat $device/vendor $device/device)" = "$(printf '0x1234\n0x1111')" ] || continue
+echo 1 >$device/enable; ln -sf $device/resource0 /tmp/bar
+done"""
 TMPFS = ("mount -t tmpfs -o size=64M tmpfs /mnt", "umount /mnt")
 
 FIRST = "measure overwrite write host"
@@ -55,6 +61,9 @@ ROWS = [
     Row("memfd, share=on", "memfd", FIRST, "vma_lock"),
     Row("memfd, huge shmem", "memfd-huge", FIRST, "vma_lock",
         before=f"echo advise >{THP}/shmem_enabled", after=f"echo never >{THP}/shmem_enabled"),
+    Row("memfd, mTHP 64 KiB", "memfd-huge", FIRST, "vma_lock",
+        before=f"echo advise >{THP}/hugepages-64kB/shmem_enabled",
+        after=f"echo never >{THP}/hugepages-64kB/shmem_enabled"),
     Row("memfd, share=off", "memfd-private", FIRST, "vma_lock", ONCE),
     Row("file on tmpfs, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=TMPFS[0], after=TMPFS[1]),
     Row("file on tmpfs, share=off", "file-private:/mnt/guest", FIRST, "vma_lock", ONCE,
@@ -62,10 +71,11 @@ ROWS = [
     Row("file on ext4, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=EXT4[0], after=EXT4[1]),
     Row("file on ext4, share=off", "file-private:/mnt/guest", FIRST, "vma_lock", ONCE, before=EXT4[0], after=EXT4[1]),
     Row("hugetlb 2 MiB, share=off", "hugetlb", FIRST, "vma_lock", ONCE, mib=16, pages=32,
-        before="echo 16 >/proc/sys/vm/nr_hugepages", after="echo 0 >/proc/sys/vm/nr_hugepages"),
+        before=HUGETLB[0], after=HUGETLB[1]),
     Row("hugetlb 2 MiB, share=on", "hugetlb-shared", FIRST, "vma_lock", mib=16, pages=32,
-        before="echo 16 >/proc/sys/vm/nr_hugepages", after="echo 0 >/proc/sys/vm/nr_hugepages"),
+        before=HUGETLB[0], after=HUGETLB[1]),
     Row("hugetlb 1 GiB", "hugetlb-1G", FIRST, "vma_lock", mib=1024, pages=16),
+    Row("a device's BAR", "device:/tmp/bar", FIRST, "mmap_lock", PFNMAP, before=BAR),
     Row("policy bind", "anon,bind:1", FIRST, "speculative", ONCE),
     Row("policy interleave", "anon,interleave:0,1", FIRST, "speculative", ONCE),
     Row("policy preferred", "anon,preferred:1", FIRST, "speculative", ONCE),
@@ -77,17 +87,32 @@ ROWS = [
         before=SWAP[0], after=SWAP[1]),
     Row("swapped out to a file, in", "anon", "write pageout measure write host", "vma_lock",
         before=SWAP_FILE[0], after=SWAP_FILE[1]),
+    Row("memfd, swapped out, in", "memfd", "write pageout measure write host", "vma_lock",
+        before=SWAP[0], after=SWAP[1]),
+    Row("file on ext4, read in again", "file:/mnt/guest", "write evict measure write host", "vma_lock",
+        before=EXT4[0], after=EXT4[1]),
     Row("KSM-merged, then written", "anon", "ksm measure overwrite host", "vma_lock"),
     Row("copied after fork", "anon", "write fork measure write host", "vma_lock"),
+    Row("copied after fork, huge pages", "thp", "overwrite fork measure write host", "vma_lock"),
+    Row("copied after fork, hugetlb", "hugetlb", "write fork measure write host", "vma_lock", mib=16, pages=32,
+        before=HUGETLB[0], after=HUGETLB[1]),
     Row("copied for a snapshot", "anon", "write snapshot measure write host", "vma_lock"),
+    Row("copied for a snapshot, memfd", "memfd", "write snapshot measure write host", "vma_lock"),
+    Row("soft-dirty bits cleared", "anon", "write soft-dirty measure write host", "vma_lock"),
     Row("post-copy, userfaultfd", "anon", "write postcopy measure write host", "vma_lock"),
+    Row("post-copy, memfd", "memfd", "write punch postcopy measure write host", "vma_lock"),
     Row("balloon, ram", "anon", f"write dontneed {FIRST}", "speculative"),
+    Row("balloon, huge pages", "thp", f"overwrite dontneed {FIRST}", "vma_lock"),
+    Row("MADV_FREE", "anon", "write free measure write host", "fast"),
     Row("virtio-mem, memfd", "memfd", f"write punch {FIRST}", "vma_lock"),
     Row("collapsed to huge pages", "plain", "write collapse measure write host", "fast"),
+    Row("moved to another node", "anon", "write migrate measure write host", "fast"),
     Row("mapped anew", "anon", f"write remap {FIRST}", "speculative", ONCE),
     Row("dirty log, untouched", "anon", f"dirty-log {FIRST}", "speculative", ONCE),
     Row("dirty log, migrating", "anon", "write dirty-log measure write host", "fast"),
-    Row("another process writes", "memfd", "write peer measure write host", "vma_lock"),
+    Row("dirty log, huge pages", "thp", "overwrite dirty-log measure write host", "fast"),
+    Row("DIMM pulled and another put in", "anon", f"write unplug plug {FIRST}", "speculative", ONCE),
+    Row("vhost-user: another process writes", "memfd", "write peer measure write host", "vma_lock"),
 
     # -- errors stay what they are --
     Row("past the end of a file", "memfd", "write truncate measure read", None, ERROR, "EFAULT"),
@@ -95,6 +120,11 @@ ROWS = [
     Row("PROT_NONE", "anon", "protect-none measure read", None, ERROR, "EFAULT"),
     Row("written, PROT_READ", "anon", "write protect-read measure write", None, ERROR, "EFAULT"),
     Row("poisoned", "anon", "write hwpoison measure read", None, ERROR, "SIGBUS"),
+    Row("poisoned, memfd", "memfd", "write hwpoison measure read", None, ERROR, "SIGBUS"),
+    Row("poisoned, hugetlb", "hugetlb-shared", "write hwpoison measure read", None, ERROR, "SIGBUS", mib=16, pages=32,
+        before=HUGETLB[0], after=HUGETLB[1]),
+    Row("secretmem", "secret", "measure write", None, ERROR, "EFAULT"),
+    Row("DIMM pulled", "anon", "write unplug measure read", None, outcome="MMIO"),
     Row("read-only slot, read", "anon", "write read-only-slot measure read", "fast"),
     Row("read-only slot, written", "anon", "write read-only-slot measure write", None, outcome="MMIO"),
     Row("cgroup's limit, no swap", "anon", "measure overwrite", None, mib=32, pages=8192,

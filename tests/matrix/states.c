@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What is done to guest memory from outside: the states in which a fault may find it. */
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -41,6 +42,28 @@ static int state_pageout(struct row *row)
 static int state_collapse(struct row *row)
 {
 	return advise(row, MADV_COLLAPSE, "MADV_COLLAPSE");
+}
+
+/* Clean pages of a file can be dropped. */
+static int state_evict(struct row *row)
+{
+	return fsync(row->memory.fd) ? fail("fsync") : state_pageout(row);
+}
+
+static int state_free(struct row *row)
+{
+	return advise(row, MADV_FREE, "MADV_FREE");
+}
+
+/* As libvirt does when a domain's numatune is changed. */
+static int state_migrate(struct row *row)
+{
+	unsigned long nodes = 1 << 1;
+
+	if (syscall(SYS_mbind, row->memory.hva, row->memory.size, MPOL_BIND, &nodes, 8 * sizeof(nodes),
+		    MPOL_MF_MOVE | MPOL_MF_STRICT))
+		return fail("mbind");
+	return 0;
 }
 
 /* As a balloon, or virtio-mem, takes memory from the guest. */
@@ -155,6 +178,13 @@ static int state_ksm(struct row *row)
 	return put("/sys/kernel/mm/ksm/run", "0");
 }
 
+/* As a checkpoint of the VMM does: pages become read-only, to see which are written. */
+static int state_soft_dirty(struct row *row)
+{
+	(void)row;
+	return put("/proc/self/clear_refs", "4");
+}
+
 static int state_unmap(struct row *row)
 {
 	return munmap(row->memory.hva, row->memory.size) ? fail("munmap") : 0;
@@ -204,6 +234,19 @@ static int state_dirty_log(struct row *row)
 static int state_read_only_slot(struct row *row)
 {
 	return slot(row, KVM_MEM_READONLY);
+}
+
+/* A DIMM is pulled out, and another put in. */
+static int state_unplug(struct row *row)
+{
+	if (vmm__map(&row->vmm, VMM_RAM_SLOT, VMM_RAM, 0, row->memory.hva))
+		return -1;
+	return state_unmap(row);
+}
+
+static int state_plug(struct row *row)
+{
+	return state_remap(row) || slot(row, 0) ? -1 : 0;
 }
 
 /* -- userfaultfd: the other side of post-copy, and of a background snapshot -- */
@@ -277,6 +320,10 @@ static int state_snapshot(struct row *row)
 
 const struct step states[] = {
 	{ "pageout", "swap it out", state_pageout },
+	{ "evict", "write the file back and drop its pages", state_evict },
+	{ "free", "MADV_FREE", state_free },
+	{ "migrate", "move it to node 1", state_migrate },
+	{ "soft-dirty", "mark it clean, for who tracks writes by /proc", state_soft_dirty },
 	{ "collapse", "make huge pages of it", state_collapse },
 	{ "dontneed", "give it back, as a balloon does", state_dontneed },
 	{ "punch", "give the file's pages back", state_punch },
@@ -291,6 +338,8 @@ const struct step states[] = {
 	{ "protect-read", "PROT_READ", state_protect_read },
 	{ "truncate", "cut the file off", state_truncate },
 	{ "hwpoison", "poison the first page", state_hwpoison },
+	{ "unplug", "take the memory slot and the memory away", state_unplug },
+	{ "plug", "and put new ones in their place", state_plug },
 	{ "dirty-log", "log dirty pages", state_dirty_log },
 	{ "read-only-slot", "map it read-only in the guest", state_read_only_slot },
 	{ "postcopy", "pages missing, given by userfaultfd", state_postcopy },
