@@ -30,7 +30,7 @@ def x86(kernel, limit, settings):
 
 
 def run(kernel, seed, seconds, words=(), **settings):
-    """(what the program said, what is wrong or "").  settings: stretch, planted, kills; `inside` says what they are."""
+    """(what the program said, what is wrong or "").  settings: stretch, planted; `inside` says what they are."""
     words = ["--seed", seed, "--seconds", seconds, *words]
     limit = seconds * 3 + 600
     if kernel in POWER:
@@ -54,7 +54,6 @@ def main():
     parser.add_argument("--runs", type=int, default=1, help="each with the next seed (default 1)")
     parser.add_argument("--stretch", type=int, default=0,
                         help="at most so many microseconds in each window of a race, with --kernel planted")
-    parser.add_argument("--kills", type=int, default=0, help="kill the VMM so many times before")
     args = parser.parse_args()
     if args.kernel in POWER:
         setup.ready()
@@ -63,7 +62,7 @@ def main():
         build.bring_up_to_date(args.kernel)
     first = random.randrange(1 << 32) if args.seed is None else args.seed
     for seed in range(first, first + args.runs):
-        said, wrong = run(args.kernel, seed, args.seconds, args.word, stretch=args.stretch, kills=args.kills)
+        said, wrong = run(args.kernel, seed, args.seconds, args.word, stretch=args.stretch)
         print(said, wrong, sep="\n" if wrong else "", flush=True)
         if wrong:
             print(f"torture: again with: tests/torture/torture.py --kernel {args.kernel} --seed {seed} "
