@@ -43,7 +43,7 @@ static void help(void)
 	     "  --mode MODE,...    off, vma-lock, on, default (as the host has it; this is the default);\n"
 	     "                     with several, each is run in turn, all of it --repeat times\n"
 	     "  --repeat N         (default 1)\n"
-	     "  --pin              each vCPU thread stays on a CPU of its own, as far as they go\n"
+	     "  --pin              each vCPU thread, then each neighbour, stays on a CPU of its own, as far as they go\n"
 	     "  --seconds S        end a run after so long, with whatever was touched by then\n"
 	     "  --neighbour KIND[:THREADS]  threads of the VMM that are busy with its address space; may be repeated\n"
 	     "  --json FILE        write the results here, - for standard output in place of the table\n\n"

@@ -8,6 +8,7 @@
 
 #include "latency.h"
 #include "neighbour_kinds.h"
+#include "pin.h"
 
 /* Threads of one kind. */
 struct neighbours {
@@ -72,14 +73,16 @@ static void *work(void *data)
 	return NULL;
 }
 
-int neighbours__start(struct neighbours *all, struct vmm *vmm)
+int neighbours__start(struct neighbours *all, struct vmm *vmm, int n)
 {
+	pthread_attr_t attributes;
 	pthread_barrier_t begin;
 	unsigned int threads = 1;
 
 	for (struct neighbours *one = all; one; one = one->next)
 		threads += one->threads;
 	pthread_barrier_init(&begin, NULL, threads);
+	pthread_attr_init(&attributes);
 	for (struct neighbours *one = all; one; one = one->next) {
 		for (unsigned int i = 0; i < one->threads; i++) {
 			struct neighbour *thread = &one->thread[i];
@@ -87,7 +90,9 @@ int neighbours__start(struct neighbours *all, struct vmm *vmm)
 			*thread = (struct neighbour) {
 				.kind = one->kind, .vmm = vmm, .number = --threads, .begin = &begin,
 			};
-			if (pthread_create(&thread->thread, NULL, work, thread)) {
+			if (n >= 0)
+				pin(&attributes, n++);
+			if (pthread_create(&thread->thread, &attributes, work, thread)) {
 				perror("cannot start a neighbour");
 				exit(1);
 			}
@@ -95,6 +100,7 @@ int neighbours__start(struct neighbours *all, struct vmm *vmm)
 	}
 	pthread_barrier_wait(&begin);
 	pthread_barrier_destroy(&begin);
+	pthread_attr_destroy(&attributes);
 	return 0;
 }
 

@@ -13,8 +13,8 @@ struct neighbours;
 struct neighbours *neighbours__add(struct neighbours *to, const char *kind_and_threads);
 void neighbours__list(void);
 
-/* All have begun their work when this returns. */
-int neighbours__start(struct neighbours *all, struct vmm *vmm);
+/* All have begun their work when this returns.  Each has a CPU of its own, from the nth on; n of -1: any. */
+int neighbours__start(struct neighbours *all, struct vmm *vmm, int n);
 /* -1 if one of them could not go on; it has said why. */
 int neighbours__stop(struct neighbours *all);
 

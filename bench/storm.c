@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "backing.h"
 #include "neighbours.h"
 #include "now.h"
+#include "pin.h"
 #include "vmm/arch.h"
 
 struct worker {
@@ -77,22 +77,6 @@ static void *work(void *data)
 	me->waiting -= waiting;
 	me->failed = status;
 	return NULL;
-}
-
-/* To the nth of the CPUs that we may run on, beginning again after the last. */
-static void pin(pthread_attr_t *attributes, unsigned int n)
-{
-	cpu_set_t all, one;
-	int cpu = -1;
-
-	sched_getaffinity(0, sizeof(all), &all);
-	for (n %= CPU_COUNT(&all); cpu < 0 || n--;)
-		do
-			cpu++;
-		while (!CPU_ISSET(cpu, &all));
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	pthread_attr_setaffinity_np(attributes, sizeof(one), &one);
 }
 
 static void set_walk(const struct storm *storm, struct walk *walk, unsigned int number, uint64_t generation)
@@ -222,7 +206,7 @@ static int run_vcpus(const struct storm *storm, struct vmm *vmm, struct backing 
 		if (vcpu__start(&vmm->vcpu[i], guest_walk))
 			goto out;
 	}
-	if (storm->neighbours && neighbours__start(storm->neighbours, vmm))
+	if (storm->neighbours && neighbours__start(storm->neighbours, vmm, storm->pin ? (int)storm->vcpus : -1))
 		goto out;
 	for (unsigned int i = 0; i < storm->vcpus; i++) {
 		int error;

@@ -28,7 +28,7 @@ struct storm {
 	const char *backing, *numa;
 	bool prefault;			/* the VMM touches each page first */
 	unsigned int holes;		/* pages that the VMM has no mapping for until KVM has failed to find one */
-	bool pin;			/* each vCPU thread to a CPU of its own, as far as they go */
+	bool pin;			/* each vCPU thread, then each neighbour, to a CPU of its own, as far as they go */
 	unsigned int seconds;		/* end early; 0: when all pages are touched */
 	struct neighbours *neighbours;
 };

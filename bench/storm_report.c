@@ -55,6 +55,7 @@ struct storm_report *storm_report__new(const struct storm *storm, const char *or
 	put(config, "numa", storm->numa ? json_object_new_string(storm->numa) : NULL);
 	put(config, "prefault", json_object_new_boolean(storm->prefault));
 	put(config, "holes", json_object_new_int(storm->holes));
+	put(config, "pin", json_object_new_boolean(storm->pin));
 	put(report->all, "schema", json_object_new_int(1));
 	put(report->all, "kernel", json_object_new_string(host.release));
 	put(report->all, "machine", json_object_new_string(host.machine));
