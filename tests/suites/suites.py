@@ -1,0 +1,93 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run the kernel's own tests with speculation off and on, and show where they differ: nowhere, it should be.
+
+off: kvm.speculative_faults=0, vm.speculative_user_faults=0; on: 2 and 1.  Each setting is a boot of the lab.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1] / "scripts")]
+
+from spf import build, lab, paths, ui  # noqa: E402
+
+SETTINGS = ("off", "on")
+# The categories of run_vmtests.sh that have to do with page faults; vmalloc and hmm want modules.
+MM = """mmap gup_test userfaultfd compaction mlock mremap madv_populate process_mrelease ksm ksm_numa pkey soft_dirty
+pagemap cow thp hugetlb migration mkdirty mdwe""".split()
+GOOD = ("pass", "skip", "xfail", "ran")
+LIMIT = 4 * 3600
+
+
+def programs():
+    """All of selftests/kvm."""
+    folder = paths.OUT / "selftests-patched"
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def setting(name, folder, names, kernel):
+    """{test: result}, seconds by test, speculative faults"""
+    machine = lab.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT, stall=300, qemu_args=["-smp", "sockets=2"])
+    log = paths.LOG / f"suites-{folder.name}-{name}.log"
+    with open(log, "wb") as out:
+        done = machine.run(["/usr/bin/python3", HERE / "inside.py", name, folder, *names], stderr=out.write)
+    if done.kind != "exit" or done.status:
+        raise ui.Fail(f"{name}: {done.what or f'status {done.status}'}", f"see {ui.shown(log)}, {ui.shown(done.console)}")
+    results, seconds, speculative = {}, {}, 0
+    for said in map(json.loads, done.out.decode().splitlines()):
+        speculative += said.get("speculative", 0)
+        if "test" in said:
+            results[said["test"]] = said["result"]
+        if "seconds" in said:
+            seconds[said["test"]] = said["seconds"]
+    for trouble in done.trouble:
+        results[f"the kernel: {trouble.split('] ', 1)[-1]}"] = "said"
+    return results, seconds, speculative
+
+
+def run(suite, names, kernel="patched"):
+    """{setting: what setting() returns}"""
+    build.bring_up_to_date(kernel)
+    target = {"kvm": "selftests", "mm": "mmtests"}[suite]
+    build.build(target)
+    folder = paths.OUT / f"{target}-patched"
+    return {name: setting(name, folder, names or (MM if suite == "mm" else programs()), kernel) for name in SETTINGS}
+
+
+def differences(found):
+    """[(test, off, on)]"""
+    off, on = (found[name][0] for name in SETTINGS)
+    return [(test, off.get(test, "-"), on.get(test, "-")) for test in {**off, **on} if off.get(test) != on.get(test)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=("kvm", "mm"), help="selftests/kvm, or selftests/mm")
+    parser.add_argument("name", nargs="*", help="only these: programs (kvm; with arguments: one word), or categories of "
+                        "run_vmtests.sh (mm)")
+    parser.add_argument("--kernel", default="patched")
+    args = parser.parse_args()
+    ui.need_root()
+    found = run(args.suite, args.name, args.kernel)
+    for name in SETTINGS:
+        results, seconds, speculative = found[name]
+        print(f"{name}: {sum(seconds.values()):.0f} s; {dict(Counter(results.values()))}; "
+              f"{speculative} speculative faults")
+    for test, result in found["on"][0].items():
+        if result not in GOOD:
+            print(f"{test}: {result}")
+    bad = differences(found)
+    print("\n".join(f"DIFFERENT: {test}: off {off}, on {on}" for test, off, on in bad) or "no differences")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ui.Fail as failure:
+        sys.exit(f"suites: {failure}")

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's own tests end alike with speculation off and on: some of them; tests/suites/suites.py runs all."""
+
+import os
+import unittest
+
+import suites
+
+if not os.environ.get("KVMSPF_SUITES"):
+    raise unittest.SkipTest("minutes of the kernel's own tests: KVMSPF_SUITES=1 kvmspf test suites")
+
+KVM = ["demand_paging_test -b 16M", "kvm_page_table_test -b 16M", "set_memory_region_test", "pre_fault_memory_test",
+       "kvm_binary_stats_test"]
+MM = ["mkdirty", "madv_populate", "mremap"]
+
+
+class Suites(unittest.TestCase):
+    def check(self, suite, names):
+        found = suites.run(suite, names)
+        self.assertEqual(suites.differences(found), [])
+        (off, _, without), (on, _, with_them) = (found[name] for name in suites.SETTINGS)
+        self.assertEqual({test: result for test, result in on.items() if result not in suites.GOOD}, {})
+        self.assertGreaterEqual(list(off.values()).count("pass"), len(names))
+        self.assertEqual(without, 0)
+        self.assertGreater(with_them, 1000)
+
+    def test_kvm(self):
+        self.check("kvm", KVM)
+
+    def test_mm(self):
+        self.check("mm", MM)
+
+
+if __name__ == "__main__":
+    unittest.main()
