@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""In the lab: a VMM in a storm of faults is killed, shaken by signals, and loses CPUs.
+
+inside.py PROGRAMS SEED TIMES CHECK...   PROGRAMS is the folder with `rounds` and `torture`.
+Prints what was done; ends with a message at the first thing that is wrong.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup/injection")
+# Of memory.stat: what a VMM that has ended leaves behind is a leak.  The rest may be page cache of its program.
+GONE = ("anon", "shmem", "pagetables", "inactive_anon", "active_anon", "unevictable")
+VCPUS = 3
+# Of the torture: what is done to the VMM, and not to the whole machine.
+MUTATIONS = "replace unmap protect move fork dontneed pageout collapse bind slot userfaultfd".split()
+PATIENCE = 120
+
+
+def rounds(programs, memory, mib, count=0, *extra):
+    return [programs / "rounds", memory, str(mib), str(VCPUS), str(count), *extra]
+
+
+def qemu():
+    """A guest that boots until it finds no root; it has nothing else to do."""
+    return [os.environ["KVMSPF_QEMU"], "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "kvm",
+            "-cpu", "host,-svm", "-m", "256M", "-smp", "2", "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-serial", "stdio",
+            "-append", "console=ttyS0 loglevel=1 panic=-1"]
+
+
+# -- a cgroup, which knows what its processes have left behind --
+
+def value(text, name):
+    return next(int(line.split()[1]) for line in text.splitlines() if line.split()[0].rstrip(":") == name)
+
+
+def left_behind():
+    text = (CGROUP / "memory.stat").read_text()
+    left = {name: value(text, name) for name in GONE if value(text, name)}
+    swap = int((CGROUP / "memory.swap.current").read_text())
+    huge = Path("/proc/meminfo").read_text()
+    if swap:
+        left["swap"] = swap
+    if value(huge, "HugePages_Free") != value(huge, "HugePages_Total") or value(huge, "HugePages_Rsvd"):
+        left["huge pages"] = value(huge, "HugePages_Total") - value(huge, "HugePages_Free")
+    return left
+
+
+@contextlib.contextmanager
+def cgroup(limit="max"):
+    CGROUP.mkdir()
+    (CGROUP / "memory.max").write_text(limit)
+    yield
+    # Pages wait in the CPUs' batches for the LRU, tables for RCU.
+    end = time.monotonic() + PATIENCE
+    Path("/proc/sys/vm/compact_memory").write_text("1")
+    while left_behind():
+        if time.monotonic() > end:
+            raise SystemExit(f"left behind: {left_behind()}")
+        time.sleep(0.1)
+    CGROUP.rmdir()
+
+
+def start(words):
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            preexec_fn=lambda: (CGROUP / "cgroup.procs").write_text(str(os.getpid())))
+
+
+def ended(child):
+    """What it printed, once it has come to its end by itself."""
+    out, _ = child.communicate(timeout=PATIENCE)
+    if child.returncode:
+        raise SystemExit(f"{child.args[0]}: status {child.returncode}: {out}")
+    return out.strip()
+
+
+# -- checks --
+
+def killed(programs, times):
+    """At any moment of a VMM's life, from exec() to the middle of a storm: memory of every kind, swapping, blocked in a
+    fault, with everything changing at once, and QEMU."""
+    storms = {
+        "anon": (rounds(programs, "anon", 24), "max", 1),
+        "huge pages": (rounds(programs, "thp", 24), "max", 1),
+        "memfd": (rounds(programs, "memfd", 24), "max", 1),
+        "hugetlb": (rounds(programs, "hugetlb-shared", 12), "max", 1),
+        "swapping": (rounds(programs, "anon", 24), "12M", 2),
+        "waiting for userfaultfd": (rounds(programs, "anon", 24, 0, "held"), "max", 1),
+        "torture": ([programs / "torture", "--nodes", "2", "--seconds", "3600", *MUTATIONS], "max", 3),
+        "QEMU": (qemu(), "max", 5),
+    }
+    for name, (words, limit, longest) in storms.items():
+        for _ in range(times):
+            with cgroup(limit):
+                child = start(words)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(random.uniform(0, longest))
+                status = child.poll()
+                child.kill()
+                out, _ = child.communicate(timeout=PATIENCE)
+                # At its limit, the OOM killer may have come first; a guest that has no root comes to its end.
+                if status is not None and status != -signal.SIGKILL and name != "QEMU":
+                    raise SystemExit(f"{name} ended by itself, status {status}: {out}")
+        print(f"killed: {name}: {times} times")
+
+
+def interrupted(programs, times):
+    for memory in ("anon", "memfd"):
+        with cgroup():
+            print(f"signals: {memory}: {ended(start(rounds(programs, memory, 12, 3 * times, 'signals')))}")
+
+
+def unplugged(programs, times):
+    """CPUs go, and come back, below the vCPUs."""
+    files = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/online"))
+    with cgroup():
+        child, done = start(rounds(programs, "anon", 6, 2 * times)), 0
+        while child.poll() is None:
+            for file in files:
+                file.write_text("0")
+                time.sleep(random.uniform(0, 0.1))
+                file.write_text("1")
+                time.sleep(random.uniform(0, 0.1))
+                done += 1
+        print(f"CPUs taken away {done} times: {ended(child)}")
+
+
+CHECKS = {"killed": killed, "signals": interrupted, "unplugged": unplugged}
+
+
+def main(programs, seed, times, *names):
+    random.seed(int(seed))
+    Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
+    Path("/proc/sys/vm/nr_hugepages").write_text("8")
+    subprocess.run(["sh", "-ec", "echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0"],
+                   check=True)
+    for name in names:
+        CHECKS[name](Path(programs), int(times))
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
