@@ -12,7 +12,7 @@ def arguments(path):
     """What QEMU is told so that the guest has a device to read, and an agent in it a port to answer on."""
     return ["-device", "kvm-spf", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={path},server=on,wait=off",
-            "-device", f"virtserialport,chardev=agent,name={PORT}"]
+            "-device", f"virtserialport,chardev=agent,name={PORT},id=agent-port"]
 
 
 class Agent:

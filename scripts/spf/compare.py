@@ -4,6 +4,7 @@
 import argparse
 import datetime
 import errno
+import hashlib
 import json
 import os
 import re
@@ -12,16 +13,18 @@ import sys
 import time
 from pathlib import Path
 
-from spf import accel, build, database, difference, image, kvmparam, lab, meson, paths, plan, report, runner, setup, summary, table, ui, words
+from spf import (accel, build, database, difference, image, kvmparam, lab, meson, paths, plan, report, runner, setup,
+                 spreadsheet, summary, table, ui, words)
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
 EPILOG = """\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
 and one load time (N Redis servers load their snapshots at once, until each answers with all its keys).  The modes
-alternate, with a quiet and a busy VMM.  Runs that are not comparable (stall, crash, wrong key count) are thrown away,
-counted and replaced.  Where this host runs a patched kernel and /dev/kvm works, guests run right here; elsewhere in an
-emulated host (kvmspf lab).  DIR gets results.json (docs/results-schema.md) and report.html.
+alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  Runs that
+are not comparable (stall, crash, wrong key count) are thrown away, counted and replaced.  Where this host runs a patched
+kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host (kvmspf lab).  DIR gets results.json
+(docs/results-schema.md), the same as runs.csv and storms.csv, and report.html.
 Status: 0 done; 1 could not be done; 2 wrong arguments; 3 done, but runs are missing."""
 
 
@@ -131,6 +134,12 @@ def kernel_version(bzimage):
     return head[at:at + 128].split(b" ")[0].split(b"\0")[0].decode(errors="replace") or "unknown"
 
 
+def config_digest(flavour, here):
+    """Of the configuration that the host's kernel was built with, where it is to be had."""
+    file = Path(f"/boot/config-{os.uname().release}") if here else paths.kernel(flavour, "config")
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
 def describe_machine():
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
         model = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
@@ -164,6 +173,7 @@ class Watcher:
     def show(self, event):
         kind = event["event"]
         rest = plan.left(self.planned, self.events)
+        first = rest[0] if rest else {}
         done = len(self.planned) - len(rest)
         what = f"{event.get('vmm', '')} {event.get('mode', '')}"
         if kind == "discard":
@@ -174,9 +184,11 @@ class Watcher:
         elif kind == "run":
             text = (f"{done}/{len(self.planned)} {what}: boot {event['boot']['total_s']:.2f} s, "
                     f"load {event['load']['total_s']:.2f} s{self.remaining(rest)}")
-            last = not rest or rest[0]["round"] != event["round"]
+            last = first.get("round") != event["round"]
             if ui.verbose or (not self.tty and last):
                 self.line(text)
+        elif kind == "storm" and not self.tty and "storm" not in first:
+            self.line(f"{done}/{len(self.planned)} storms: done")
 
     def remaining(self, rest):
         if not any(e["event"] == "run" for e in self.events):
@@ -250,12 +262,12 @@ def carry_out(args, spec, planned, raw, here, allowed=None):
                 return watcher
             plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": not here, "max_discards": budget,
                                              "boot_timeout": boot, "load_timeout": load}))
-            before = len(watcher.of("run"))
+            before = len(watcher.of("run") + watcher.of("storm"))
             why = (run_here(plan_file, watcher) if here
                    else run_in_lab(args, plan_file, watcher, 120 + len(rest) * (boot + load)))
             if not why:
                 return watcher
-            barren = 0 if len(watcher.of("run")) > before else barren + 1
+            barren = 0 if len(watcher.of("run") + watcher.of("storm")) > before else barren + 1
             if barren > 1 or not watcher.of("host"):
                 raise ui.Fail(why, "try: kvmspf lab -- true")
             watcher.lost(why)
@@ -299,6 +311,7 @@ def assemble(args, watcher, manifest, spec, here, seconds):
                      "snapshot_sha256": manifest["image_sha256"]},
         "platform": {"emulated": emulated, "in_lab": not here, "flavour": "this machine's" if here else args.kernel,
                      "accelerator": words.accelerator(host, emulated), "host": host, "machine": describe_machine(),
+                     "host_config_sha256": config_digest(args.kernel, here),
                      "guest_kernel": kernel_version(spec["kernel"]),
                      "vmm_qemu": first_line([spec["qemu"][0], "--version"]).removeprefix("QEMU emulator version "),
                      "outer_qemu": None if here else first_line([str(paths.qemu()), "--version"]).removeprefix("QEMU emulator version "),
@@ -306,7 +319,8 @@ def assemble(args, watcher, manifest, spec, here, seconds):
         "runs": runs, "discards": discards,
         "summary": summary.summarise(runs, discards, modes, args.vmm, modes[0] if "off" not in modes else "off"),
     }
-    results["notes"] = notes(results, len(watcher.planned) - 1)
+    results["storms"] = [{k: v for k, v in e.items() if k not in ("event", "id")} for e in watcher.of("storm")]
+    results["notes"] = notes(results, args.runs * len(modes) * len(args.vmm))
     results["conclusions"] = words.conclusions(results)
     results["method"] = words.method(results)
     results["platform_text"] = words.platform_text(results)
@@ -314,7 +328,9 @@ def assemble(args, watcher, manifest, spec, here, seconds):
 
 
 def write_results(out, results):
-    for name, content in (("results.json", json.dumps(results, indent=1) + "\n"), ("report.html", report.html(results))):
+    files = {"results.json": json.dumps(results, indent=1) + "\n", "report.html": report.html(results),
+             **spreadsheet.files(results)}
+    for name, content in files.items():
         temporary = out / (name + ".new")
         temporary.write_text(content, encoding="utf-8")
         temporary.replace(out / name)
@@ -350,7 +366,8 @@ def prepare(args, here):
         raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "run: kvmspf setup") from None
     spec = {"qemu": [str(qemu), *FIRMWARE], "kernel": str(guest_kernel), "initramfs": str(initramfs),
             "disk": manifest["image"], "vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers,
-            "keys": [s["keys"] for s in manifest["shards"]], "pages": args.pages, "agent": bool(agent)}
+            "keys": [s["keys"] for s in manifest["shards"]], "pages": args.pages, "agent": bool(agent),
+            "storm": str(meson.bench() / "fault-storm")}
     return spec, manifest
 
 
@@ -383,9 +400,11 @@ def compare(argv):
         raise ui.Fail(f"cannot make {args.out}: {error.strerror}", "name another --out") from None
 
     modes = args.modes if here or args.kernel != "stock" else ["stock"]
-    planned = plan.jobs(modes, args.vmm, args.runs, args.seed)
+    lives = plan.jobs(modes, args.vmm, args.runs, args.seed)
+    planned = lives + plan.storms(modes, args.vmm, args.vcpus, args.runs)
     began = time.monotonic()
-    ui.say(f"{len(planned)} guest lives on {'this host' if here else 'a host in the lab'}; an estimate follows the first")
+    ui.say(f"{len(lives)} guest lives and {len(planned) - len(lives)} storms on "
+           f"{'this host' if here else 'a host in the lab'}; an estimate follows the first")
     events = out / "events.jsonl"
     with open(events, "w", encoding="utf-8") as raw:
         watcher = carry_out(args, spec, planned, raw, here)
@@ -405,5 +424,5 @@ def compare(argv):
         for key, value in results["platform_text"].items():
             print(f"{key + ':':20}{value}")
         print("\n" + table.text(results))
-        print(f"\n{ui.shown(out / 'results.json')}\n{ui.shown(out / 'report.html')}")
-    return 0 if len(results["runs"]) == len(planned) - 1 else 3
+        print(f"\n{ui.shown(out / 'results.json')} runs.csv storms.csv\n{ui.shown(out / 'report.html')}")
+    return 0 if len(results["runs"] + results["storms"]) == len(planned) - 1 else 3

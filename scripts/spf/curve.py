@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Curves as inline SVG, of the same make as the bars of svg.py: both axes may be logarithmic."""
+"""Curves as inline SVG, of the same make as the bars of svg.py: both axes may be logarithmic.  page.py has their style."""
 
 import math
 from html import escape
@@ -40,25 +40,23 @@ def grid(x1, y1, x2, y2):
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="grid"/>'
 
 
-def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, show_y=svg.number):
-    """series: (css, name, points); css "one" is a dashed line for comparison."""
-    points = [p for _, _, line in series for p in line]
+def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, show_y=svg.number, height=HEIGHT,
+         bands=(), reach=()):
+    """series: (css, name, points); css "one" is a dashed line for comparison.  bands: (css, name, from, to) on the x
+    axis, behind them.  reach: points that the axes have room for."""
+    points = [p for _, _, line in series for p in line] + list(reach)
     x = Axis([p[0] for p in points], LEFT, svg.WIDTH - RIGHT, log_x)
-    y = Axis([p[1] for p in points], HEIGHT - BOTTOM, TOP, log_y, zero=True)
-    out = []
+    y = Axis([p[1] for p in points], height - BOTTOM, TOP, log_y, zero=True)
+    out = [svg.rect(x.at(start), TOP, x.at(end) - x.at(start), height - BOTTOM - TOP, f"band {css}", name)
+           for css, name, start, end in bands]
     for tick in x.ticks(6):
-        out.append(grid(x.at(tick), TOP, x.at(tick), HEIGHT - BOTTOM))
-        out.append(svg.text(x.at(tick), HEIGHT - BOTTOM + 13, show_x(tick), "tick", "middle"))
+        out.append(grid(x.at(tick), TOP, x.at(tick), height - BOTTOM))
+        out.append(svg.text(x.at(tick), height - BOTTOM + 13, show_x(tick), "tick", "middle"))
     for tick in y.ticks(5):
         out.append(grid(LEFT, y.at(tick), svg.WIDTH - RIGHT, y.at(tick)))
         out.append(svg.text(LEFT - 5, y.at(tick) + 3.5, show_y(tick), "tick", "end"))
-    out.append(svg.text(svg.WIDTH - 2, HEIGHT - 2, x_unit, "tick", "end"))
+    out.append(svg.text(svg.WIDTH - 2, height - 2, x_unit, "tick", "end"))
     for css, name, line in series:
         path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in line)
         out.append(f'<polyline points="{path}" class="line {css}"><title>{escape(name)}</title></polyline>')
-    return svg.svg(HEIGHT, out, label)
-
-
-STYLE = """svg polyline.line { fill:none; stroke-width:2; stroke-linejoin:round }
-svg polyline.one { stroke:var(--soft); stroke-width:1; stroke-dasharray:3 3 }
-"""
+    return svg.svg(height, out, label)

@@ -7,7 +7,7 @@ from pathlib import Path
 from spf import stats, table, ui
 from spf.summary import verdict
 
-PARTS = (("boot", "Guest boot"), ("load", "Database load"))
+PARTS = (("boot", "Guest boot", "s"), ("load", "Database load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
 # What should be alike; whoever changes one of them means to compare just that.
 SETTINGS = ("vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
 PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "redis", "host", "machine")
@@ -23,19 +23,27 @@ def load(name):
     return results
 
 
-def times(results, vmm, mode, part):
-    return [run[part]["total_s"] for run in results["runs"] if (run["vmm"], run["mode"]) == (vmm, mode)]
+def times(results):
+    """(part, VMM, mode): what each run took, the less the better.  A storm's mode has its vCPUs with it."""
+    found = {}
+    for part in ("boot", "load"):
+        for cell in results["summary"]:
+            found[part, cell["vmm"], cell["mode"]] = [
+                run[part]["total_s"] for run in results["runs"] if (run["vmm"], run["mode"]) == (cell["vmm"], cell["mode"])]
+    for storm in results.get("storms", ()):
+        for run in storm["runs"]:
+            key = "storm", storm["vmm"], f"{run['mode']}, {storm['config']['vcpus']} vCPUs"
+            found.setdefault(key, []).append(1e6 / run["rate"])
+    return found
 
 
 def cells(first, second):
     """For each part, VMM and mode that both have: both spreads, and the ratio of the second to the first."""
-    keys = [(cell["vmm"], cell["mode"]) for cell in first["summary"]]
-    for part, title in PARTS:
-        for vmm, mode in keys:
-            old, new = times(first, vmm, mode, part), times(second, vmm, mode, part)
-            if old and new:
-                yield {"part": part, "title": title, "vmm": vmm, "mode": mode, "first": stats.spread(old),
-                       "second": stats.spread(new), "ratio": stats.ratio(new, old)}
+    before, after = times(first), times(second)
+    for key, old in before.items():
+        if old and (new := after.get(key)):
+            yield {**dict(zip(("part", "vmm", "mode"), key)), "first": stats.spread(old), "second": stats.spread(new),
+                   "ratio": stats.ratio(new, old)}
 
 
 def unlike(first, second):
@@ -59,11 +67,11 @@ def text(first, second):
     if not found:
         raise ui.Fail("the two results have no VMM and mode in common", "compare what ran in the same modes", 2)
     lines = []
-    for part, title in PARTS:
-        rows = [["VMM", "mode", "first s (min..max) runs", "second s (min..max) runs", "ratio", "interval", ""]]
+    for part, title, unit in PARTS:
+        rows = [["VMM", "mode", f"first {unit} (min..max) runs", f"second {unit} (min..max) runs", "ratio", "interval", ""]]
         rows += [[cell["vmm"], cell["mode"], spread_text(cell["first"]), spread_text(cell["second"]),
                   *table.ratio_text(cell["ratio"]), verdict(cell["ratio"])] for cell in found if cell["part"] == part]
-        lines += [title, *("  " + line for line in table.aligned(rows, last=True)), ""]
+        lines += [] if len(rows) == 1 else [title, *("  " + line for line in table.aligned(rows, last=True)), ""]
     if other := list(unlike(first, second)):
         lines += ["Not alike, first and second:", *("  " + line for line in other), ""]
     if first["platform"].get("emulated") or second["platform"].get("emulated"):

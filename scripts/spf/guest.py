@@ -25,6 +25,8 @@ COMMAND_LINE = "console=ttyS0 debug quiet earlyprintk=ttyS0 panic=-1 oops=panic"
 FIRST_WORDS = b"early console"
 CRASHES = (b"Kernel panic", b"BUG: ", b"Oops: ", b"double fault", b"general protection fault")
 
+LOOK = 0.25     # seconds between two looks at how many faults there were
+
 PR_SET_PDEATHSIG = 1
 PR_SET_THP_DISABLE = 41
 
@@ -83,6 +85,15 @@ class Guest:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             stderr=errors, preexec_fn=self._child, bufsize=0)
         self._partial = b""
+        self.faults = []        # (seconds from the start, faults so far)
+
+    def _look(self):
+        """debugfs has the vCPUs' sum, and tells it without a word to them."""
+        now = time.monotonic() - self.marks["start"]
+        if self.faults and now - self.faults[-1][0] < LOOK:
+            return
+        for file in glob.glob(f"/sys/kernel/debug/kvm/{self.process.pid}-*/pf_taken"):
+            self.faults.append((round(now, 3), kvmparam.read(file) or 0))
 
     def _line(self, line, now):
         line = line.strip(b"\r\0 ")
@@ -102,6 +113,7 @@ class Guest:
 
     def _pump(self, timeout):
         """Take what the agent and the console have; False at the console's end."""
+        self._look()
         ends = [self.process.stdout] + ([self._agent] if self._agent and self._agent.connected() else [])
         ready = select.select(ends, [], [], timeout)[0]
         if self._agent in ready:
@@ -212,10 +224,11 @@ def live(spec, busy, boot_timeout, load_timeout):
                      "firmware_s": firmware - start if firmware else None,
                      "kernel_s": marks["init"] - (firmware or start),
                      "userspace_s": marks["ready"] - marks["init"]},
-            "load": {"total_s": marks["loaded"] - began,
+            "load": {"began_s": began - start, "total_s": marks["loaded"] - began,
                      "servers_s": [round(guest.servers[i]["seconds"] - began, 4) for i in sorted(guest.servers)]},
             "keys": keys,
             "marks": guest.marks_from,
+            "faults_over_time": guest.faults,
             "counters": {"boot": booted, "load": _minus(loaded, booted)},
             "busy": {"backends": work.backends, "smaps_reads": work.smaps_reads} if work else None,
         }

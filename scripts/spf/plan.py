@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which guest lives, in which order; what is left of them; how long that takes."""
+"""Which guest lives and which storms, in which order; what is left of them; how long that takes."""
 
 import random
 
@@ -15,21 +15,34 @@ def jobs(modes, vmms, runs, seed):
     return out
 
 
+def storms(modes, vmms, vcpus, runs):
+    """After the lives: for 1, 2, 4... vCPUs a fault-storm whose modes alternate, at most a second a run."""
+    counts = [1 << i for i in range(vcpus.bit_length()) if 1 << i < vcpus] + [vcpus]
+    words = ["--mode", ",".join("default" if mode == "stock" else mode for mode in modes), "--repeat", str(runs),
+             "--seconds", "1"]
+    return [{"id": f"storm-{vmm}-{n}", "round": 0, "mode": f"storm, {n} vCPUs", "vmm": vmm, "seconds": len(modes) * runs,
+             "storm": [*words, "--vcpus", str(n), "--size", f"{8 * n}M",
+                       *(["--neighbour", "mmap"] if vmm == "busy" else [])]} for vmm in vmms for n in counts]
+
+
 def left(planned, events, restart=False):
-    """Jobs without a result. After a restart of the host there is a new warm-up first."""
-    done = {e["id"] for e in events if e["event"] == "run"}
+    """Jobs without a result. After a restart of the host there is a new warm-up first, if there is a life to come."""
+    done = {e["id"] for e in events if e["event"] in ("run", "storm")}
     rest = [job for job in planned if job["id"] not in done]
-    if restart and rest and rest[0]["id"] != "warm-up":
+    if restart and rest and rest[0]["id"] != "warm-up" and "storm" not in rest[0]:
         rest.insert(0, {**planned[0], "id": "warm-up"})
     return rest
 
 
 def estimate(rest, events, default=20.0):
-    """Seconds that the rest will take, going by the runs of the same kind, else by all runs."""
+    """Seconds that the rest will take, going by the runs of the same kind, else by all runs; storms have a limit."""
     runs = [e for e in events if e["event"] == "run"]
     everything = [e["life_s"] for e in runs] or [default]
     total = 0.0
     for job in rest:
+        if "storm" in job:
+            total += job["seconds"]
+            continue
         same = [e["life_s"] for e in runs if (e["mode"], e["vmm"]) == (job["mode"], job["vmm"]) and e["id"] != "warm-up"]
         total += sum(same or everything) / len(same or everything)
     return total

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""compare's half on the host with KVM: work off a plan of guest lives, print each as one line of JSON.
+"""compare's half on the host with KVM: work off a plan of guest lives and storms, print each as one line of JSON.
 
 usage: runner.py PLAN.  The host may die under it (it can be an emulated one), so a result is told before the next
 life starts; compare.py starts a new host for what is left of the plan.
@@ -12,6 +12,7 @@ import platform
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -120,6 +121,19 @@ def one_life(spec, job, timeouts):
     return {**figures, "life_s": time.monotonic() - began}
 
 
+def one_storm(program, job):
+    """Of fault-storm, what it writes as JSON."""
+    limit = 60 + 10 * job["seconds"]
+    signal.alarm(limit + 60)
+    try:
+        done = subprocess.run([program, *job["storm"], "--json", "-"], capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise guest.Failure("stall", f"fault-storm did not end within {limit} s") from None
+    if done.returncode:
+        raise guest.Failure("vmm", f"fault-storm: {(done.stderr.strip().splitlines() or ['wrong contents'])[-1][:200]}")
+    return json.loads(done.stdout)
+
+
 def work(plan, spec):
     timeouts = {"boot": Timeouts(plan["boot_timeout"]), "load": Timeouts(plan["load_timeout"])}
     kernel_log = KernelLog()
@@ -129,8 +143,11 @@ def work(plan, spec):
         job = jobs.pop(0)
         tell("begin", **job)
         try:
-            figures = one_life(spec, job, timeouts)
-            tell("run", **job, **figures, host_trouble=kernel_log.trouble())
+            if "storm" in job:
+                tell("storm", id=job["id"], vmm=job["vmm"], **one_storm(spec["storm"], job),
+                     host_trouble=kernel_log.trouble())
+            else:
+                tell("run", **job, **one_life(spec, job, timeouts), host_trouble=kernel_log.trouble())
         except guest.Failure as failure:
             tell("discard", **job, kind=failure.kind, detail=failure.detail,
                       console=getattr(failure, "console", ""), host_trouble=kernel_log.trouble())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Small horizontal charts as inline SVG.
 
-Drawn by hand, not by matplotlib: the report is one file of some 30 KB that follows the reader's light or dark
-theme through CSS, keeps its text selectable, and the command needs no 100 MB of packages for five bar charts.
+Drawn by hand, not by matplotlib: the report is one small file that follows the reader's light or dark theme through
+CSS, keeps its text selectable, and the command needs no 100 MB of packages for its charts.
 Each chart is 400 units wide, about the width of a phone and of one column of the report.
 """
 

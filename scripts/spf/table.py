@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The result as aligned text."""
 
+from spf import storms
 from spf.summary import verdict
 
 TIER_HEADS = (("fast", "hva_fault_fast"), ("speculative", "hva_fault_speculative"),
@@ -54,5 +55,9 @@ def text(results):
         rows += [[c["vmm"], c["mode"], *("-" if c["boot"][p] is None else f"{c['boot'][p]:.2f}"
                                          for p in ("firmware_s", "kernel_s", "userspace_s"))] for c in cells]
         lines += ["Boot, median of each part", *("  " + line for line in aligned(rows)), ""]
+    for vmm in results["settings"]["vmm"]:
+        found = storms.cells([storm for storm in results.get("storms", ()) if storm["vmm"] == vmm])
+        if found:
+            lines += [f"Fault storm, {vmm} VMM", *("  " + line for line in aligned(storms.table(found), left=0)), ""]
     lines += results["notes"]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What compare says in sentences: where it ran, how it measured, and what follows from it and what does not."""
 
-from spf import stats
+from spf import stats, storms
 
 
 def accelerator(host, emulated):
@@ -23,6 +23,8 @@ def platform_text(results):
         out["Emulator"] = f"QEMU {p['outer_qemu']}, TCG"
     out["Host with KVM"] = f"kernel {host['kernel']} ({p['flavour']}), {host['cpus']} CPUs ({host['cpu_model']}), {host['memory_mib']} MiB"
     out["Host kernel build"] = host["kernel_build"]
+    if p.get("host_config_sha256"):
+        out["Host kernel config"] = f"SHA-256 {p['host_config_sha256'][:16]}..."
     out["VMM"] = f"QEMU {p['vmm_qemu']}"
     out["Guest"] = (f"kernel {p['guest_kernel']} (stock), {s['vcpus']} vCPUs, {s['memory_mib']} MiB, "
                     f"{'4 KiB pages on the host' if s['pages'] == '4k' else 'transparent huge pages on the host'}")
@@ -35,7 +37,7 @@ def method(results):
     s = results["settings"]
     pages = ("Guest memory is on 4 KiB host pages (huge pages are off for the VMM alone, by prctl)" if s["pages"] == "4k"
              else "Guest memory may get transparent huge pages on the host")
-    return [
+    lines = [
         f"One guest life gives one boot time and one load time. {s['runs']} lives of each kind; the kinds alternate, "
         f"in an order shuffled each round (seed {s['seed']}); one life before them is not counted.",
         "The mode is the KVM module's parameter speculative_faults, set before the VMM starts. QEMU, guest kernel, "
@@ -50,6 +52,11 @@ def method(results):
         "With five runs of each its confidence is 96.8 %.",
         "Faults by tier: the vCPUs' KVM statistics, read through QMP's query-stats at the ready mark and after the load.",
     ]
+    if results.get("storms"):
+        lines.append("Fault storm: bench/fault-storm, a VMM whose vCPUs do nothing but store to 8 MiB each of 4 KiB pages for the first "
+                     "time, after the guest lives; the modes alternate, a run ends after a second at the latest. Busy: a thread of the "
+                     "VMM maps 4 MiB, touches four pages and unmaps them, all the time; its calls are timed as well.")
+    return lines
 
 
 def conclusions(results):
@@ -80,4 +87,17 @@ def conclusions(results):
                 lines.append(f"{where}: too few runs to say anything; --runs 4 is the least.")
             else:
                 lines.append(f"{where}: no difference from off shown ({ratio['low']:.2f} to {ratio['high']:.2f} of its time).")
-    return lines
+    return lines + [line for vmm in results["settings"]["vmm"] for line in storm_conclusions(results, vmm)]
+
+
+def storm_conclusions(results, vmm):
+    """The rate of mode on against off's, with the fewest and with the most vCPUs."""
+    found = storms.cells([storm for storm in results.get("storms", ()) if storm["vmm"] == vmm])
+    counts = sorted({vcpus for vcpus, _ in found})
+    for vcpus in dict.fromkeys(counts[:1] + counts[-1:]):
+        rates = [[run["rate"] for run in found.get((vcpus, mode), ())] for mode in ("on", "off")]
+        ratio = stats.ratio(*rates)
+        if ratio and ratio["confidence"] >= 0.95:
+            verdict = "" if stats.differs(ratio) else ", no difference shown"
+            yield (f"fault storm, {vmm} VMM, {vcpus} vCPU{'s' if vcpus > 1 else ''}, on: {ratio['estimate']:.2f} times the faults "
+                   f"a second of off ({ratio['low']:.2f} to {ratio['high']:.2f}){verdict}.")

@@ -74,6 +74,18 @@ class Compare(unittest.TestCase):
                 self.assertGreater(run["busy"]["backends"], 3)
                 self.assertGreater(run["busy"]["smaps_reads"], 3)
 
+    def test_each_storm_is_there_and_each_life_was_watched(self):
+        storms = {(s["vmm"], s["config"]["vcpus"]): s["runs"] for s in self.results["storms"]}
+        self.assertEqual(sorted(storms), [("busy", 1), ("busy", 2), ("quiet", 1), ("quiet", 2)])
+        for runs in storms.values():
+            self.assertEqual([run["mode"] for run in runs], ["off", "vma-lock", "on"])
+            self.assertEqual([run["wrong"] for run in runs], [0, 0, 0])
+        for run in self.results["runs"]:
+            looks = run["faults_over_time"]
+            self.assertGreater(looks[-1][1], run["counters"]["boot"]["pf_taken"])
+            self.assertEqual(looks, sorted(looks))
+            self.assertGreaterEqual(run["load"]["began_s"], run["boot"]["total_s"])
+
     def test_marks_are_the_agents_where_there_is_a_device(self):
         wanted = "agent" if compare.has_device(paths.qemu()) else "console"
         self.assertEqual({r["marks"] for r in self.results["runs"]}, {wanted})
@@ -81,7 +93,7 @@ class Compare(unittest.TestCase):
     def test_results_are_written_and_say_where_they_are_from(self):
         with open(os.path.join(self.directory.name, "results.json"), encoding="utf-8") as f:
             self.assertEqual(json.load(f), self.results)
-        self.assertEqual(sorted(os.listdir(self.directory.name)), ["report.html", "results.json"])
+        self.assertEqual(sorted(os.listdir(self.directory.name)), ["report.html", "results.json", "runs.csv", "storms.csv"])
         platform = self.results["platform"]
         self.assertTrue(platform["host"]["modes"])
         self.assertTrue(platform["vmm_qemu"].startswith("10."))

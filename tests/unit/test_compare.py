@@ -3,6 +3,7 @@
 """compare's plan, watcher, files, texts and refusals; nothing here starts a guest."""
 
 import contextlib
+import csv
 import html.parser
 import io
 import json
@@ -16,7 +17,7 @@ import unittest
 from unittest import mock
 
 import compare_sample  # puts scripts/ on the path
-from spf import compare, database, image, kvmparam, plan, qmp, report, runner, svg, table, ui
+from spf import compare, database, image, kvmparam, plan, qmp, report, runner, spreadsheet, svg, table, ui
 
 
 class Plan(unittest.TestCase):
@@ -39,6 +40,14 @@ class Plan(unittest.TestCase):
         rest = plan.left(jobs, events, restart=True)
         self.assertEqual([j["id"] for j in rest], ["warm-up"] + [j["id"] for j in jobs[3:]])
         self.assertEqual(plan.estimate(jobs[3:], events), 20.0)
+
+    def test_storms_of_each_vmm_up_to_all_vcpus(self):
+        storms = plan.storms(["off", "on"], ["quiet", "busy"], 6, 5)
+        self.assertEqual([job["id"] for job in storms], [f"storm-{vmm}-{n}" for vmm in ("quiet", "busy") for n in (1, 2, 4, 6)])
+        self.assertEqual(["--neighbour" in job["storm"] for job in storms], [False] * 4 + [True] * 4)
+        events = [{"event": "storm", "id": storms[0]["id"]}]
+        self.assertEqual(plan.left(storms, events, restart=True), storms[1:])
+        self.assertEqual(plan.estimate(storms, []), 8 * 10)
 
 
 class Watch(unittest.TestCase):
@@ -213,6 +222,27 @@ class Output(unittest.TestCase):
             self.assertEqual((checker.stack, checker.outside), ([], []))
             self.assertIsNone(re.search(r"url\(|@import|<script|>nan|None", page))
 
+    def test_report_has_every_curve(self):
+        page = report.html(compare_sample.results())
+        # Rates over time; of storms the rates, the tails of touches and of the busy VMM's calls.
+        self.assertEqual(page.count("<polyline"), 2 * 3 + 2 * (3 + 1) + 3 * 3)
+        self.assertNotIn("<polyline", report.html({**compare_sample.results(), "storms": [], "runs": []}))
+
+    def test_results_of_before_there_were_storms(self):
+        results = compare_sample.results()
+        del results["storms"]
+        for run in results["runs"]:
+            del run["faults_over_time"], run["load"]["began_s"]
+        self.assertNotIn("<polyline", report.html(results))
+        self.assertNotIn("Fault storm", table.text(results))
+
+    def test_spreadsheets_have_a_line_for_each_run(self):
+        results = compare_sample.results()
+        files = {name: list(csv.DictReader(io.StringIO(text))) for name, text in spreadsheet.files(results).items()}
+        self.assertEqual([run["boot.total_s"] for run in files["runs.csv"]], [str(r["boot"]["total_s"]) for r in results["runs"]])
+        self.assertEqual(len(files["storms.csv"]), 2 * 4 * 3 * 5)
+        self.assertEqual({(row["vmm"], row["neighbours.mmap.count"]) for row in files["storms.csv"]}, {("quiet", ""), ("busy", "2000")})
+
     def test_report_escapes(self):
         results = compare_sample.results()
         results["discards"][0]["detail"] = "<b>&"
@@ -237,7 +267,7 @@ class Output(unittest.TestCase):
     def test_an_interrupted_write_leaves_the_old_result(self):
         with tempfile.TemporaryDirectory() as directory:
             compare.write_results(compare.Path(directory), compare_sample.results())
-            self.assertEqual(sorted(os.listdir(directory)), ["report.html", "results.json"])
+            self.assertEqual(sorted(os.listdir(directory)), ["report.html", "results.json", "runs.csv", "storms.csv"])
 
 
 if __name__ == "__main__":
