@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from console_guest import Guest  # noqa: E402
 from spf import kvmparam, ui  # noqa: E402
 
-MIB = 96
+MIB = 24
 EVENTS = Path("/sys/kernel/tracing/events")
 # What is counted, and by what.
-COUNTED = {"kvm/kvm_try_async_get_page": "gva", "kvm/kvm_async_pf_ready": "token", "kvm/kvm_hva_fault": "tier",
-           "mmap_lock/mmap_lock_start_locking": "common_pid"}
+COUNTED = {"kvm/kvm_try_async_get_page": "common_pid", "kvm/kvm_async_pf_ready": "common_pid",
+           "kvm/kvm_hva_fault": "tier", "mmap_lock/mmap_lock_start_locking": "common_pid"}
 GROUP = Path("/sys/fs/cgroup/vmm")
 
 
@@ -64,15 +64,14 @@ def counts():
 
 def trigger(off):
     for event, key in COUNTED.items():
-        # More keys than there are pages: what does not fit is dropped.
-        (EVENTS / event / "trigger").write_text(f"{'!' if off else ''}hist:keys={key}:size=65536")
+        (EVENTS / event / "trigger").write_text(f"{'!' if off else ''}hist:keys={key}")
 
 
 def read_back(initramfs, mode):
     kvmparam.write(kvmparam.MODES[mode])
     with tempfile.TemporaryDirectory() as directory:
         (GROUP / "cgroup.procs").write_text("0")
-        guest = Guest(initramfs, directory, vcpus=2, memory="256M")
+        guest = Guest(initramfs, directory, vcpus=2, memory="192M")
         Path("/sys/fs/cgroup/cgroup.procs").write_text("0")
         try:
             guest.text(f"dd if=/dev/urandom of=/tmp/data bs=1M count={MIB} 2>/dev/null")
@@ -105,6 +104,7 @@ def main(argv):
         ui.run(["mkswap", "-q", device])
         ui.run(["swapon", device])
         seen[make.__name__] = {mode: read_back(argv[1], mode) for mode in kvmparam.MODES}
+        print(make.__name__, seen[make.__name__], file=sys.stderr)
         ui.run(["swapoff", device])
     print(json.dumps(seen))
 
