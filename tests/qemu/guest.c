@@ -3,18 +3,25 @@
  * Process 1 of the guest: reads the kvm-spf device, and touches pages that nobody has touched before, those of the
  * BAR of an ivshmem device.  It is told what to do on the console, and answers there:
  *   read          ring the doorbell, then print a snapshot as one line of JSON
- *   touch FROM N  store to N pages from page FROM
+ *   touch FROM N  store to N pages from page FROM; print how long it took, in ns
  *   check FROM N  print how many of them still hold what was stored
+ *   churn FROM N  from now on, store to N pages from page FROM again and again
+ *   churned       end that; print rounds, and pages that did not hold what the last round had stored
+ *   hammer N      store to the device N times, anywhere, of any width, and ring the doorbell after each
+ *   plug, unplug  find the device anew; let it go, and have the machine take it away
  */
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../guest-agent/kvm_spf_regs.h"
@@ -50,6 +57,15 @@ static unsigned long number(const char *device, const char *file)
 	return strtoul(text, NULL, 0);
 }
 
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		fail(path);
+	close(fd);
+}
+
 /* Populated, so that nothing but the host's fault is left for the first touch. */
 static volatile uint8_t *map(const char *device, int bar, size_t *size)
 {
@@ -59,10 +75,7 @@ static volatile uint8_t *map(const char *device, int bar, size_t *size)
 	int fd;
 
 	snprintf(path, sizeof(path), DEVICES "/%s/enable", device);
-	fd = open(path, O_WRONLY);
-	if (fd < 0 || write(fd, "1", 1) != 1)
-		fail("enable");
-	close(fd);
+	put(path, "1");
 
 	snprintf(path, sizeof(path), DEVICES "/%s/resource%d", device, bar);
 	fd = open(path, O_RDWR);
@@ -91,9 +104,11 @@ static void find(void)
 		device = number(entry->d_name, "device");
 		if (vendor == KVM_SPF_PCI_VENDOR_ID && device == KVM_SPF_PCI_DEVICE_ID)
 			spf = map(entry->d_name, 0, &spf_size);
-		if (vendor == 0x1af4 && device == 0x1110)
+		if (vendor == 0x1af4 && device == 0x1110 && !memory)
 			memory = map(entry->d_name, 2, &size);
 	}
+	if (dir)
+		closedir(dir);
 	if (!spf)
 		fail("no device");
 	/* A guest that migrates has memory of its own only. */
@@ -101,6 +116,14 @@ static void find(void)
 		memory = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		fail("mmap");
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
 static uint32_t get32(const volatile uint8_t *at, unsigned int off)
@@ -168,9 +191,11 @@ static void snapshot(void)
 
 static void touch(size_t from, size_t n)
 {
+	uint64_t start = now();
+
 	for (size_t i = from; i < from + n; i++)
 		*(volatile uint32_t *)(memory + i * PAGE) = i + 1;
-	printf("@spf touched\n");
+	printf("@spf touched %" PRIu64 "\n", now() - start);
 }
 
 static void check(size_t from, size_t n)
@@ -180,6 +205,72 @@ static void check(size_t from, size_t n)
 	for (size_t i = from; i < from + n; i++)
 		right += get32(memory, i * PAGE) == i + 1;
 	printf("@spf checked %zu\n", right);
+}
+
+/* ---- a load that goes on ---- */
+
+static struct {
+	pthread_t thread;
+	size_t from, n;
+	uint32_t rounds;
+	size_t lost;
+	volatile bool stop;
+} churn;
+
+static void *churn_thread(void *unused)
+{
+	(void)unused;
+	for (uint32_t round = 1; !churn.stop; round++) {
+		for (size_t i = churn.from; i < churn.from + churn.n; i++) {
+			volatile uint32_t *page = (volatile uint32_t *)(memory + i * PAGE);
+
+			churn.lost += *page != (round == 1 ? 0 : i + round - 1);
+			*page = i + round;
+		}
+		churn.rounds = round;
+	}
+	return NULL;
+}
+
+static void churn_start(size_t from, size_t n)
+{
+	churn.from = from;
+	churn.n = n;
+	if (pthread_create(&churn.thread, NULL, churn_thread, NULL))
+		fail("thread");
+	printf("@spf churn\n");
+}
+
+static void churn_end(void)
+{
+	churn.stop = true;
+	pthread_join(churn.thread, NULL);
+	printf("@spf churned %u %zu\n", churn.rounds, churn.lost);
+}
+
+/* ---- what a guest should not do ---- */
+
+static void hammer(size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		volatile uint8_t *at = spf + (unsigned long)rand() % (spf_size - 8);
+
+		switch (i % 4) {
+		case 0:
+			*at = (uint8_t)rand();
+			break;
+		case 1:
+			*(volatile uint16_t *)at = (uint16_t)rand();
+			break;
+		case 2:
+			*(volatile uint32_t *)at = (uint32_t)rand();
+			break;
+		default:
+			*(volatile uint64_t *)at = (uint64_t)rand() << 32;
+		}
+		*(volatile uint32_t *)(spf + KVM_SPF_DOORBELL) = (uint32_t)i;
+	}
+	printf("@spf hammered\n");
 }
 
 int main(void)
@@ -199,6 +290,12 @@ int main(void)
 			touch(from, n);
 		else if (sscanf(line, "check %zu %zu", &from, &n) == 2)
 			check(from, n);
+		else if (!strncmp(line, "churned", 7))
+			churn_end();
+		else if (sscanf(line, "churn %zu %zu", &from, &n) == 2)
+			churn_start(from, n);
+		else if (sscanf(line, "hammer %zu", &n) == 1)
+			hammer(n);
 		fflush(stdout);
 	}
 	fail("end of input");

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs in the lab, as root: a guest with the kvm-spf device on this host's KVM; prints what was seen as JSON.
 
-inside.py QEMU KERNEL INITRAMFS patched|stock|migration
+inside.py QEMU KERNEL INITRAMFS patched|migration
+inside.py QEMU KERNEL INITRAMFS stock STREAM: STREAM is what `migration` left, a guest that comes from the patched host
 """
 
 import ctypes
 import json
+import os
 import re
 import select
 import subprocess
@@ -22,7 +24,13 @@ TRACING = Path("/sys/kernel/tracing")
 EVENT = TRACING / "events/kvm/kvm_hva_fault"
 PR_SET_THP_DISABLE = 41
 PAGES = 4096
+FRESH = 64 << 20
+HAMMER = 5000
 LIMIT = 120
+
+
+def no_huge_pages():
+    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 class Guest:
@@ -37,18 +45,19 @@ class Guest:
                  "-append", "console=ttyS0 loglevel=1 panic=-1 oops=panic", *extra]
         self.errors = open(f"{self.directory.name}/errors", "w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-                                        bufsize=0, preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+                                        bufsize=0, preexec_fn=no_huge_pages)
         self.qmp = QMP(f"{self.directory.name}/qmp", alive=lambda: self.process.poll() is None)
         self.text = b""
         if "-incoming" not in extra:
             self.answer("up")
 
-    def answer(self, word):
-        """The rest of the console's next line that says `word`."""
+    def answer(self, word, meanwhile=lambda: None):
+        """The rest of the console's next line that says `word`; meanwhile(), again and again, until then."""
         end = time.monotonic() + LIMIT
         pattern = re.compile(rb"@spf (%s|error)\b([^\n]*)\n" % word.encode())
         while not (found := pattern.search(self.text)):
-            if select.select([self.process.stdout], [], [], 1)[0]:
+            meanwhile()
+            if select.select([self.process.stdout], [], [], 0.1)[0]:
                 data = self.process.stdout.read(65536)
                 self.text += data
                 if not data:
@@ -64,9 +73,9 @@ class Guest:
         self.errors.seek(0)
         return self.errors.read().strip()
 
-    def tell(self, line, word):
+    def tell(self, line, word, meanwhile=lambda: None):
         self.process.stdin.write(line.encode() + b"\n")
-        return self.answer(word)
+        return self.answer(word, meanwhile)
 
     def read(self):
         return json.loads(self.tell("read", "read"))
@@ -101,10 +110,23 @@ def statistics(qmp):
             for cpu in sorted(qmp.execute("query-cpus-fast"), key=lambda cpu: cpu["cpu-index"])]
 
 
+def trace(guest):
+    """Count the tracepoint's events by tier: all, and those of the memory backend that the guest touches when told to.  Its
+    kernel may touch a page of its own for the first time at any moment."""
+    blocks = guest.qmp.execute("human-monitor-command", {"command-line": "info ramblock"})
+    hva = int(re.search(r"fresh\b.*\b(0x[0-9a-f]+)\s+rw", blocks)[1], 16)
+    for condition in ("", f" if hva >= {hva:#x} && hva < {hva + FRESH:#x}"):
+        with open(EVENT / "trigger", "a") as trigger:     # one opened to be written anew forgets those it has
+            trigger.write(f"hist:keys=tier:size=128{condition}")
+
+
 def traced():
-    """Events of the tracepoint so far, by tier."""
-    return {int(tier): int(n) for tier, n in
-            re.findall(r"\{ tier:\s+(\d+) \} hitcount:\s+(\d+)", (EVENT / "hist").read_text())}
+    """Events of the tracepoint since trace(), by tier: all, and those of the backend."""
+    seen = {}
+    for text in (EVENT / "hist").read_text().split("# trigger info: ")[1:]:
+        seen["fresh" if " if hva" in text.splitlines()[0] else "all"] = {
+            int(tier): int(n) for tier, n in re.findall(r"\{ tier:\s+(\d+) \} hitcount:\s+(\d+)", text)}
+    return seen
 
 
 def settled(guest):
@@ -127,6 +149,26 @@ def refusals(qmp):
     return said
 
 
+def queried(guest, line, word):
+    """How long QMP took to answer, in ms, each time while the guest did what it was told."""
+    took = []
+
+    def query():
+        start = time.monotonic()
+        guest.qmp.execute("query-kvm-spf")
+        took.append(1000 * (time.monotonic() - start))
+
+    guest.tell(line, word, query)
+    return took
+
+
+def hostile(guest):
+    """A guest that stores to the device as fast as it can: the host neither collects as often nor waits for it."""
+    before = guest.read()
+    seen = {"quiet": queried(guest, "read", "read"), "hammered": queried(guest, f"hammer {HAMMER}", "hammered")}
+    return seen | {"before": before, "after": guest.read()}
+
+
 def plug(guest):
     """A third vCPU comes and goes: what it has counted stays in the total."""
     slot = next(c for c in guest.qmp.execute("query-hotpluggable-cpus") if "qom-path" not in c)
@@ -140,9 +182,9 @@ def plug(guest):
 
 
 def patched(command):
-    (EVENT / "trigger").write_text("hist:keys=tier:size=128")
     guest = Guest(*command, "kvm,speculative-faults=on", ",interval-ms=50,per-vcpu=on,fallback-threshold=1000",
-                  ("-object", "memory-backend-ram,id=fresh,size=64M", "-device", "ivshmem-plain,memdev=fresh"))
+                  ("-object", f"memory-backend-ram,id=fresh,size={FRESH}", "-device", "ivshmem-plain,memdev=fresh"))
+    trace(guest)
     guest.tell("touch 0 0", "touched")    # what the guest's program needs for it is there from now on
     seen = {"up": settled(guest)}
     for number, mode in enumerate(("on", "vma-lock", "off")):
@@ -158,13 +200,14 @@ def patched(command):
     seen["interval"] = guest.qmp.execute("qom-get", {"path": "/machine/peripheral/spf0", "property": "interval-ms"})
     seen["refused"] = refusals(guest.qmp)
     seen["plug"] = plug(guest)
+    seen["hostile"] = hostile(guest)
     seen["said"] = guest.said()
     guest.end()
     return seen
 
 
 def migrate(command, capabilities):
-    """To another QEMU on this host, while the guest touches pages; with post-copy, most of them come after it."""
+    """To another QEMU on this host, while the guest stores to its pages; with post-copy, most of them come after it."""
     source = Guest(*command, "kvm,speculative-faults=on", "")
     source.tell(f"touch 0 {PAGES}", "touched")
     seen = {"before": source.read()}
@@ -176,29 +219,44 @@ def migrate(command, capabilities):
     target.qmp.execute("migrate-incoming", {"uri": uri})
     source.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 20})
     source.qmp.execute("migrate", {"uri": uri})
-    source.tell(f"touch {PAGES} {PAGES}", "touched")
-    seen["status"] = [source.qmp.execute("query-migrate")["status"]]
+    source.tell(f"churn {PAGES} {PAGES}", "churn")
+    wait(lambda: source.qmp.execute("query-migrate")["status"] == "active", "migration does not begin")
     if capabilities:
         source.qmp.execute("migrate-start-postcopy")
-    source.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40, "max-postcopy-bandwidth": 0})
+    # A guest that stores all the time is never copied within the usual 300 ms.
+    source.qmp.execute("migrate-set-parameters",
+                       {"max-bandwidth": 1 << 40, "max-postcopy-bandwidth": 0, "downtime-limit": 20000})
     wait(lambda: target.qmp.execute("query-status")["running"], "the guest does not arrive")
-    seen["right"] = int(target.tell(f"check 0 {2 * PAGES}", "checked"))
+    seen["churned"] = [int(n) for n in target.tell("churned", "churned").split()]
+    seen["right"] = int(target.tell(f"check 0 {PAGES}", "checked"))
     wait(lambda: source.qmp.execute("query-migrate")["status"] in ("completed", "failed"), "migration does not end")
-    seen["status"].append(source.qmp.execute("query-migrate")["status"])
+    seen["status"] = source.qmp.execute("query-migrate")["status"]
     seen |= {"after": target.read(), "qmp": target.query(), "said": target.said()}
     source.end()
     target.end()
     return seen
 
 
-def migration(command):
-    return {"precopy": migrate(command, []), "postcopy": migrate(command, ["postcopy-ram"])}
-
-
-def stock(command):
+def save(command):
+    """A guest for a host without all of it."""
     guest = Guest(*command, "kvm,speculative-faults=on", "")
-    seen = {"bar": guest.read(), "qmp": guest.query(), "said": guest.said(),
-            "hmp": guest.qmp.execute("human-monitor-command", {"command-line": "info kvm-spf"})}
+    guest.tell(f"touch 0 {PAGES}", "touched")
+    seen = guest.read()
+    guest.qmp.execute("migrate", {"uri": f"file:{os.environ['KVMSPF_OUT']}/stream"})
+    wait(lambda: guest.qmp.execute("query-migrate")["status"] in ("completed", "failed"), "migration does not end")
+    guest.end()
+    return seen
+
+
+def migration(command):
+    return {"precopy": migrate(command, []), "postcopy": migrate(command, ["postcopy-ram"]), "saved": save(command)}
+
+
+def stock(command, stream):
+    guest = Guest(*command, "kvm,speculative-faults=on", "", ("-incoming", f"file:{stream}"))
+    wait(lambda: guest.qmp.execute("query-status")["running"], "the guest does not arrive")
+    seen = {"right": int(guest.tell(f"check 0 {PAGES}", "checked")), "bar": guest.read(), "qmp": guest.query(),
+            "hmp": guest.qmp.execute("human-monitor-command", {"command-line": "info kvm-spf"}), "said": guest.said()}
     try:
         guest.qmp.execute("kvm-spf-set-mode", {"mode": "off"})
     except QMPError as error:
@@ -207,4 +265,6 @@ def stock(command):
     return seen
 
 
-print(json.dumps({"patched": patched, "stock": stock, "migration": migration}[sys.argv[4]](sys.argv[1:4])))
+if __name__ == "__main__":
+    scenario = {"patched": patched, "stock": stock, "migration": migration}[sys.argv[4]]
+    print(json.dumps(scenario(sys.argv[1:4], *sys.argv[5:])))
