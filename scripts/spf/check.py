@@ -49,6 +49,12 @@ def checkpatch(what, patch):
     return lines
 
 
+def offered(tree):
+    """Whether the option can be on: before the patch that x86 selects it by, on and off are the same kernel."""
+    kconfig = tree / "arch/x86/Kconfig"
+    return kconfig.exists() and "select ARCH_SUPPORTS_SPECULATIVE_FAULT" in kconfig.read_text()
+
+
 def alone(what, number, commit, boot):
     """Build one commit of the series: the kernel with the option on and off."""
     tree = paths.TREE / f"{what}-check"
@@ -60,7 +66,9 @@ def alone(what, number, commit, boot):
     off = paths.OBJ / "off.config"
     paths.OBJ.mkdir(parents=True, exist_ok=True)
     off.write_text("# CONFIG_SPECULATIVE_FAULT is not set\n")
-    for name, more in (("on", []), ("off", [off])):
+    for name, more in (("off", [off]), ("on", [])):
+        if name == "on" and not offered(tree):
+            continue
         obj = paths.OBJ / f"linux-check-{name}"
         build.compile_kernel(tree, obj, files + more, f"linux-check-{name}")
         if boot:

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spf import accel, paths, ui
+from spf import accel, paths, qmp, ui
 
 # The lab's own failures; a command's status is passed on as it is.
 LAB_FAILED = 125
@@ -231,7 +231,7 @@ class Lab:
                 if now - beat > limit and not (self.icount and result.boot_seconds):
                     result.kind = "stall"
                     result.what = f"the host in the lab gave no sign of life for {limit:g} s (the emulator's fault, no result)"
-                    registers(directory)
+                    registers(directory, self.cpus)
                     return
 
     def died(self, child, result, directory):
@@ -305,19 +305,17 @@ def write(path, text):
     path.write_text(text)
 
 
-def registers(directory):
-    """What every CPU was doing, for whoever has to find out why it stalled."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:
-        monitor.settimeout(5)
-        monitor.connect(str(directory / "qmp"))
-        for line in ('{"execute":"qmp_capabilities"}',
-                     '{"execute":"human-monitor-command","arguments":{"command-line":"info registers -a"}}'):
-            monitor.sendall(line.encode() + b"\n")
-        text = b""
-        with contextlib.suppress(socket.timeout):
-            while text.count(b'"return"') < 2:
-                text += monitor.recv(1 << 16)
-        (directory / "registers").write_text(text.decode(errors="replace").replace("\\r\\n", "\n"))
+def registers(directory, cpus):
+    """What every CPU was doing and which of its interrupts were due, for whoever has to find out why it stalled."""
+    asked = ["info registers -a", *(f"info lapic {cpu}" for cpu in range(cpus)), "info pic"]
+    said = []
+    with contextlib.suppress(OSError, qmp.QMPError):
+        monitor = qmp.QMP(str(directory / "qmp"), timeout=5)
+        # Twice: what a timer's count says is seen in how it changes.
+        for line in asked + asked[1:]:
+            said.append(f"(qemu) {line}\n" + monitor.execute("human-monitor-command", {"command-line": line}))
+        monitor.close()
+    (directory / "registers").write_text("".join(said).replace("\r\n", "\n"))
 
 
 def terminal_size():

@@ -150,7 +150,8 @@ def work(plan, spec):
                 tell("run", **job, **one_life(spec, job, timeouts), host_trouble=kernel_log.trouble())
         except guest.Failure as failure:
             tell("discard", **job, kind=failure.kind, detail=failure.detail,
-                      console=getattr(failure, "console", ""), host_trouble=kernel_log.trouble())
+                      console=getattr(failure, "console", ""), registers=getattr(failure, "registers", ""),
+                      host_trouble=kernel_log.trouble())
             discards -= 1
             if discards < 0:
                 tell("giving-up", detail="too many runs had to be thrown away")

@@ -1,0 +1,111 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What it costs a guest's fault storm that somebody polls query-kvm-spf, by the emulator's instruction clock.
+
+The host in the lab has one CPU here: all that polling makes QEMU and the one who asks do, the storm has to wait for.
+Runs without polling, every 100 ms and every 10 ms alternate; the last shows more than the noise between runs.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "scripts")]
+
+import inside  # noqa: E402
+
+INTERVALS = (0, 0.1, 0.01)      # seconds; 0: nobody asks
+MIB = 1 << 20
+GUEST_MEMORY = 2048             # MiB that nobody has touched, a part of it for each run
+
+
+class Poller:
+    """Asks until it is told to stop, and counts."""
+
+    def __init__(self, qmp, interval):
+        self.qmp, self.interval, self.asked = qmp, interval, 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.stop.wait(self.interval):
+            self.qmp.execute("query-kvm-spf")
+            self.asked += 1
+
+    def __enter__(self):
+        if self.interval:
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        if self.interval:
+            self.thread.join()
+
+
+def storms(command, runs):
+    """In the lab."""
+    guest = inside.Guest(*command, "kvm,speculative-faults=on", "",
+                         ("-object", f"memory-backend-ram,id=fresh,size={GUEST_MEMORY}M",
+                          "-device", "ivshmem-plain,memdev=fresh"))
+    guest.tell("touch 0 0", "touched")
+    pages = GUEST_MEMORY * MIB // 4096 // (runs * len(INTERVALS))
+    seen = []
+    for number in range(runs * len(INTERVALS)):
+        interval = INTERVALS[number % len(INTERVALS)]
+        before = guest.query()["faults"]
+        with Poller(guest.qmp, interval) as poller:
+            ns = int(guest.tell(f"touch {number * pages} {pages}", "touched"))
+        after = guest.query()["faults"]
+        seen.append({"interval": interval, "pages": pages, "ns": ns, "asked": poller.asked,
+                     "speculative": after["speculative"] - before["speculative"]})
+    guest.end()
+    return seen
+
+
+def show(seen):
+    def cost(run):
+        return run["ns"] / run["pages"]
+
+    quiet = statistics.median(cost(run) for run in seen if not run["interval"])
+    print(f"instructions for one of {seen[0]['pages']} first touches of a run, median (least..most) of "
+          f"{len(seen) // len(INTERVALS)}, in alternated runs")
+    for interval in INTERVALS:
+        runs = [run for run in seen if run["interval"] == interval]
+        costs = sorted(cost(run) for run in runs)
+        what = f"every {1000 * interval:g} ms" if interval else "no polling"
+        median, asked = statistics.median(costs), sum(run["asked"] for run in runs)
+        print(f"{what:14}{median:8.1f} ({costs[0]:.1f}..{costs[-1]:.1f}){100 * (median / quiet - 1):+8.2f} %   "
+              f"asked {asked} times")
+
+
+def main(argv):
+    if argv[1:2] == ["--inside"]:
+        print(json.dumps(storms(argv[2:5], int(argv[5]))))
+        return 0
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--runs", type=int, default=3, help="of each kind (default 3)")
+    args = p.parse_args(argv[1:])
+    import guest_image
+    from spf import build, lab, paths
+    for kernel in ("stock", "patched"):
+        build.bring_up_to_date(kernel)
+    with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
+        initramfs = Path(scratch) / "initramfs"
+        guest_image.make(initramfs)
+        result = lab.Lab("patched", memory=4 << 30, icount=True).run(
+            ["/usr/bin/python3", __file__, "--inside", paths.qemu(), paths.kernel("stock"), initramfs, args.runs])
+    if not result.ok:
+        sys.exit(f"polling: {result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
+    show(json.loads(result.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
