@@ -61,7 +61,8 @@ class Guest:
                  "-M", "q35,usb=off,smbus=off,sata=off", "-accel", "kvm", "-cpu", "host", "-m", memory, "-smp", str(vcpus),
                  "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-qmp", f"unix:{qmp},server=on,wait=off",
                  "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-initrd", archive,
-                 "-append", "console=ttyS0 quiet panic=-1", *more]
+                 # Words of its kernel's in the middle of an "@end" would have it never come.
+                 "-append", "console=ttyS0 loglevel=1 panic=-1", *more]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=child_setup("4k"))
         self.lines = Lines(self.process.stdout.fileno())
         self.qmp = QMP(qmp)

@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import build, lab, paths  # noqa: E402
+from spf import build, lab, paths, setup  # noqa: E402
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 LIMIT = 240
@@ -71,6 +72,17 @@ class Run(unittest.TestCase):
              '-kernel "$KVMSPF_GUEST_KERNEL" -append "console=ttyS0 panic=-1 loglevel=3" -serial stdio | '
              'grep -a "Unable to mount root"'])
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
+
+    def test_guests_keep_time_whatever_the_hosts_first_idea_of_its_clock(self):
+        """On a busy machine the host's kernel first measures a TSC that is a little too slow or too fast."""
+        setup.packages(["busybox-static"])
+        said = kvmspf("--", "dmesg").stdout.decode()
+        khz = 1000 * float(re.search(r"tsc: Detected ([0-9.]+) MHz", said)[1])
+        for factor in (0.997, 1.003):
+            with self.subTest(factor):
+                done = kvmspf("--append", f"tsc_early_khz={khz * factor:.0f}", "--",
+                              paths.ROOT / "tests/lab/boots", "--vcpus", "1", "--count", "1")
+                self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_instruction_clock_repeats(self):
         """Whatever else this machine does meanwhile, the same work takes the same time."""
