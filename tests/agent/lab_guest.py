@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: one guest with the kvm-spf device and the agent's port, told what to do over its console.
 
-usage: lab_guest.py SCENARIO INITRAMFS [DISK].  Prints what SCENARIO returns as JSON; the tests know what it has to be.
+usage: lab_guest.py SCENARIO INITRAMFS.  Prints what SCENARIO returns as JSON; test_guest.py knows what it has to be.
 """
 
 import json
@@ -96,49 +96,17 @@ def absent(guest):
     return {name: guest.run(f"spf-agent {name} 2>&1") for name in ("snapshot", "stat", "serve", "mark x", "run -- true")}
 
 
-def debian(guest):
-    """The package in Debian: a service that comes and goes with its port, says that it has no device, is purged."""
-    def state(wanted):
-        for _ in range(60):
-            said, _status = guest.run("systemctl is-active spf-agent.service")
-            if said[-1:] == [wanted]:
-                break
-            time.sleep(1)
-        return said[-1]
-
-    out = {"install": guest.run("dpkg --install /agent.deb 2>&1"), "states": {"installed": state("active")}}
-    port = Port(guest.agent)
-    port.sync(1)
-    out |= {"info": port.ask("guest-info"), "ping": port.ask("guest-ping")}
-    out["snapshot"] = guest.json("spf-agent snapshot --json")
-    out["run"] = guest.json("spf-agent run --json -o /tmp/run -- true; cat /tmp/run")
-    guest.qmp.execute("device_del", {"id": "agent-port"})
-    out["states"]["unplugged"] = state("inactive")
-    guest.qmp.execute("device_add", {"driver": "virtserialport", "id": "agent-port", "chardev": "agent",
-                                     "name": agent.PORT})
-    out["states"]["plugged"] = state("active")
-    guest.text("d=$(grep -l 0x10f0 /sys/bus/pci/devices/*/device); echo 1 >${d%/*}/remove")
-    # Longer than it would wait before it tried again.
-    guest.run("systemctl restart spf-agent.service; sleep 8")
-    out["failed"] = guest.run("systemctl show -p ActiveState,ExecMainStatus,NRestarts spf-agent.service")[0]
-    out["journal"] = guest.run("journalctl -q -o cat _COMM=spf-agent")[0]
-    out["purge"] = guest.run("dpkg --purge spf-agent 2>&1")
-    out["left"] = guest.run("ls -d /usr/bin/spf-agent /lib/systemd/system/spf-agent.service 2>/dev/null")[0]
-    return out
-
-
 NEW = ("-object", f"memory-backend-ram,id=new,size={PAGES * 4096}", "-device", "ivshmem-plain,memdev=new")
 # What is done, whether there is a device, and what else there is.
 SCENARIOS = {"faults": (faults, True, NEW), "stat": (stat, True, ()), "serve": (serve, True, ()),
-             "absent": (absent, False, ()), "debian": (debian, True, ())}
+             "absent": (absent, False, ())}
 
 
 def main(argv):
     scenario, device, more = SCENARIOS[argv[1]]
-    disk = ["-drive", f"file={argv[3]},format=raw,if=virtio,snapshot=on"] if argv[3:] else []
     with tempfile.TemporaryDirectory() as directory:
         path = directory + "/agent"
-        guest = Guest(argv[2], directory, *(agent.arguments(path) if device else ()), *more, *disk)
+        guest = Guest(argv[2], directory, *(agent.arguments(path) if device else ()), *more)
         guest.agent = path
         try:
             print(json.dumps(scenario(guest)))

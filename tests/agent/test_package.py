@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian package: lintian has no error, and it installs and runs in a Debian 12 guest with systemd."""
+"""The Debian package: lintian has no error, and it installs and runs in a minimal Debian 12."""
 
-import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "scripts")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import build, deb, image, lab, paths, setup  # noqa: E402
+from spf import deb, paths, setup  # noqa: E402
 
 SUITE = "bookworm"
-LIMIT = 900
 
 
 def run(*words, **kw):
@@ -40,77 +38,34 @@ class Package(unittest.TestCase):
             self.assertIn(f"./{name}\n", listed)
         self.assertEqual(run("dpkg-deb", "--field", self.package, "Depends").stdout.strip(), "", "it is static")
 
-
-class Debian(unittest.TestCase):
-    """Debian 12 as debootstrap makes it, with systemd and udev, as a guest on the patched host."""
-
-    @classmethod
-    def setUpClass(cls):
-        setup.packages(["busybox-static", "debootstrap", "e2fsprogs"])
-        for kernel in ("stock", "patched"):
-            build.bring_up_to_date(kernel)
-        with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
-            initramfs = Path(scratch) / "initramfs"
-            initramfs.write_bytes(cls.initramfs(Path(deb.agent())))
-            result = lab.Lab("patched", cpus=2, memory=3 << 30, timeout=LIMIT).run(
-                ["/usr/bin/python3", HERE / "lab_guest.py", "debian", initramfs, cls.disk()])
-        if (result.kind, result.status) != ("exit", 0) or result.trouble:
-            raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
-        cls.seen = json.loads(result.out)
+    def test_installs_and_runs_in_a_minimal_guest(self):
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as root:
+            subprocess.run(["cp", "-a", "--reflink=auto", f"{self.minimal()}/.", root], check=True)
+            shutil.copy(self.package, f"{root}/agent.deb")
+            done = run("chroot", root, "dpkg", "--install", "/agent.deb")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            done = run("chroot", root, "spf-agent", "--version")
+            version = run("dpkg-deb", "--field", self.package, "Version").stdout
+            self.assertEqual((done.returncode, done.stdout), (0, f"spf-agent {version}"))
+            self.assertIn("usage: spf-agent", run("chroot", root, "spf-agent", "--help").stdout)
+            done = run("chroot", root, "spf-agent", "load", "-s", "1M", "--json")
+            self.assertIn('"pages":256', done.stdout)
+            done = run("chroot", root, "dpkg", "--purge", "spf-agent")
+            self.assertEqual((done.returncode, Path(root, "usr/bin/spf-agent").exists()), (0, False), done.stderr)
 
     @staticmethod
-    def disk():
-        """Made once; the guest writes elsewhere."""
-        target = paths.BUILD / "debian" / f"{SUITE}.ext4"
+    def minimal():
+        """Debian 12 as debootstrap makes it; kept for the next time."""
+        target = paths.BUILD / "debian" / SUITE
         if not target.exists():
             target.parent.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-                root, disk = Path(scratch) / "root", Path(scratch) / "disk"
-                done = run("debootstrap", "--variant=minbase", "--include=systemd-sysv,udev", SUITE, root,
-                           setup.mirror())
+                new = Path(scratch) / "root"
+                done = run("debootstrap", "--variant=minbase", SUITE, new, setup.mirror())
                 if done.returncode:
                     raise AssertionError(done.stdout[-2000:] + done.stderr)
-                done = run("mke2fs", "-q", "-t", "ext4", "-d", root, disk, "1G")
-                if done.returncode:
-                    raise AssertionError(done.stderr)
-                disk.rename(target)
+                new.rename(target)
         return target
-
-    @staticmethod
-    def initramfs(package):
-        cpio = image.Cpio()
-        for name in ("bin", "dev", "new"):
-            cpio.directory(name)
-        cpio.device("dev/console", 5, 1)
-        for name, source in (("init", HERE / "debian-init"), ("console-init", HERE.parent / "console-init"),
-                             ("console.service", HERE / "console.service"), ("agent.deb", package),
-                             ("bin/busybox", Path("/bin/busybox"))):
-            cpio.file(name, source.read_bytes(), 0o755)
-        for applet in ("cp", "ln", "mkdir", "mount", "sh", "switch_root"):
-            cpio.link(f"bin/{applet}", "busybox")
-        return cpio.finish()
-
-    def test_installs_and_serves_the_host(self):
-        self.assertEqual(self.seen["install"][1], 0, self.seen["install"][0])
-        self.assertTrue(self.seen["info"]["return"]["version"])
-        self.assertEqual(self.seen["ping"], {"return": {}})
-
-    def test_figures_by_the_installed_program(self):
-        self.assertEqual(self.seen["run"]["status"], 0)
-        self.assertGreater(sum(self.seen["snapshot"]["faults"].values()), 0)
-
-    def test_service_lives_as_long_as_its_port(self):
-        self.assertEqual(self.seen["states"], {"installed": "active", "unplugged": "inactive", "plugged": "active"})
-
-    def test_no_device_is_no_restart_loop(self):
-        shown = dict(line.split("=", 1) for line in self.seen["failed"])
-        self.assertEqual((shown["ExecMainStatus"], shown["NRestarts"], shown["ActiveState"]), ("3", "0", "failed"))
-        self.assertEqual(len(self.seen["journal"]), 1, self.seen["journal"])
-        self.assertIn("no kvm-spf device", self.seen["journal"][0])
-
-    def test_purge_leaves_nothing(self):
-        self.assertEqual(self.seen["purge"][1], 0, self.seen["purge"][0])
-        self.assertEqual(self.seen["left"], [])
 
 
 class Manual(unittest.TestCase):
