@@ -84,6 +84,15 @@ class Run(unittest.TestCase):
                               paths.ROOT / "tests/lab/boots", "--vcpus", "1", "--count", "1")
                 self.assertEqual(done.returncode, 0, done.stdout)
 
+    def test_interrupts_end_while_devices_are_mapped(self):
+        """As in each boot: one CPU maps devices, and the other's stores to its local APIC have to get there."""
+        result = lab.Lab("stock", cpus=2, memory=1 << 30, timeout=LIMIT, stall=30, qemu_args=["-device", "pci-testdev"]).run(
+            [paths.ROOT / "tests/lab/switch_bars"])
+        self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
+        said = dict(line.split() for line in result.out.decode().splitlines())
+        self.assertEqual(sorted(said), ["switched", "timers"])
+        self.assertGreater(int(said["switched"]), 100)
+
     def test_instruction_clock_repeats(self):
         """Whatever else this machine does meanwhile, the same work takes the same time."""
         code = ("import time\nfor _ in range(6):\n a = time.monotonic_ns()\n for _ in range(100000): pass\n"
