@@ -158,6 +158,12 @@ class Guest:
             if mark not in self.marks and time.monotonic() > end:
                 raise Failure("stall", f"no '{mark}' within {timeout:.0f} s")
 
+    def hear_out(self, servers, timeout=10):
+        """The agent's mark may overtake the console's last words: wait until each server's are here."""
+        end = time.monotonic() + timeout
+        while len(self.servers) < servers and time.monotonic() < end and self._pump(0.25):
+            pass
+
     def say(self, text):
         self.process.stdin.write(text.encode() + b"\n")
 
@@ -226,6 +232,7 @@ def live(spec, busy, boot_timeout, load_timeout):
             if work.error or not work.backends or not work.smaps_reads:
                 raise Failure("vmm", work.error or "the busy VMM got nothing done")
 
+        guest.hear_out(spec["servers"])
         keys = sum(s["keys"] for s in guest.servers.values())
         wrong = [i for i, want in enumerate(spec["keys"]) if guest.servers.get(i, {}).get("keys") != want]
         if wrong:
