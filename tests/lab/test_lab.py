@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import build, lab, paths, setup  # noqa: E402
+from spf import build, lab, paths  # noqa: E402
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 LIMIT = 240
@@ -74,24 +74,28 @@ class Run(unittest.TestCase):
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
 
     def test_guests_keep_time_whatever_the_hosts_first_idea_of_its_clock(self):
-        """On a busy machine the host's kernel first measures a TSC that is a little too slow or too fast."""
-        setup.packages(["busybox-static"])
+        """On a busy machine the host's kernel first measures a TSC that is a little too slow or too fast.  When it has measured
+        again, KVM has to count a new vCPU's TSC from about zero, and not to take it for the host's."""
+        code = """
+            until dmesg | grep -q "tsc: Refined TSC"; do sleep 0.1; done
+            "$KVMSPF_QEMU" -accel kvm -cpu host -m 64M -nodefaults -display none -S &
+            until cat /sys/kernel/debug/kvm/*/vcpu0/tsc-offset 2>/dev/null; do sleep 0.1; done
+            kill $!"""
         said = kvmspf("--", "dmesg").stdout.decode()
         khz = 1000 * float(re.search(r"tsc: Detected ([0-9.]+) MHz", said)[1])
         for factor in (0.997, 1.003):
             with self.subTest(factor):
-                done = kvmspf("--append", f"tsc_early_khz={khz * factor:.0f}", "--",
-                              paths.ROOT / "tests/lab/boots", "--vcpus", "1", "--count", "1")
-                self.assertEqual(done.returncode, 0, done.stdout)
+                done = kvmspf("--append", f"tsc_early_khz={khz * factor:.0f}", "--", "sh", "-c", code)
+                self.assertLess(int(done.stdout), 0, done.stderr)
 
     def test_interrupts_end_while_devices_are_mapped(self):
-        """As in each boot: one CPU maps devices, and the other's stores to its local APIC have to get there."""
-        result = lab.Lab("stock", cpus=2, memory=1 << 30, timeout=LIMIT, stall=30, qemu_args=["-device", "pci-testdev"]).run(
+        """As in each boot: one CPU maps devices, and the others' stores to their local APICs have to get there."""
+        result = lab.Lab("stock", cpus=4, memory=1 << 30, timeout=LIMIT, stall=30, qemu_args=["-device", "pci-testdev"]).run(
             [paths.ROOT / "tests/lab/switch_bars"])
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
-        said = dict(line.split() for line in result.out.decode().splitlines())
-        self.assertEqual(sorted(said), ["switched", "timers"])
-        self.assertGreater(int(said["switched"]), 100)
+        said = sorted(line.split() for line in result.out.decode().splitlines())
+        self.assertEqual([what for what, _ in said], ["switched", "timers", "timers", "timers"])
+        self.assertGreater(min(int(count) for _, count in said), 100)
 
     def test_instruction_clock_repeats(self):
         """Whatever else this machine does meanwhile, the same work takes the same time."""
