@@ -43,8 +43,8 @@ class Planted(unittest.TestCase):
     def found(self, rule):
         seed = random.randrange(1 << 32)
         said, wrong, took = planted.find(rule, seed, 100)
-        print(f"# {rule}: seed {seed}, {took:.0f} s: {wrong}", flush=True)
-        self.assertRegex(wrong, planted.RULES[rule].found, said)
+        print(f"# {rule}: seed {seed}, {took:.0f} s: {wrong.partition(chr(10))[0]}", flush=True)
+        self.assertTrue(planted.is_it(rule, wrong), wrong or said)
 
 
 def add(rule):

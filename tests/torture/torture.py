@@ -29,8 +29,17 @@ def x86(kernel, limit, settings):
                    env={f"KVMSPF_{name.upper()}": value for name, value in settings.items() if value})
 
 
+def report(done):
+    """The kernel's first complaint with its stack: of a run on another machine, this is all there is to see."""
+    lines = done.console.read_text(errors="replace").splitlines()
+    first = next((i for i, line in enumerate(lines) if done.trouble[0] in line), 0)
+    return "\n".join(lines[first:first + 45])
+
+
 def run(kernel, seed, seconds, words=(), **settings):
-    """(what the program said, what is wrong or "").  settings: stretch, planted; `inside` says what they are."""
+    """(what the program said, what is wrong or "").  What is wrong is the first line, below it a stack if there is one.
+    settings: stretch, planted; `inside` says what they are.
+    """
     words = ["--seed", seed, "--seconds", seconds, *words]
     limit = seconds * 3 + 600
     if kernel in POWER:
@@ -39,7 +48,7 @@ def run(kernel, seed, seconds, words=(), **settings):
         done = x86(kernel, limit, settings).run([HERE / "inside", native.program("torture"), "--nodes", "2", *words])
     said = done.out.decode(errors="replace").strip()
     if done.trouble:
-        return said, f"the kernel: {done.trouble[0]}; console log: {done.console}"
+        return said, f"the kernel: {done.trouble[0]}; console log: {done.console}\n{report(done)}"
     if (done.kind, done.status) != ("exit", 0):
         return said, f"{done.what or done.err.decode(errors='replace').strip()}; console log: {done.console}"
     return said, ""
