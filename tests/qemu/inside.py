@@ -149,6 +149,15 @@ def refusals(qmp):
     return said
 
 
+def reset(guest):
+    """What is seen of a guest that has no fault between the reset and then, and what the kernel had counted."""
+    guest.qmp.execute("stop")
+    guest.qmp.execute("kvm-spf-reset")
+    seen = {"stats": statistics(guest.qmp), "qmp": guest.query()}
+    guest.qmp.execute("cont")
+    return seen
+
+
 def queried(guest, line, word):
     """How long QMP took to answer, in ms, each time while the guest did what it was told."""
     took = []
@@ -194,7 +203,7 @@ def patched(command):
         if mode == "vma-lock":
             guest.qmp.events.clear()
     seen["events"] = guest.qmp.events
-    guest.qmp.execute("kvm-spf-reset")
+    seen["zero"] = reset(guest)
     seen["reset"] = settled(guest)
     seen["hmp"] = guest.qmp.execute("human-monitor-command", {"command-line": "info kvm-spf -v"})
     seen["interval"] = guest.qmp.execute("qom-get", {"path": "/machine/peripheral/spf0", "property": "interval-ms"})
