@@ -4,6 +4,7 @@
 
 /* Exit statuses. */
 enum {
+	STATUS_PORT_GONE = 0,	/* as its host wanted, which is no failure */
 	STATUS_FAILED = 1,
 	STATUS_USAGE = 2,
 	STATUS_NO_DEVICE = 3,	/* the unit does not restart on this one */

@@ -74,7 +74,9 @@ ssize_t port__read(int fd, char *buffer, size_t size, struct error *error)
 		return got;
 	if (errno == EAGAIN || errno == EINTR)
 		return 0;
-	return fail(error, STATUS_NO_DEVICE, "the port is gone: %s", strerror(errno));
+	if (errno == ENODEV)
+		return fail(error, STATUS_PORT_GONE, "the port is gone: the host unplugged it");
+	return fail(error, STATUS_FAILED, "cannot read the port: %s", strerror(errno));
 }
 
 void port__write(int fd, const char *text, size_t length)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: one guest with the kvm-spf device and the agent's port, told what to do over its console.
 
-usage: lab_guest.py SCENARIO INITRAMFS.  Prints what SCENARIO returns as JSON; test_guest.py knows what it has to be.
+usage: lab_guest.py SCENARIO INITRAMFS [DISK].  Prints what SCENARIO returns as JSON; the tests know what it has to be.
 """
 
 import json
@@ -96,17 +96,57 @@ def absent(guest):
     return {name: guest.run(f"spf-agent {name} 2>&1") for name in ("snapshot", "stat", "serve", "mark x", "run -- true")}
 
 
+def debian(guest):
+    """The package in Debian: a service that comes and goes with its port, says that it has no device, is purged."""
+    def becomes(wanted):
+        for _ in range(60):
+            said, _status = guest.run("systemctl is-active spf-agent.service")
+            if said[-1:] == [wanted]:
+                return
+            time.sleep(1)
+        raise SystemExit(f"spf-agent.service does not become {wanted}: {said}")
+
+    def serves():
+        """Active is when it has been started; it serves when it answers."""
+        becomes("active")
+        port = Port(guest.agent)
+        port.sync(1)
+        info = port.ask("guest-info")
+        port.socket.close()
+        return info
+
+    out = {"install": guest.run("dpkg --install /agent.deb 2>&1"), "info": [serves()]}
+    out["snapshot"] = guest.json("spf-agent snapshot --json")
+    out["run"] = guest.json("spf-agent run --json -o /tmp/run -- true; cat /tmp/run")
+    guest.qmp.execute("device_del", {"id": "agent-port"})
+    becomes("inactive")
+    guest.qmp.execute("device_add", {"driver": "virtserialport", "id": "agent-port", "chardev": "agent",
+                                     "name": agent.PORT})
+    out["info"].append(serves())
+    out["install_again"] = guest.run("dpkg --install /agent.deb 2>&1")
+    out["info"].append(serves())
+    guest.text("d=$(grep -l 0x10f0 /sys/bus/pci/devices/*/device); echo 1 >${d%/*}/remove")
+    # Longer than it would wait before it tried again.
+    guest.run("systemctl restart spf-agent.service; sleep 8")
+    out["failed"] = guest.run("systemctl show -p ActiveState,ExecMainStatus,NRestarts spf-agent.service")[0]
+    out["journal"] = guest.run("journalctl -q -o cat _COMM=spf-agent")[0]
+    out["purge"] = guest.run("dpkg --purge spf-agent 2>&1")
+    out["left"] = guest.run("ls -d /usr/bin/spf-agent /lib/systemd/system/spf-agent.service 2>/dev/null")[0]
+    return out
+
+
 NEW = ("-object", f"memory-backend-ram,id=new,size={PAGES * 4096}", "-device", "ivshmem-plain,memdev=new")
 # What is done, whether there is a device, and what else there is.
 SCENARIOS = {"faults": (faults, True, NEW), "stat": (stat, True, ()), "serve": (serve, True, ()),
-             "absent": (absent, False, ())}
+             "absent": (absent, False, ()), "debian": (debian, True, ())}
 
 
 def main(argv):
     scenario, device, more = SCENARIOS[argv[1]]
+    disk = ["-drive", f"file={argv[3]},format=raw,if=virtio,snapshot=on"] if argv[3:] else []
     with tempfile.TemporaryDirectory() as directory:
         path = directory + "/agent"
-        guest = Guest(argv[2], directory, *(agent.arguments(path) if device else ()), *more)
+        guest = Guest(argv[2], directory, *(agent.arguments(path) if device else ()), *more, *disk)
         guest.agent = path
         try:
             print(json.dumps(scenario(guest)))
