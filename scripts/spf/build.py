@@ -8,9 +8,8 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
-from spf import meson, patches, paths, setup, ui
+from spf import lab, meson, patches, paths, setup, ui
 
-KERNELS = ("stock", "patched", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
 TARGETS = {
     "linux-stock": "Debian's 6.12 as it is, the lab's configuration",
     "linux-patched": "the same with kvm-patches",
@@ -345,7 +344,7 @@ def bring_up_to_date(kernel, qemu="patched"):
     setup.ready()
     if qemu in ("patched", "edit", "asan"):
         build("qemu" if qemu == "patched" else f"qemu-{qemu}")
-    if kernel in KERNELS:
+    if kernel in lab.FLAVOURS:
         build(f"linux-{kernel}")
 
 

@@ -23,6 +23,9 @@ from spf import accel, paths, qmp, ui
 # The lab's own failures; a command's status is passed on as it is.
 LAB_FAILED = 125
 BEAT = 5
+FLAVOURS = ("patched", "stock", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
+# Seconds without a sign of life while the host boots; a kernel with KASAN and lockdep takes 40 for it.
+BOOT_STALL = {"debug": 180}
 # Labs of another kind, and where they are.
 SERIAL = {"ept": "lab_ept", "power": "lab_power", "power10": "lab_power"}
 # More CPUs than the machine has only makes the emulator's threads wait for each other: booting costs 3.8 s of CPU
@@ -227,7 +230,8 @@ class Lab:
                 if self.timeout and now - start > self.timeout:
                     result.kind, result.what = "timeout", f"the command did not end within {self.timeout:g} s"
                     return
-                limit = self.stall if result.boot_seconds or self.icount else min(self.stall, 60)
+                booting = not (result.boot_seconds or self.icount)
+                limit = min(self.stall, BOOT_STALL.get(self.flavour, 60)) if booting else self.stall
                 if now - beat > limit and not (self.icount and result.boot_seconds):
                     result.kind = "stall"
                     result.what = f"the host in the lab gave no sign of life for {limit:g} s (the emulator's fault, no result)"
@@ -351,7 +355,7 @@ def run_directory():
 
 
 def kernel_path(kernel):
-    if kernel in ("patched", "stock", "debug", "edit"):
+    if kernel in FLAVOURS:
         path = paths.kernel(kernel)
         if not path.exists():
             raise ui.Fail(f"there is no {kernel} kernel yet", f"run: kvmspf build linux-{kernel}")
@@ -359,7 +363,7 @@ def kernel_path(kernel):
     path = Path(kernel).resolve()
     if not path.is_file():
         raise ui.Fail(f"'{kernel}' is neither a kernel's flavour nor a file",
-                      "say patched, stock, debug, edit or a bzImage's path", 2)
+                      f"say one of {', '.join(FLAVOURS)}, or a bzImage's path", 2)
     return path
 
 
@@ -403,7 +407,7 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
                    help=f"CPUs of the host in the lab (default: this machine's, here {DEFAULT_CPUS}; ept: 1)")
     p.add_argument("--memory", type=size, default=0, help="its memory (default 4G; ept 512M, power 2G)")
     p.add_argument("--numa", type=positive, default=1, help="its NUMA nodes (default 1)")
-    p.add_argument("--kernel", default="patched", help="patched, stock, debug, edit, or a bzImage's path; "
+    p.add_argument("--kernel", default="patched", help=f"{', '.join(FLAVOURS)}, or a bzImage's path; "
                    "power: patched, 4k (the base page), edit, or a vmlinux's path")
     p.add_argument("--qemu", default=os.environ.get("KVMSPF_QEMU", "patched"),
                    help="patched, edit, or the path of a qemu-system-x86_64 ($KVMSPF_QEMU)")

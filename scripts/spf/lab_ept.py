@@ -57,7 +57,7 @@ class Ept(lab_serial.Serial):
 
 def bring_up_to_date(kernel):
     setup.packages(PACKAGES)
-    if kernel in build.KERNELS:
+    if kernel in lab.FLAVOURS:
         build.build(f"linux-{kernel}")
 
 

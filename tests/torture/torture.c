@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define CONTROL_BYTES	((sizeof(struct control) + REGION_BYTES - 1) & ~(REGION_BYTES - 1))
@@ -46,12 +47,23 @@ static void on_signal(int number)
 	(void)number;
 }
 
-/* A page that is unmapped, moved away or protected just now: try again until it is back. */
-static void on_fault(int number, siginfo_t *info, void *unused)
+/* By the machine: the kernel tells no address if it finds no memory for it, which `inside` makes happen. */
+static uintptr_t fault_address(const siginfo_t *info, const ucontext_t *context)
 {
-	uintptr_t at = (uintptr_t)info->si_addr;
+#ifdef __x86_64__
+	(void)info;
+	return (uintptr_t)context->uc_mcontext.gregs[REG_CR2];
+#else
+	(void)context;
+	return (uintptr_t)info->si_addr;
+#endif
+}
 
-	(void)unused;
+/* A page that is unmapped, moved away or protected just now: try again until it is back. */
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	uintptr_t at = fault_address(info, context);
+
 	if (at >= ARENA && at < SCRATCH) {
 		sched_yield();
 		return;

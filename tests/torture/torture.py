@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 
 import native  # noqa: E402
-from spf import build, lab, lab_power, paths, setup  # noqa: E402
+from spf import build, lab, lab_power, setup  # noqa: E402
 
 
 # Which of the POWER lab's kernels; there, no `inside` makes the host eager.
@@ -24,7 +24,7 @@ POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
 def x86(kernel, limit, settings):
     setup.packages(["util-linux"])
     # A kernel that finds two nodes in one package complains.
-    return lab.Lab(paths.kernel(kernel) if kernel in build.KERNELS else kernel, cpus=2, numa=2, memory=3 << 30,
+    return lab.Lab(kernel, cpus=2, numa=2, memory=3 << 30,
                    timeout=limit, stall=180, qemu_args=["-smp", "sockets=2"],
                    env={f"KVMSPF_{name.upper()}": value for name, value in settings.items() if value})
 
@@ -67,7 +67,7 @@ def main():
     if args.kernel in POWER:
         setup.ready()
         lab_power.bring_up_to_date(POWER[args.kernel])
-    elif args.kernel in build.KERNELS:
+    elif args.kernel in lab.FLAVOURS:
         build.bring_up_to_date(args.kernel)
     first = random.randrange(1 << 32) if args.seed is None else args.seed
     for seed in range(first, first + args.runs):
