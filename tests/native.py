@@ -9,10 +9,11 @@ VMM = ["bench/vmm/vmm.c", "bench/vmm/stats.c"]
 PROGRAMS = {
     "matrix": [*VMM, "bench/backing.c", *[f"tests/matrix/{name}.c" for name in ("matrix", "states", "memory", "locks")]],
     "rounds": [*VMM, "bench/backing.c", "tests/matrix/memory.c", "tests/injection/rounds.c"],
+    "failures": [*VMM, "tests/injection/failures.c", "tests/injection/kinds.c"],
     "torture": [*VMM, *[f"tests/torture/{name}.c" for name in ("torture", "mutations", "late", "userfaultfd", "host")]],
 }
 # What runs in the guest: as in bench/meson.build.
-GUEST = {**dict.fromkeys(("matrix", "rounds"), "tests/matrix/pages.c"), "torture": "tests/torture/storm.c"}
+GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/storm.c"}
 GUEST_FLAGS = "-O2 -fno-stack-protector -fno-tree-loop-distribute-patterns -fno-pic".split()
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Ibench", "-Ibench/vmm",
          "-Itests/matrix"]

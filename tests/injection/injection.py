@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Worse than page faults, while a VMM in the lab has them: it is killed, shaken by signals, and loses CPUs.
+"""Worse than page faults, while a VMM in the lab has them: it is killed, shaken by signals, loses CPUs, and each
+allocation of a fault fails.
 
 Contents must be right, nothing may be left behind in the VMM's cgroup, and the kernel must have nothing to say.
 """
 
 import argparse
+import json
 import random
 import sys
 from pathlib import Path
@@ -16,14 +18,15 @@ sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 import native  # noqa: E402
 from spf import build, lab, ui  # noqa: E402
 
-CHECKS = ("killed", "signals", "unplugged")
+# The last wants a kernel with fault injection.
+CHECKS = ("killed", "signals", "unplugged", "failing")
 LIMIT = 1500
 
 
 def run(kernel, seed, times, checks):
     """What the checks printed, line by line."""
     build.bring_up_to_date(kernel)
-    programs = [native.program(name) for name in ("rounds", "torture")]
+    programs = [native.program(name) for name in ("rounds", "failures", "torture")]
     machine = lab.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT, stall=180, qemu_args=["-smp", "sockets=2"])
     done = machine.run(["/usr/bin/python3", HERE / "inside.py", programs[0].parent, str(seed), str(times), *checks])
     said = done.out.decode(errors="replace").splitlines()
@@ -33,9 +36,29 @@ def run(kernel, seed, times, checks):
     return said
 
 
+def failures(said):
+    """(kind, touch): {mode: what was counted}"""
+    found = {}
+    for line in said:
+        if line.startswith("{"):
+            row = json.loads(line)
+            found.setdefault((row.pop("kind"), row.pop("touch")), {})[row.pop("mode")] = row
+    return found
+
+
+def table(found):
+    lines = ["| memory | touched by | mode | allocations | of these the fault survived | tier 1 had none |",
+             "|---|---|---|---|---|---|"]
+    for (kind, touch), modes in found.items():
+        for mode, row in modes.items():
+            cells = (kind, touch, mode, row["allocations"], row["survived"], row["no_memory"])
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", nargs="*", help=f"{', '.join(CHECKS)} (default: all)")
+    parser.add_argument("check", nargs="*", help=f"{', '.join(CHECKS)} (default: all; the last with --kernel debug only)")
     parser.add_argument("--kernel", default="patched", help="flavour of `kvmspf build` (default patched)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="(default: a random one)")
     parser.add_argument("--times", type=int, default=10, help="how often each is done (default 10)")
@@ -46,10 +69,14 @@ def main():
         parser.error(f"there is no check '{unknown[0]}'")
     print(f"seed {args.seed}", flush=True)
     try:
-        print("\n".join(run(args.kernel, args.seed, args.times, args.check or CHECKS)))
+        checks = args.check or (CHECKS if args.kernel == "debug" else CHECKS[:-1])
+        said = run(args.kernel, args.seed, args.times, checks)
     except AssertionError as wrong:
         print(wrong)
         return 1
+    print("\n".join(line for line in said if not line.startswith("{")))
+    if found := failures(said):
+        print(table(found))
     return 0
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: a VMM in a storm of faults is killed, shaken by signals, and loses CPUs.
+"""In the lab: a VMM in a storm of faults is killed, shaken by signals, loses CPUs and allocations.
 
-inside.py PROGRAMS SEED TIMES CHECK...   PROGRAMS is the folder with `rounds` and `torture`.
+inside.py PROGRAMS SEED TIMES CHECK...   PROGRAMS is the folder with `rounds`, `failures` and `torture`.
 Prints what was done; ends with a message at the first thing that is wrong.
 """
 
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup/injection")
+DEBUG = Path("/sys/kernel/debug")
 # Of memory.stat: what a VMM that has ended leaves behind is a leak.  The rest may be page cache of its program.
 GONE = ("anon", "shmem", "pagetables", "inactive_anon", "active_anon", "unevictable")
 VCPUS = 3
@@ -57,9 +58,11 @@ def cgroup(limit="max"):
     CGROUP.mkdir()
     (CGROUP / "memory.max").write_text(limit)
     yield
-    # Pages wait in the CPUs' batches for the LRU, tables for RCU.
+    # Pages wait in the CPUs' batches for the LRU, tables for RCU, slots of swap in the CPUs' caches.
     end = time.monotonic() + PATIENCE
     Path("/proc/sys/vm/compact_memory").write_text("1")
+    subprocess.run(["swapoff", "/dev/zram0"], check=True)
+    subprocess.run(["swapon", "/dev/zram0"], check=True)
     while left_behind():
         if time.monotonic() > end:
             raise SystemExit(f"left behind: {left_behind()}")
@@ -131,7 +134,20 @@ def unplugged(programs, times):
         print(f"CPUs taken away {done} times: {ended(child)}")
 
 
-CHECKS = {"killed": killed, "signals": interrupted, "unplugged": unplugged}
+def failing(programs, _times):
+    """Each allocation of a fault fails, one after the other."""
+    for name in ("failslab", "fail_page_alloc", "fail_usercopy"):
+        for option, setting in (("verbose", "0"), ("ignore-gfp-wait", "N"), ("ignore-gfp-highmem", "N"),
+                                ("min-order", "0")):
+            file = DEBUG / name / option
+            if file.exists():
+                file.write_text(setting)
+    with cgroup():
+        for line in ended(start([programs / "failures"])).splitlines():
+            print(line)
+
+
+CHECKS = {"killed": killed, "signals": interrupted, "unplugged": unplugged, "failing": failing}
 
 
 def main(programs, seed, times, *names):
