@@ -16,14 +16,19 @@ LIMIT = 600
 BUSYBOX = "/bin/busybox"
 SELFTESTS = paths.OUT / "selftests-patched"
 # Counts what a selftest does to the second-stage tables: leaves that it put there (bit 11: present; bit 7: a huge page),
-# by level, and the faults that the fast path had to do with, by what it returned.
+# by level, and the faults that the fast path had to do with, by what it returned; whose faults came by which tier, and who
+# took an mmap_lock.
 TRACED = """
 [ "$(/bin/busybox cat /sys/module/kvm_intel/parameters/ept)" = Y ] || exit 1
 cd /sys/kernel/debug/tracing/events/kvmmmu || exit 1
 echo 'hist:keys=level if new_spte & 0x800 && (level == 1 || new_spte & 0x80)' >kvm_tdp_mmu_spte_changed/trigger || exit 1
 echo 'hist:keys=ret' >fast_page_fault/trigger || exit 1
+echo 'hist:keys=common_pid,tier' >../kvm/kvm_hva_fault/trigger || exit 1
+echo 'hist:keys=common_pid' >../mmap_lock/mmap_lock_start_locking/trigger || exit 1
 "$@" || exit
-/bin/busybox cat kvm_tdp_mmu_spte_changed/hist fast_page_fault/hist
+/bin/busybox cat kvm_tdp_mmu_spte_changed/hist fast_page_fault/hist ../kvm/kvm_hva_fault/hist
+echo locks
+/bin/busybox cat ../mmap_lock/mmap_lock_start_locking/hist
 """
 RET_PF_FIXED = 5
 # With less, the kernel has no transparent huge pages.
@@ -56,14 +61,28 @@ class Ept(unittest.TestCase):
         storms.check(self, said, 2048)
 
     def traced(self, *argv, **options):
-        """How many leaves a selftest made at each level, and how often the fast path returned what."""
+        """How many leaves a selftest made at each level, how often the fast path returned what, faults by tier, and the
+        mmap_locks that those took who had the faults."""
         said = self.run_in_lab(BUSYBOX, "sh", "-c", TRACED, "sh", *argv, **options)
+        said, locks = said.split("locks\n")
         found = re.findall(r"^\{ (level|ret): +(\d+) \} hitcount: +(\d+)$", said, re.M)
-        return {(what, int(key)): int(count) for what, key, count in found}
+        got = {(what, int(key)): int(count) for what, key, count in found}
+        faults = re.findall(r"^\{ common_pid: +(\d+), tier: +(\d+) \} hitcount: +(\d+)$", said, re.M)
+        for _pid, tier, count in faults:
+            got["tier", int(tier)] = got.get(("tier", int(tier)), 0) + int(count)
+        # The thread that makes the VM has faults too, of pages that it fills for it, but no speculative one.
+        vcpus = {pid for pid, tier, _count in faults if tier == "1"}
+        got["locks"] = sum(int(count) for pid, count in re.findall(
+            r"^\{ common_pid: +(\d+) \} hitcount: +(\d+)$", locks, re.M) if pid in vcpus)
+        return got
 
     def test_small_pages(self):
+        """And no mmap_lock, but where there is no page table or anon_vma yet."""
         got = self.traced(SELFTESTS / "demand_paging_test", "-b", "8M")
+        print(f"# {got}")
         self.assertGreaterEqual(got["level", 1], 2048, got)
+        self.assertGreaterEqual(got["tier", 1], 2000, got)
+        self.assertLessEqual(512 * got["locks"], 2048, got)
 
     def test_huge_pages(self):
         got = self.traced(SELFTESTS / "demand_paging_test", "-b", "32M", "-s", "anonymous_thp", memory=ENOUGH)
