@@ -8,7 +8,6 @@
  *   churn FROM N  from now on, store to N pages from page FROM again and again
  *   churned       end that; print rounds, and pages that did not hold what the last round had stored
  *   hammer N      store to the device N times, anywhere, of any width, and ring the doorbell after each
- *   plug, unplug  find the device anew; let it go, and have the machine take it away
  */
 #include <dirent.h>
 #include <fcntl.h>

@@ -35,9 +35,12 @@ def setUpModule():
 
 class Qtest(unittest.TestCase):
     def run_it(self, arch):
-        done = subprocess.run([program("kvm-spf-test"), "--tap", "-k"], capture_output=True, text=True, timeout=LIMIT,
-                              env={**os.environ, "QTEST_QEMU_BINARY": str(program(f"qemu-system-{arch}"))},
-                              check=False)
+        # With sanitizers, a million accesses instead of ten thousand.
+        much = ["-m", "slow"] if FLAVOUR == "asan" else []
+        done = subprocess.run([program("kvm-spf-test"), "--tap", "-k", *much], capture_output=True, text=True,
+                              env={**os.environ, "QTEST_QEMU_BINARY": str(program(f"qemu-system-{arch}")),
+                                   "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"},
+                              timeout=LIMIT, check=False)
         bad = [line for line in done.stdout.splitlines() if line.startswith("not ok")]
         self.assertEqual((done.returncode, bad), (0, []), done.stdout[-3000:] + done.stderr[-3000:])
 
