@@ -136,6 +136,10 @@ static int thread__step(struct neighbour *me)
 
 static int memslot__setup(struct neighbour *me)
 {
+	if (!me->vmm) {
+		fputs("neighbour memslot: there is no VM\n", stderr);
+		return -1;
+	}
 	return get_area(me, 2 * MIB, 0);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Loads of user-mode faults and of calls that change the address space, as the figures of the 2017 series have them:
- * threads of one process, for some time.
+ * threads of one process, for some time, and beside them threads that change its address space.
  */
 #include <json-c/json.h>
 #include <pthread.h>
@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "neighbours.h"
 #include "now.h"
 
 enum { CHUNK = 512 << 10, CHUNKS = 8, REGION = 16 << 20 };
@@ -123,9 +124,10 @@ static void fill_chunks(void)
 
 static int usage(void)
 {
-	fputs("usage: user-load LOAD THREADS SECONDS\nprints a line of JSON; loads:\n", stderr);
+	fputs("usage: user-load LOAD THREADS SECONDS [NEIGHBOUR[:THREADS]...]\nprints a line of JSON; loads:\n", stderr);
 	for (int i = 0; i < LOADS; i++)
 		fprintf(stderr, "  %-13s%s\n", loads[i].name, loads[i].what);
+	fputs("neighbours: those of fault-storm but memslot, as there is no VM\n", stderr);
 	return 2;
 }
 
@@ -133,19 +135,26 @@ int main(int argc, char **argv)
 {
 	const struct load *load = NULL;
 	struct json_object *result = json_object_new_object();
+	struct neighbours *neighbours = NULL;
 	struct worker *workers;
 	uint64_t done = 0;
 	bool wrong = false;
 	long threads, seconds;
-	int64_t start;
+	int failed;
+	int64_t start, took;
 
-	for (int i = 0; argc == 4 && i < LOADS; i++)
+	for (int i = 0; argc >= 4 && i < LOADS; i++)
 		if (!strcmp(argv[1], loads[i].name))
 			load = &loads[i];
 	threads = load ? atol(argv[2]) : 0;
 	seconds = load ? atol(argv[3]) : 0;
 	if (threads < 1 || threads > 65536 || seconds < 1)
 		return usage();
+	for (int i = 4; i < argc; i++) {
+		neighbours = neighbours__add(neighbours, argv[i]);
+		if (!neighbours)
+			return 2;
+	}
 	workers = calloc(threads, sizeof(*workers));
 	if (!workers)
 		abort();
@@ -158,6 +167,8 @@ int main(int argc, char **argv)
 			return 1;
 		}
 	}
+	if (neighbours && neighbours__start(neighbours, NULL, -1))
+		return 1;
 	pthread_barrier_wait(&begin);
 	start = now_ns();
 	sleep(seconds);
@@ -167,14 +178,18 @@ int main(int argc, char **argv)
 		done += workers[i].done;
 		wrong = wrong || workers[i].wrong;
 	}
+	took = now_ns() - start;
+	failed = neighbours__stop(neighbours);
 	json_object_object_add(result, "load", json_object_new_string(load->name));
 	json_object_object_add(result, "threads", json_object_new_int(threads));
 	json_object_object_add(result, load->unit, json_object_new_uint64(done));
-	json_object_object_add(result, "per_second", json_object_new_double(done * 1e9 / (now_ns() - start)));
+	json_object_object_add(result, "per_second", json_object_new_double(done * 1e9 / took));
+	json_object_object_add(result, "neighbours", neighbours__json(neighbours));
 	puts(json_object_to_json_string_ext(result, JSON_C_TO_STRING_SPACED));
 	json_object_put(result);
+	neighbours__free(neighbours);
 	free(workers);
 	if (wrong)
 		fputs("user-load: memory had the wrong contents\n", stderr);
-	return wrong;
+	return wrong || failed;
 }
