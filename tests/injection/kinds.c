@@ -21,13 +21,9 @@ static void map(int flags, int fd)
 		die("mmap");
 }
 
-static void anonymous(void)
+static void anonymous(int advice)
 {
 	map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
-}
-
-static void advise(int advice)
-{
 	if (madvise(area, AREA, advice))
 		die("madvise");
 }
@@ -35,30 +31,26 @@ static void advise(int advice)
 /* With a table and an anon_vma: what tier 1 is for. */
 static void fresh(void)
 {
-	anonymous();
-	advise(MADV_NOHUGEPAGE);
+	anonymous(MADV_NOHUGEPAGE);
 	area[PAGE] = 1;
 }
 
 static void new_table(void)
 {
-	anonymous();
-	advise(MADV_NOHUGEPAGE);
+	anonymous(MADV_NOHUGEPAGE);
 	area[BLOCK] = 1;
 }
 
 static void new_vma(void)
 {
-	anonymous();
-	advise(MADV_NOHUGEPAGE);
+	anonymous(MADV_NOHUGEPAGE);
 }
 
 static void bound(void)
 {
 	unsigned long nodes = 1;
 
-	anonymous();
-	advise(MADV_NOHUGEPAGE);
+	anonymous(MADV_NOHUGEPAGE);
 	if (syscall(SYS_mbind, area, AREA, MPOL_BIND, &nodes, 64, 0))
 		die("mbind");
 	area[PAGE] = 1;
@@ -66,8 +58,7 @@ static void bound(void)
 
 static void thp(void)
 {
-	anonymous();
-	advise(MADV_HUGEPAGE);
+	anonymous(MADV_HUGEPAGE);
 	area[BLOCK] = 1;
 }
 

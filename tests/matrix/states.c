@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "matrix.h"
+#include "number.h"
 #include "pages.h"
 
 #ifndef MADV_COLLAPSE
@@ -150,20 +151,6 @@ static int put(const char *path, const char *text)
 	if (fd >= 0)
 		close(fd);
 	return bad ? fail(path) : 0;
-}
-
-static long number_in(const char *path, const char *name)
-{
-	FILE *file = fopen(path, "re");
-	char line[200];
-	long value = -1;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (!strncmp(line, name, strlen(name)))
-			value = atol(line + strlen(name));
-	if (file)
-		fclose(file);
-	return value;
 }
 
 /* All pages become alike, and are merged. */

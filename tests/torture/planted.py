@@ -35,7 +35,7 @@ RULES = {
     "policy-freed": Rule(["bind", "dontneed"], r"\bspf_look_at_policy\b"),
     "no-drain": Rule(["userfaultfd"], r"\bspf_registered\b"),
     "stale-page": Rule(["replace", "dontneed", "hugepage"], r"\bspf_look_at_page\b"),
-    # Whose lock was dropped for him does not find it out, but the next who takes it below nobody.
+    # While another holds it too, the second drop is not seen; then the rwsem finds its count below zero, once it is taken.
     "lock-gone": Rule(["userfaultfd"], r"\b(spf_look_at_lock|locking/rwsem\.c)\b"),
 }
 
