@@ -49,6 +49,10 @@ class Power(unittest.TestCase):
         build.build("linux-power4k")
         self.every_mode("4k", "powernv9")
 
+    def test_page_made_clean(self):
+        """The emulator's: the store that follows a load makes the page dirty, or the host would lose what it wrote."""
+        print("#", self.run_in_lab("patched", "powernv9", meson.bench_power() / "tests/power/clean_page").strip())
+
     def test_storm(self):
         said = self.run_in_lab("patched", "powernv9", meson.bench_power() / "bench/fault-storm", "--size", "64M",
                                *storms.WORDS)
