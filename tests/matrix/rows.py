@@ -41,6 +41,9 @@ SWAP_FILE = ("mount -t ext4 -o loop /tmp/disk /mnt && dd if=/dev/zero of=/mnt/sw
              "chmod 600 /mnt/swap && mkswap -q /mnt/swap && swapon /mnt/swap", "swapoff /mnt/swap; umount /mnt")
 EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
 HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
+# At its limit, such a cgroup is out of memory with all of its swap free, in mode off, too, unless somebody reads its statistics:
+# docs/measurements.md, "Swapped memory".
+FLUSHER = "while read -r _ </sys/fs/cgroup/matrix/memory.stat; do :; done 2>/dev/null"
 BAR = """for device in /sys/bus/pci/devices/*; do
 [ "$(cat $device/vendor $device/device)" = "$(printf '0x1234\n0x1111')" ] || continue
 echo 1 >$device/enable; ln -sf $device/resource0 /tmp/bar
@@ -127,6 +130,8 @@ ROWS = [
     Row("DIMM pulled", "anon", "write unplug measure read", None, outcome="MMIO"),
     Row("read-only slot, read", "anon", "write read-only-slot measure read", "fast"),
     Row("read-only slot, written", "anon", "write read-only-slot measure write", None, outcome="MMIO"),
+    Row("cgroup's limit, swap", "anon", "measure overwrite host", "speculative", ONCE, mib=32, pages=8192,
+        before=f"{SWAP[0]} && {{ {FLUSHER} & }}", after=SWAP[1], cgroup=(("memory.max", "6M"),)),
     Row("cgroup's limit, no swap", "anon", "measure overwrite", None, mib=32, pages=8192,
         cgroup=(("memory.max", "6M"), ("memory.swap.max", "0")), killed=True),
 ]
