@@ -8,6 +8,7 @@
  *   churn FROM N  from now on, store to N pages from page FROM again and again
  *   churned       end that; print rounds, and pages that did not hold what the last round had stored
  *   hammer N      store to the device N times, anywhere, of any width, and ring the doorbell after each
+ *   find          look for the device anew, after it was plugged or unplugged; print whether it is there
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -108,13 +109,21 @@ static void find(void)
 	}
 	if (dir)
 		closedir(dir);
-	if (!spf)
-		fail("no device");
 	/* A guest that migrates has memory of its own only. */
 	if (!memory)
 		memory = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		fail("mmap");
+}
+
+/* The kernel has taken the pages of a device that is gone; the mapping is ours to give back. */
+static void find_again(void)
+{
+	if (spf)
+		munmap((void *)spf, spf_size);
+	spf = NULL;
+	find();
+	printf("@spf found %d\n", !!spf);
 }
 
 static uint64_t now(void)
@@ -280,6 +289,8 @@ int main(void)
 	if (mount("sys", "/sys", "sysfs", 0, NULL) < 0)
 		fail("sysfs");
 	find();
+	if (!spf)
+		fail("no device");
 	printf("@spf up\n");
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
@@ -295,6 +306,8 @@ int main(void)
 			churn_start(from, n);
 		else if (sscanf(line, "hammer %zu", &n) == 1)
 			hammer(n);
+		else if (!strncmp(line, "find", 4))
+			find_again();
 		fflush(stdout);
 	}
 	fail("end of input");

@@ -190,6 +190,18 @@ def plug(guest):
             "fds": fds - len(list(Path(f"/proc/{guest.process.pid}/fd").iterdir()))}
 
 
+def replug(guest):
+    """The device goes and another comes, in a guest whose kernel takes part in it; what is counted goes on meanwhile."""
+    deleted = lambda: any(e["event"] == "DEVICE_DELETED" and e["data"].get("device") == "spf0" for e in guest.qmp.events)
+    before = guest.read()
+    guest.qmp.execute("device_del", {"id": "spf0"})
+    wait(lambda: guest.query() and deleted(), "the device is not unplugged")
+    seen = {"before": before, "without": guest.query(), "gone": int(guest.tell("find", "found"))}
+    guest.qmp.execute("device_add", {"driver": "kvm-spf", "id": "spf0", "per-vcpu": True})
+    wait(lambda: int(guest.tell("find", "found")), "the guest does not find the device")
+    return seen | {"again": settled(guest)}
+
+
 def patched(command):
     guest = Guest(*command, "kvm,speculative-faults=on", ",interval-ms=50,per-vcpu=on,fallback-threshold=1000",
                   ("-object", f"memory-backend-ram,id=fresh,size={FRESH}", "-device", "ivshmem-plain,memdev=fresh"))
@@ -210,6 +222,7 @@ def patched(command):
     seen["refused"] = refusals(guest.qmp)
     seen["plug"] = plug(guest)
     seen["hostile"] = hostile(guest)
+    seen["replug"] = replug(guest)
     seen["said"] = guest.said()
     guest.end()
     return seen

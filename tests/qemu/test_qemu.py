@@ -199,6 +199,16 @@ class Lab(unittest.TestCase):
         self.assertGreater(collected, 0)
         self.assertLessEqual(collected * 1_000_000, ns)
 
+    def test_device_comes_and_goes(self):
+        """QMP answers without it; a new one shows what was counted before it, too."""
+        seen = self.seen["replug"]
+        bar, info = seen["again"]["bar"], seen["again"]["qmp"]
+        self.assertEqual((seen["gone"], seen["without"]["available"]), (0, True))
+        self.same_block(bar, info)
+        self.assertEqual(len(bar["records"]), 2)
+        for before, after in zip(seen["before"]["faults"], bar["faults"]):
+            self.assertGreaterEqual(after, before)
+
     def test_qemu_has_nothing_to_complain_of(self):
         """But that this host has fewer CPUs than the guest can have."""
         said = [line for line in self.seen["said"].splitlines() if "exceeds the recommended cpus" not in line]
