@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Worse than page faults, while a VMM in the lab has them: it is killed, shaken by signals, loses CPUs, and each
+"""Worse than page faults, while a VMM in the lab has them: it is killed, stopped, shaken by signals, loses CPUs, and each
 allocation of a fault fails.
 
 Contents must be right, nothing may be left behind in the VMM's cgroup, and the kernel must have nothing to say.
@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 import native  # noqa: E402
 from spf import build, lab, ui  # noqa: E402
 
-CHECKS = ("killed", "signals", "unplugged")
+CHECKS = ("killed", "paused", "signals", "unplugged")
 FAILING = "failing"     # wants a kernel with fault injection
 LIMIT = 1500
 

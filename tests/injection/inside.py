@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: a VMM in a storm of faults is killed, shaken by signals, loses CPUs and allocations.
+"""In the lab: a VMM in a storm of faults is killed, stopped, shaken by signals, loses CPUs and allocations.
 
 inside.py PROGRAMS SEED TIMES CHECK...   PROGRAMS is the folder with `rounds`, `failures` and `torture`.
 Prints what was done; ends with a message at the first thing that is wrong.
@@ -119,6 +119,25 @@ def interrupted(programs, times):
             print(f"signals: {memory}: {ended(start(rounds(programs, memory, 12, 3 * times, 'signals')))}")
 
 
+def paused(programs, times):
+    """Stopped and frozen in the middle of a storm, for moments and for longer than a jiffy."""
+    for memory in ("anon", "memfd"):
+        with cgroup():
+            child, done = start(rounds(programs, memory, 12, 3 * times)), 0
+            freeze = CGROUP / "cgroup.freeze"
+            while child.poll() is None:
+                child.send_signal(signal.SIGSTOP)
+                time.sleep(random.uniform(0, 0.02))
+                child.send_signal(signal.SIGCONT)
+                time.sleep(random.uniform(0, 0.05))
+                freeze.write_text("1")
+                time.sleep(random.uniform(0, 0.02))
+                freeze.write_text("0")
+                time.sleep(random.uniform(0, 0.05))
+                done += 2
+            print(f"paused {done} times: {memory}: {ended(child)}")
+
+
 def unplugged(programs, times):
     """CPUs go, and come back, below the vCPUs."""
     files = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/online"))
@@ -147,7 +166,7 @@ def failing(programs, _times):
             print(line)
 
 
-CHECKS = {"killed": killed, "signals": interrupted, "unplugged": unplugged, "failing": failing}
+CHECKS = {"killed": killed, "paused": paused, "signals": interrupted, "unplugged": unplugged, "failing": failing}
 
 
 def main(programs, seed, times, *names):

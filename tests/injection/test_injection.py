@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A VMM that is killed, shaken by signals or loses CPUs in the middle of its faults, or whose allocations fail, leaves all
+"""A VMM that is killed, stopped, shaken by signals or loses CPUs in the middle of its faults, or whose allocations fail, leaves all
 in order."""
 
 import os
