@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """kvm_intel with EPT on Bochs: faults of guest memory by every tier, small, huge and write-protected mappings."""
 
+import os
 import re
 import subprocess
 import sys
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
 import storms  # noqa: E402
-from spf import lab_ept, meson, patches, paths, setup, ui  # noqa: E402
+from spf import lab_ept, lab_serial, meson, patches, paths, setup, ui  # noqa: E402
 
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
@@ -33,6 +35,8 @@ echo locks
 RET_PF_FIXED = 5
 # With less, the kernel has no transparent huge pages.
 ENOUGH = 1 << 30
+# Memory whose writes are logged, and whether its pages are huge.
+DIRTY_LOG = {"anonymous": False, "anonymous_thp": True}
 
 
 def setUpModule():
@@ -44,27 +48,40 @@ def setUpModule():
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
 
 
+def machines():
+    """What each machine runs, and its options."""
+    tracer = (BUSYBOX, "sh", "-c", TRACED, "sh")
+    paging, dirty_log = SELFTESTS / "demand_paging_test", SELFTESTS / "dirty_log_perf_test"
+    return {
+        "selftest": ((SELFTESTS / "speculative_faults_test", "-p", "4096"), {}),
+        "storm": ((meson.bench_static() / "fault-storm", "--size", "8M", *storms.WORDS), {}),
+        "small": ((*tracer, paging, "-b", "8M"), {}),
+        "huge": ((*tracer, paging, "-b", "32M", "-s", "anonymous_thp"), {"memory": ENOUGH}),
+    } | {source: ((*tracer, dirty_log, "-b", "8M", "-i", "2", "-s", source),
+                  {"memory": ENOUGH, "append": "kvm_intel.pml=0"}) for source in DIRTY_LOG}
+
+
 class Ept(unittest.TestCase):
-    def run_in_lab(self, *argv, **options):
-        result = lab_ept.Ept("patched", timeout=LIMIT, **options).run(argv)
+    @classmethod
+    def setUpClass(cls):
+        lab_serial.init_program(lab_ept.Ept.compiler)     # not by two at once
+        # Bochs is one thread, and its time goes by instructions: as many machines at once as there are CPUs.
+        pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        cls.addClassCleanup(pool.shutdown, cancel_futures=True)
+        cls.runs = {name: pool.submit(lambda words, options: lab_ept.Ept("patched", timeout=LIMIT, **options).run(words),
+                                      *machine) for name, machine in machines().items()}
+
+    def said(self, name):
+        result = self.runs[name].result()
         said = result.out.decode(errors="replace")
         self.assertEqual((result.kind, result.status), ("exit", 0), f"{result.what}; see {ui.shown(result.console)}\n{said}")
         self.assertEqual(result.trouble, [])
         return said
 
-    def test_selftest_every_mode_counters_and_contents(self):
-        for line in self.run_in_lab(SELFTESTS / "speculative_faults_test", "-p", "4096").splitlines():
-            print(f"# {line}")
-
-    def test_storm(self):
-        said = self.run_in_lab(meson.bench_static() / "fault-storm", "--size", "8M", *storms.WORDS)
-        storms.check(self, said, 2048)
-
-    def traced(self, *argv, **options):
+    def traced(self, name):
         """How many leaves a selftest made at each level, how often the fast path returned what, faults by tier, and the
         mmap_locks that those took who had the faults."""
-        said = self.run_in_lab(BUSYBOX, "sh", "-c", TRACED, "sh", *argv, **options)
-        said, locks = said.split("locks\n")
+        said, locks = self.said(name).split("locks\n")
         found = re.findall(r"^\{ (level|ret): +(\d+) \} hitcount: +(\d+)$", said, re.M)
         got = {(what, int(key)): int(count) for what, key, count in found}
         faults = re.findall(r"^\{ common_pid: +(\d+), tier: +(\d+) \} hitcount: +(\d+)$", said, re.M)
@@ -76,23 +93,29 @@ class Ept(unittest.TestCase):
             r"^\{ common_pid: +(\d+) \} hitcount: +(\d+)$", locks, re.M) if pid in vcpus)
         return got
 
+    def test_selftest_every_mode_counters_and_contents(self):
+        for line in self.said("selftest").splitlines():
+            print(f"# {line}")
+
+    def test_storm(self):
+        storms.check(self, self.said("storm"), 2048)
+
     def test_small_pages(self):
         """And no mmap_lock, but where there is no page table or anon_vma yet."""
-        got = self.traced(SELFTESTS / "demand_paging_test", "-b", "8M")
+        got = self.traced("small")
         print(f"# {got}")
         self.assertGreaterEqual(got["level", 1], 2048, got)
         self.assertGreaterEqual(got["tier", 1], 2000, got)
         self.assertLessEqual(512 * got["locks"], 2048, got)
 
     def test_huge_pages(self):
-        got = self.traced(SELFTESTS / "demand_paging_test", "-b", "32M", "-s", "anonymous_thp", memory=ENOUGH)
+        got = self.traced("huge")
         self.assertGreaterEqual(got["level", 2], 16, got)
 
     def test_write_protected_pages(self):
         """Dirty logging without the CPU's help: small pages are write-protected for the second round, huge ones split."""
-        for source, huge in (("anonymous", False), ("anonymous_thp", True)):
-            got = self.traced(SELFTESTS / "dirty_log_perf_test", "-b", "8M", "-i", "2", "-s", source, memory=ENOUGH,
-                              append="kvm_intel.pml=0")
+        for source, huge in DIRTY_LOG.items():
+            got = self.traced(source)
             self.assertEqual(got.get(("level", 2), 0) > 0, huge, got)
             self.assertGreaterEqual(got["ret", RET_PF_FIXED], 2048, got)
 
