@@ -6,26 +6,30 @@ import unittest
 
 import planted
 import torture
-from spf import build
+from spf import build, lab_power
 
 
 def setUpModule():
     build.bring_up_to_date("patched")
+    lab_power.bring_up_to_date("patched")
 
 
 class Torture(unittest.TestCase):
-    def silent(self, said, wrong, again):
+    def silent(self, kernel, seconds):
+        seed = random.randrange(1 << 32)
+        said, wrong = torture.run(kernel, seed, seconds)
         print(*[f"# {line}" for line in said.splitlines()[:2]], sep="\n", flush=True)
-        self.assertEqual(wrong, "", again)
+        self.assertEqual(wrong, "", f"tests/torture/torture.py --kernel {kernel} --seconds {seconds} --seed {seed}")
         counted = dict(line.split() for line in said.splitlines() if line.startswith("spf_"))
         # It proves nothing if nothing was speculative, or if no speculation was ever disturbed.
         self.assertGreater(int(counted["spf_success"]), 100)
         self.assertGreater(int(counted["spf_abort_vma_changed"]) + int(counted["spf_abort_vma_busy"]), 0)
 
     def test_patched(self):
-        seed = random.randrange(1 << 32)
-        self.silent(*torture.run("patched", seed, 20),
-                    f"tests/torture/torture.py --kernel patched --seconds 20 --seed {seed}")
+        self.silent("patched", 60)
+
+    def test_power(self):
+        self.silent("power", 30)
 
 
 class Planted(unittest.TestCase):
