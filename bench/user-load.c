@@ -50,7 +50,7 @@ static void *map(size_t size)
 	return area;
 }
 
-/* Memory touched for the first time, page by page. */
+/* Memory touched for the first time, page by page: by the store, or its fault would replace the page of zeroes. */
 static long multi_fault__round(unsigned int *seed)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -58,9 +58,9 @@ static long multi_fault__round(unsigned int *seed)
 	long pages = 0;
 
 	for (size_t at = 0; at < REGION / sizeof(*area); at += page / sizeof(*area)) {
-		if (area[at])
-			return -1;
 		area[at] = ++*seed;
+		if (area[at + 1])
+			return -1;
 		pages++;
 	}
 	munmap((void *)area, REGION);

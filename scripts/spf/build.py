@@ -76,11 +76,11 @@ def sandbox(src, obj, argv, log, env=None, progress=None):
 
 
 def counted(progress):
-    """How far a build log has come: ninja counts by itself, make's lines are counted."""
+    """How far a log has come by what ninja, or meson's test, counts."""
     def note(log):
         with open(log, "rb") as f:
             f.seek(max(0, os.path.getsize(log) - 4096))
-            found = re.findall(rb"^\[(\d+)/(\d+)\]", f.read(), re.M)
+            found = re.findall(rb"^(?:\[| *)(\d+)/(\d+)[] ]", f.read(), re.M)
         progress("%d/%d" % tuple(map(int, found[-1])) if found else "")
     return note
 

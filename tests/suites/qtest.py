@@ -1,0 +1,93 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run QEMU's own check-qtest with Debian's QEMU as it is and with ours, and show where they differ: in our test only.
+
+Debian's source has no firmware; where its packages' is another than QEMU's, a test may fail with both.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1] / "scripts")]
+
+from spf import accel, build, paths, setup, ui  # noqa: E402
+
+FLAVOURS = ("stock", "patched")
+# Firmware of ppce500 and mpc8544ds, which tests of all machines start; QEMU has another name for it.
+PACKAGES = ["u-boot-qemu"]
+UBOOT = ("u-boot.e500", "/usr/lib/u-boot/qemu-ppce500/uboot.elf")
+# A test's limit is for a machine that does nothing else; here the emulator may have all CPUs to itself and be slow.
+TIMES = 5
+OURS = "kvm-spf"
+# The tests believe in a /dev/kvm that opens, and then wait for guests that do not run.  A test that fails is a result, and no
+# failure of make's.
+RUN = """[ "$1" = kvm ] || [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm
+shift
+make "$@" || test -s meson-logs/testlog.json"""
+
+
+def parts(text):
+    """{test: result} of lines of TAP."""
+    return {name: "fail" if bad else "skip" if skipped else "pass" for bad, name, skipped in
+            re.findall(r"^(not )?ok \d+ (\S+)( # SKIP)?", text, re.M)}
+
+
+def place_firmware(share):
+    build.place_firmware(share)
+    name, target = UBOOT
+    if not (share / name).is_symlink():
+        (share / name).symlink_to(target)
+
+
+def results(flavour):
+    """{test: result} of one QEMU, with the parts of each test."""
+    src, _ = build.tree("qemu", flavour)
+    obj, name = paths.OBJ / f"qemu-{flavour}", f"qtest-{flavour}"
+    build.compile_qemu(src, obj, name, flavour)
+    place_firmware(obj / "qemu-bundle/usr/local/share/qemu")
+    said = obj / "meson-logs/testlog.json"
+    said.unlink(missing_ok=True)
+    log = build.fresh(name)
+    with ui.Progress(f"check-qtest, {flavour}") as progress:
+        build.sandbox(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(paths.qemu(), paths.kernel("stock")),
+                                 "check-qtest", f"-j{build.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
+                      log, build.qemu_environment(), build.counted(progress))
+    found = {}
+    for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
+        test = json.loads(line)
+        program = test["name"].rpartition(" / ")[2]
+        found[program] = test["result"]
+        found |= {f"{program}: {part}": result for part, result in parts(test.get("stdout", "")).items()}
+    (paths.LOG / f"{name}.json").write_text(json.dumps(found, indent=1))
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    ui.need_root()
+    setup.ready()
+    setup.packages(PACKAGES)
+    found = {flavour: results(flavour) for flavour in FLAVOURS}
+    stock, patched = (found[flavour] for flavour in FLAVOURS)
+    for flavour in FLAVOURS:
+        print(f"{flavour}: {dict(Counter(found[flavour].values()))}")
+    bad = [test for test in {**stock, **patched} if stock.get(test) != patched.get(test) and OURS not in test]
+    for test, result in patched.items():
+        if result not in ("OK", "SKIP", "pass", "skip") and test not in bad:
+            print(f"with both: {test}: {result}")
+    print("\n".join(f"DIFFERENT: {test}: stock {stock.get(test, '-')}, patched {patched.get(test, '-')}"
+                    for test in bad) or "no differences")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ui.Fail as failure:
+        sys.exit(f"qtest: {failure}")
