@@ -12,13 +12,15 @@ class Power(lab_serial.Serial):
     compiler = "powerpc64le-linux-gnu-gcc"
     machine = 21
 
-    def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, **options):
+    def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, **options):
+        """numa: how many chips share CPUs and memory; each is a node."""
         super().__init__(kernel_path(kernel), memory, cpus, **options)
-        self.model = model
+        self.model, self.numa = model, numa
 
     def words(self, directory, initramfs):
         return [paths.qemu(name="qemu-system-ppc64"), "-M", self.model, "-accel", "tcg,thread=multi",
-                "-smp", self.cpus, "-m", f"{self.memory >> 20}M", "-nodefaults", "-display", "none", "-no-reboot",
+                "-smp", f"{self.cpus},sockets={self.numa}", "-m", f"{self.memory >> 20}M",
+                "-nodefaults", "-display", "none", "-no-reboot",
                 "-serial", f"file:{directory}/console", "-kernel", self.kernel, "-initrd", initramfs,
                 "-append", self.command_line("hvc0")]
 

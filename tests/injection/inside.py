@@ -83,6 +83,20 @@ def ended(child):
     return out.strip()
 
 
+def disturbed(words, ways):
+    """Do and undo each of the ways, again and again, until the program has come to its end; says how often."""
+    with cgroup():
+        child, done = start(words), 0
+        while child.poll() is None:
+            for do, undo in ways:
+                do(child)
+                time.sleep(random.uniform(0, 0.05))
+                undo(child)
+                time.sleep(random.uniform(0, 0.05))
+                done += 1
+        return f"{done} times: {ended(child)}"
+
+
 # -- checks --
 
 def killed(programs, times):
@@ -121,36 +135,18 @@ def interrupted(programs, times):
 
 def paused(programs, times):
     """Stopped and frozen in the middle of a storm, for moments and for longer than a jiffy."""
+    freeze = CGROUP / "cgroup.freeze"
+    ways = [(lambda child: child.send_signal(signal.SIGSTOP), lambda child: child.send_signal(signal.SIGCONT)),
+            (lambda _: freeze.write_text("1"), lambda _: freeze.write_text("0"))]
     for memory in ("anon", "memfd"):
-        with cgroup():
-            child, done = start(rounds(programs, memory, 12, 3 * times)), 0
-            freeze = CGROUP / "cgroup.freeze"
-            while child.poll() is None:
-                child.send_signal(signal.SIGSTOP)
-                time.sleep(random.uniform(0, 0.02))
-                child.send_signal(signal.SIGCONT)
-                time.sleep(random.uniform(0, 0.05))
-                freeze.write_text("1")
-                time.sleep(random.uniform(0, 0.02))
-                freeze.write_text("0")
-                time.sleep(random.uniform(0, 0.05))
-                done += 2
-            print(f"paused {done} times: {memory}: {ended(child)}")
+        print(f"paused {memory}, {disturbed(rounds(programs, memory, 12, 3 * times), ways)}")
 
 
 def unplugged(programs, times):
     """CPUs go, and come back, below the vCPUs."""
     files = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/online"))
-    with cgroup():
-        child, done = start(rounds(programs, "anon", 6, 2 * times)), 0
-        while child.poll() is None:
-            for file in files:
-                file.write_text("0")
-                time.sleep(random.uniform(0, 0.1))
-                file.write_text("1")
-                time.sleep(random.uniform(0, 0.1))
-                done += 1
-        print(f"CPUs taken away {done} times: {ended(child)}")
+    ways = [(lambda _, f=file: f.write_text("0"), lambda _, f=file: f.write_text("1")) for file in files]
+    print(f"CPUs taken away {disturbed(rounds(programs, 'anon', 6, 2 * times), ways)}")
 
 
 def failing(programs, _times):

@@ -56,14 +56,16 @@ static int state_free(struct row *row)
 	return advise(row, MADV_FREE, "MADV_FREE");
 }
 
-/* As libvirt does when a domain's numatune is changed. */
+/* As libvirt does when a domain's numatune is changed.  Wherever it was, it moves at least once. */
 static int state_migrate(struct row *row)
 {
-	unsigned long nodes = 1 << 1;
+	for (int node = 0; node <= 1; node++) {
+		unsigned long nodes = 1ul << node;
 
-	if (syscall(SYS_mbind, row->memory.hva, row->memory.size, MPOL_BIND, &nodes, 8 * sizeof(nodes),
-		    MPOL_MF_MOVE | MPOL_MF_STRICT))
-		return fail("mbind");
+		if (syscall(SYS_mbind, row->memory.hva, row->memory.size, MPOL_BIND, &nodes, 8 * sizeof(nodes),
+			    MPOL_MF_MOVE | MPOL_MF_STRICT))
+			return fail("mbind");
+	}
 	return 0;
 }
 

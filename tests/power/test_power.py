@@ -22,7 +22,7 @@ def setUpModule():
 
 class Power(unittest.TestCase):
     def run_in_lab(self, kernel, model, *argv):
-        result = lab_power.Power(kernel, model, timeout=LIMIT).run(argv)
+        result = lab_power.Power(kernel, model, numa=2, timeout=LIMIT).run(argv)
         said = result.out.decode(errors="replace")
         self.assertEqual((result.kind, result.status), ("exit", 0), f"{result.what}; see {ui.shown(result.console)}\n{said}")
         # Among them would be "BUG: Bad rss-counter state" and "BUG: non-zero pgtables_bytes".

@@ -8,19 +8,18 @@ off: kvm.speculative_faults=0, vm.speculative_user_faults=0; on: 2 and 1.  Each 
 import argparse
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts")]
 
+import difference  # noqa: E402
 from spf import build, lab, paths, ui  # noqa: E402
 
 SETTINGS = ("off", "on")
 # The categories of run_vmtests.sh that have to do with page faults; vmalloc and hmm want modules.
 MM = """mmap gup_test userfaultfd compaction mlock mremap madv_populate process_mrelease ksm ksm_numa pkey soft_dirty
 pagemap cow thp hugetlb migration mkdirty mdwe""".split()
-GOOD = ("pass", "skip", "xfail", "ran")
 LIMIT = 4 * 3600
 
 
@@ -59,12 +58,6 @@ def run(suite, names, kernel="patched"):
     return {name: setting(name, folder, names or (MM if suite == "mm" else programs()), kernel) for name in SETTINGS}
 
 
-def differences(found):
-    """[(test, off, on)]"""
-    off, on = (found[name][0] for name in SETTINGS)
-    return [(test, off.get(test, "-"), on.get(test, "-")) for test in {**off, **on} if off.get(test) != on.get(test)]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=("kvm", "mm"), help="selftests/kvm, or selftests/mm")
@@ -74,16 +67,9 @@ def main():
     args = parser.parse_args()
     ui.need_root()
     found = run(args.suite, args.name, args.kernel)
-    for name in SETTINGS:
-        results, seconds, speculative = found[name]
-        print(f"{name}: {sum(seconds.values()):.0f} s; {dict(Counter(results.values()))}; "
-              f"{speculative} speculative faults")
-    for test, result in found["on"][0].items():
-        if result not in GOOD:
-            print(f"{test}: {result}")
-    bad = differences(found)
-    print("\n".join(f"DIFFERENT: {test}: off {off}, on {on}" for test, off, on in bad) or "no differences")
-    return 1 if bad else 0
+    notes = {name: f"{sum(seconds.values()):.0f} s, {speculative} speculative faults"
+             for name, (_, seconds, speculative) in found.items()}
+    return difference.tell({name: results for name, (results, _, _) in found.items()}, notes=notes)
 
 
 if __name__ == "__main__":

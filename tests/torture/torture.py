@@ -40,12 +40,12 @@ def run(kernel, seed, seconds, words=(), **settings):
     """(what the program said, what is wrong or "").  What is wrong is the first line, below it a stack if there is one.
     settings: stretch, planted; `inside` says what they are.
     """
-    words = ["--seed", seed, "--seconds", seconds, *words]
+    words = ["--nodes", "2", "--seed", seed, "--seconds", seconds, *words]
     limit = seconds * 3 + 600
     if kernel in POWER:
-        done = lab_power.Power(POWER[kernel], timeout=limit).run([native.program("torture", "power"), *words])
+        done = lab_power.Power(POWER[kernel], numa=2, timeout=limit).run([native.program("torture", "power"), *words])
     else:
-        done = x86(kernel, limit, settings).run([HERE / "inside", native.program("torture"), "--nodes", "2", *words])
+        done = x86(kernel, limit, settings).run([HERE / "inside", native.program("torture"), *words])
     said = done.out.decode(errors="replace").strip()
     if done.trouble:
         return said, f"the kernel: {done.trouble[0]}; console log: {done.console}\n{report(done)}"
