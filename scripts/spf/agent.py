@@ -39,8 +39,11 @@ class Agent:
 
     def marks(self):
         """What has come: names, and the host's time of each, in seconds of its CLOCK_MONOTONIC."""
-        data = self._socket.recv(65536)
-        if not data:
+        try:
+            data = self._socket.recv(65536)
+        except ConnectionResetError:
+            data = b""
+        if not data:        # QEMU is gone, which the console's end tells as well.
             return
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:

@@ -8,7 +8,7 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
-from spf import lab, meson, patches, paths, setup, ui
+from spf import foreign, lab, meson, patches, paths, setup, ui
 
 TARGETS = {
     "linux-stock": "Debian's 6.12 as it is, the lab's configuration",
@@ -25,6 +25,7 @@ TARGETS = {
     "linux-poweredit": "what lies in build/edit/linux for POWER, 64 KiB pages",
     "qemu": "Debian's QEMU 10.0 with qemu-patches",
     "qemu-edit": "what lies in build/edit/qemu",
+    "qemu-power": "the patched QEMU for POWER hosts, static, with KVM alone",
     "qemu-asan": "the patched QEMU with ASan and UBSan, for KVMSPF_QEMU=asan kvmspf test qemu",
     "selftests": "tools/testing/selftests/kvm of the patched kernel, static",
     "selftests-edit": "the same of build/edit/linux",
@@ -58,6 +59,9 @@ QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --without-default-f
 --enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
 # alone: each patch by itself, for `patches check`.
 QEMU_MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": ["--enable-werror"]}
+QEMU_POWER = """--target-list=ppc64-softmmu --without-default-features --disable-install-blobs --disable-download
+--disable-werror --disable-debug-info --enable-kvm --enable-system --enable-fdt=system --static
+--cross-prefix=powerpc64le-linux-gnu-""".split()
 QEMU_PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
 QEMU_TESTS = ("tests/qtest/kvm-spf-test",)
 MM_PACKAGES = ["libcap-dev", "libnuma-dev"]
@@ -213,36 +217,54 @@ def compile_kernel(src, obj, files, name, machine=X86):
 
 # -- QEMU --
 
-def qemu_programs(src):
+def qemu_programs(src, flavour="patched"):
+    if flavour == "power":
+        return ["qemu-system-ppc64"]
     # A test is there from the patch on that brings it.
     return [*QEMU_PROGRAMS, *(t for t in QEMU_TESTS if (src / f"{t}.c").exists())]
 
 
 def qemu_options(flavour):
+    if flavour == "power":
+        return QEMU_POWER
     return [*QEMU_OPTIONS, *QEMU_MORE.get(flavour, ())]
 
 
 def qemu_environment():
-    meson = f"{MOUNT}/tools/meson/usr"
-    return {"PATH": f"{meson}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "PYTHONPATH": f"{meson}/lib/python3/dist-packages"}
+    where = f"{MOUNT}/tools/meson/usr"
+    return {"PATH": f"{where}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": f"{where}/lib/python3/dist-packages"}
+
+
+def qemu_compiler(flavour):
+    """What configure is told of the compiler, and where this flavour's libraries are."""
+    if flavour != "power":
+        return ["--cc=ccache gcc"], {}
+    where = f"{MOUNT}/tools/{foreign.root().name}"
+    # libfdt is not asked of pkg-config, and meson looks for it where the compiler says that it does.
+    return [f"--cc=ccache powerpc64le-linux-gnu-gcc -B{where}/usr/lib/{foreign.TRIPLET}/",
+            f"--extra-cflags=-isystem {where}/usr/include"], {
+        "PKG_CONFIG": "pkg-config", "PKG_CONFIG_SYSROOT_DIR": where,
+        "PKG_CONFIG_LIBDIR": f"{where}/usr/lib/{foreign.TRIPLET}/pkgconfig"}
 
 
 def compile_qemu(src, obj, name, flavour="patched"):
-    log, env, options = fresh(name), qemu_environment(), qemu_options(flavour)
+    log, options = fresh(name), qemu_options(flavour)
+    cc, found = qemu_compiler(flavour)
+    env = qemu_environment() | found
     with ui.Progress(f"building {name}") as progress:
         # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
         mark, key = obj / "kvmspf.configured", ui.digest(*options)
         if not mark.exists() or mark.read_text() != key:
             shutil.rmtree(obj, ignore_errors=True)
-            sandbox(src, obj, ["../src/configure", "--python=/usr/bin/python3", "--cc=ccache gcc", *options], log, env)
+            sandbox(src, obj, ["../src/configure", "--python=/usr/bin/python3", *cc, *options], log, env)
             mark.write_text(key)
-        sandbox(src, obj, ["ninja", f"-j{jobs()}", *qemu_programs(src)], log, env, counted(progress))
+        sandbox(src, obj, ["ninja", f"-j{jobs()}", *qemu_programs(src, flavour)], log, env, counted(progress))
 
 
 def build_qemu(name, src, flavour):
     compile_qemu(src, paths.OBJ / name, name, flavour)
-    place_qemu(paths.OBJ / name, paths.OUT / name, qemu_programs(src))
+    place_qemu(paths.OBJ / name, paths.OUT / name, qemu_programs(src, flavour))
 
 
 def place_firmware(share):
@@ -292,6 +314,13 @@ def build_mmtests(name, src, _flavour):
             put(program, out / program.name)
 
 
+def qemu_inputs(flavour):
+    if flavour != "power":
+        return qemu_options(flavour)
+    setup.packages(meson.POWER_PACKAGES)
+    return [*QEMU_POWER, compiler("powerpc64le-linux-gnu-gcc")]
+
+
 def mm_inputs(_flavour):
     setup.packages(MM_PACKAGES)
     return MM_PACKAGES
@@ -307,7 +336,7 @@ def kernel_inputs(flavour):
 
 
 RECIPES = {"linux": ("linux", build_kernel, kernel_inputs),
-           "qemu": ("qemu", build_qemu, qemu_options),
+           "qemu": ("qemu", build_qemu, qemu_inputs),
            "selftests": ("linux", build_selftests, lambda f: []),
            "mmtests": ("linux", build_mmtests, mm_inputs)}
 

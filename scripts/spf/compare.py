@@ -13,11 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from spf import (accel, build, database, difference, image, kvmparam, lab, meson, paths, plan, report, runner, setup,
-                 spreadsheet, summary, table, ui, words)
+from spf import (database, difference, hosts, image, kvmparam, paths, plan, report, setup, spreadsheet, summary, table, ui,
+                 words)
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
-FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
 EPILOG = """\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
 and one load time (N Redis servers load their snapshots at once, until each answers with all its keys).  The modes
@@ -70,7 +69,8 @@ def parser():
     p.add_argument("--data", type=mib, default=64, metavar="SIZE", help="size of the loaded database (default 64M)")
     p.add_argument("--servers", type=positive, metavar="N", help="Redis servers (default: one a vCPU, at most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
-                   help="host pages of guest memory: 4k, or transparent huge pages (default 4k)")
+                   help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent huge pages (default 4k)")
+    p.add_argument("--arch", choices=("x86", "power"), default="x86", help="of host and guests (default x86)")
     p.add_argument("--kernel", default="patched", metavar="FLAVOUR", help="of the host in the lab: patched, stock, debug or a file")
     p.add_argument("--host", choices=("auto", "lab", "here"), default="auto", help="where KVM runs (default auto)")
     p.add_argument("--cpus", type=positive, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
@@ -103,47 +103,18 @@ def check(args):
 
 def host_memory(args):
     """The guest, the busy VMM's backends, and the host itself with what it keeps on tmpfs."""
-    return args.memory + 1024 + 4 * args.vcpus
-
-
-def usable_here():
-    """A patched kernel whose KVM makes virtual machines."""
-    if not kvmparam.present():
-        return False
-    try:
-        import fcntl
-        with open("/dev/kvm", "rb+", buffering=0) as kvm:
-            os.close(fcntl.ioctl(kvm, 0xAE01, 0))
-        return True
-    except OSError:
-        return False
-
-
-def first_line(argv, executable=None):
-    try:
-        return subprocess.run(argv, executable=executable, capture_output=True, text=True, timeout=60).stdout.splitlines()[0]
-    except (OSError, IndexError, subprocess.SubprocessError):
-        return ""
-
-
-def kernel_version(bzimage):
-    """A bzImage carries its version: the offset of the string is at 0x20e of the setup header."""
-    with open(bzimage, "rb") as f:
-        head = f.read(65536)
-    at = int.from_bytes(head[0x20e:0x210], "little") + 0x200
-    return head[at:at + 128].split(b" ")[0].split(b"\0")[0].decode(errors="replace") or "unknown"
-
-
-def config_digest(flavour, here):
-    """Of the configuration that the host's kernel was built with, where it is to be had."""
-    file = Path(f"/boot/config-{os.uname().release}") if here else paths.kernel(flavour, "config")
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return args.memory + hosts.OWN_MIB + 4 * args.vcpus
 
 
 def describe_machine():
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
         model = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
     return {"kernel": os.uname().release, "cores": os.cpu_count(), "cpu_model": model.group(1) if model else "unknown CPU"}
+
+
+def redis_version():
+    found = re.search(r"v=(\S+)", ui.run(["redis-server", "--version"], executable=image.REDIS).stdout)
+    return found[1] if found else "unknown"
 
 
 class Watcher:
@@ -213,65 +184,32 @@ class Watcher:
         return [e for e in self.events if e["event"] == kind]
 
 
-def runner_command(plan_file):
-    return ["/usr/bin/python3", str(paths.SCRIPTS / "spf" / "runner.py"), str(plan_file)]
-
-
-def run_here(plan_file, watcher):
-    child = subprocess.Popen(runner_command(plan_file), stdout=subprocess.PIPE, preexec_fn=ui.die_with_parent,
-                             start_new_session=True)
-    try:
-        while data := os.read(child.stdout.fileno(), 65536):
-            watcher.feed(data)
-        child.wait()
-    finally:
-        if child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-    return "" if child.returncode in (0, runner.GAVE_UP) else f"the runner ended with status {child.returncode}"
-
-
-def run_in_lab(args, plan_file, watcher, limit):
-    machine = lab.Lab(kernel=args.kernel, cpus=args.cpus, memory=host_memory(args) << 20, timeout=limit)
-    errors = bytearray()
-    result = machine.run(runner_command(plan_file), watcher.feed, errors.extend)
-    if result.kind == "exit" and result.status in (0, runner.GAVE_UP):
-        return ""
-    said = errors.decode(errors="replace").strip().splitlines()
-    return f"lab: {result.kind} {result.what or result.status} {said[-1] if said else ''}".strip()
-
-
-def carry_out(args, spec, planned, raw, here, allowed=None):
+def carry_out(args, host, spec, planned, raw, allowed=None):
     """Work off the plan, on as many hosts as it takes. Returns the watcher."""
     watcher = Watcher(planned, raw)
     boot = 160 + 6 * args.vcpus
     load = boot + args.data
     allowed = max(6, len(planned) // 2) if allowed is None else allowed
-    hosts = barren = 0
+    restarts = barren = 0
     # Not in --out: that may be somewhere the lab keeps scratch of its own.
     plan_file = paths.BUILD / "compare" / f"plan-{os.getpid()}.json"
     try:
         while True:
-            rest = plan.left(planned, watcher.events, restart=bool(hosts))
+            rest = plan.left(planned, watcher.events, restart=bool(restarts))
             budget = allowed - len(watcher.of("discard"))
             if not rest or budget < 0 or watcher.of("giving-up"):
                 return watcher
-            plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": not here, "max_discards": budget,
+            plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": host.stage, "max_discards": budget,
                                              "boot_timeout": boot, "load_timeout": load}))
             before = len(watcher.of("run") + watcher.of("storm"))
-            why = (run_here(plan_file, watcher) if here
-                   else run_in_lab(args, plan_file, watcher, 120 + len(rest) * (boot + load)))
+            why = host.run(plan_file, watcher, host_memory(args), 120 + len(rest) * (boot + load))
             if not why:
                 return watcher
             barren = 0 if len(watcher.of("run") + watcher.of("storm")) > before else barren + 1
             if barren > 1 or not watcher.of("host"):
                 raise ui.Fail(why, "try: kvmspf lab -- true")
             watcher.lost(why)
-            hosts += 1
+            restarts += 1
     finally:
         plan_file.unlink(missing_ok=True)
 
@@ -296,26 +234,21 @@ def notes(results, wanted):
     return out
 
 
-def assemble(args, watcher, manifest, spec, here, seconds):
-    host = {k: v for k, v in watcher.of("host")[0].items() if k != "event"}
-    emulated = not here and accel.choose(paths.qemu(), paths.kernel("stock")) == "tcg"
+def assemble(args, host, watcher, manifest, seconds):
+    kvm = {k: v for k, v in watcher.of("host")[0].items() if k != "event"}
+    facts = host.facts()
     runs = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("run") if e["id"] != "warm-up"]
     discards = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("discard")]
-    modes = args.modes if host["modes"] else ["stock"]
+    modes = args.modes if kvm["modes"] else ["stock"]
     results = {
         **SCHEMA, "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "settings": {"runs": args.runs, "modes": modes, "vmm": args.vmm, "vcpus": args.vcpus, "memory_mib": args.memory,
                      "data_mib": args.data, "servers": args.servers, "keys": manifest["keys"],
-                     "value_bytes": manifest["value_bytes"], "pages": args.pages, "seed": args.seed,
+                     "value_bytes": manifest["value_bytes"], "pages": args.pages, "storm_mib": host.storm_mib, "seed": args.seed,
                      "snapshot_sha256": manifest["image_sha256"]},
-        "platform": {"emulated": emulated, "in_lab": not here, "flavour": "this machine's" if here else args.kernel,
-                     "accelerator": words.accelerator(host, emulated), "host": host, "machine": describe_machine(),
-                     "host_config_sha256": config_digest(args.kernel, here),
-                     "guest_kernel": kernel_version(spec["kernel"]),
-                     "vmm_qemu": first_line([spec["qemu"][0], "--version"]).removeprefix("QEMU emulator version "),
-                     "outer_qemu": None if here else first_line([str(paths.qemu()), "--version"]).removeprefix("QEMU emulator version "),
-                     "redis": (re.search(r"v=(\S+)", first_line(["redis-server", "--version"], image.REDIS)) or [None, "unknown"])[1]},
+        "platform": {**facts, "accelerator": words.accelerator(kvm, facts["emulated"]), "host": kvm, "machine": describe_machine(),
+                     "redis": redis_version()},
         "runs": runs, "discards": discards,
         "summary": summary.summarise(runs, discards, modes, args.vmm, modes[0] if "off" not in modes else "off"),
     }
@@ -336,39 +269,17 @@ def write_results(out, results):
         temporary.replace(out / name)
 
 
-def has_device(qemu):
-    return '"kvm-spf"' in ui.run([qemu, "-device", "help"]).stdout
-
-
-def prepare(args, here):
+def prepare(args, host):
     """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
     setup.packages(list(image.PACKAGES))
-    if not args.no_build:
-        build.bring_up_to_date(args.kernel, "patched")
-        build.bring_up_to_date("stock", "patched")
-    guest_kernel = paths.kernel("stock")
-    qemu = paths.qemu()
-    if not here:
-        lab.kernel_path(args.kernel)
-    for path, target in ((guest_kernel, "linux-stock"), (qemu, "qemu")):
-        if not path.exists():
-            raise ui.Fail(f"{ui.shown(path)} is missing", f"run: kvmspf build {target}")
-    # The guest's marks come from the agent, if QEMU has the device that it reads.
-    agent = meson.agent() if has_device(qemu) else None
-    cache = paths.BUILD / "compare"
-    cache.mkdir(parents=True, exist_ok=True)
-    initramfs = cache / "initramfs.cpio"
     try:
         with ui.locked(".comparelock"):
-            image.ensure_initramfs(str(initramfs), agent)
-            manifest = database.ensure_database(str(cache), args.data, args.servers)
+            manifest = database.ensure_database(str(paths.BUILD / "compare"), args.data, args.servers)
+        spec = host.prepare(manifest["image"])
     except (FileNotFoundError, RuntimeError, subprocess.SubprocessError) as error:
         raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "run: kvmspf setup") from None
-    spec = {"qemu": [str(qemu), *FIRMWARE], "kernel": str(guest_kernel), "initramfs": str(initramfs),
-            "disk": manifest["image"], "vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers,
-            "keys": [s["keys"] for s in manifest["shards"]], "pages": args.pages, "agent": bool(agent),
-            "storm": str(meson.bench() / "fault-storm")}
-    return spec, manifest
+    return spec | {"vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers, "pages": args.pages,
+                   "keys": [s["keys"] for s in manifest["shards"]]}, manifest
 
 
 def main(argv):
@@ -388,32 +299,30 @@ def compare(argv):
     args.cpus = args.cpus or min(os.cpu_count(), 4)
     check(args)
     ui.need_root()
-    here = args.host == "here" or (args.host == "auto" and usable_here())
-    if here and not usable_here():
-        raise ui.Fail("this host's KVM is not a patched one that works", "leave out --host here, or boot the patched kernel")
+    host = hosts.choose(args)
     ui.need_space(1 + args.data / 1000)
-    spec, manifest = prepare(args, here)
+    spec, manifest = prepare(args, host)
     out = Path(args.out) if args.out else paths.BUILD / "compare" / time.strftime("%Y%m%d-%H%M%S")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ui.Fail(f"cannot make {args.out}: {error.strerror}", "name another --out") from None
 
-    modes = args.modes if here or args.kernel != "stock" else ["stock"]
+    modes = ["stock"] if host.flavour() == "stock" else args.modes
     lives = plan.jobs(modes, args.vmm, args.runs, args.seed)
-    planned = lives + plan.storms(modes, args.vmm, args.vcpus, args.runs)
+    planned = lives + plan.storms(modes, args.vmm, args.vcpus, args.runs, host.storm_mib)
     began = time.monotonic()
     ui.say(f"{len(lives)} guest lives and {len(planned) - len(lives)} storms on "
-           f"{'this host' if here else 'a host in the lab'}; an estimate follows the first")
+           f"{host.text}; an estimate follows the first")
     events = out / "events.jsonl"
     with open(events, "w", encoding="utf-8") as raw:
-        watcher = carry_out(args, spec, planned, raw, here)
+        watcher = carry_out(args, host, spec, planned, raw)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if len(watcher.of("run")) < 2:
         last = watcher.of("discard")[-1] if watcher.of("discard") else {"kind": "host", "detail": "no run at all"}
         raise ui.Fail(f"no comparable run: {last['kind']}: {last['detail']}", f"see {ui.shown(events)}")
-    results = assemble(args, watcher, manifest, spec, here, time.monotonic() - began)
+    results = assemble(args, host, watcher, manifest, time.monotonic() - began)
     write_results(out, results)
     if not args.keep:
         events.unlink()

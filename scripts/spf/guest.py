@@ -53,7 +53,8 @@ def child_setup(pages):
 
 class Guest:
     def __init__(self, spec):
-        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages, agent."""
+        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages, agent; where it is
+        not a PC: machine, command_line."""
         self._dir = tempfile.TemporaryDirectory(prefix="kvmspf-guest-")
         self.qmp_path = os.path.join(self._dir.name, "qmp")
         self.busy_path = os.path.join(self._dir.name, "busy")     # a QMP socket serves one client at a time
@@ -64,7 +65,7 @@ class Guest:
         command = [
             *spec["qemu"], "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot",
             "-M", spec.get("machine", "pc,usb=off,hpet=off,vmport=off"),
-            "-accel", spec.get("accel", "kvm"), "-cpu", spec.get("cpu", "host"),
+            "-accel", "kvm", "-cpu", "host",
             "-m", f"{spec['memory_mib']}M", "-smp", str(spec["vcpus"]),
             "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
@@ -92,8 +93,8 @@ class Guest:
         now = time.monotonic() - self.marks["start"]
         if self.faults and now - self.faults[-1][0] < LOOK:
             return
-        for file in glob.glob(f"/sys/kernel/debug/kvm/{self.process.pid}-*/pf_taken"):
-            self.faults.append((round(now, 3), kvmparam.read(file) or 0))
+        for directory in glob.glob(f"/sys/kernel/debug/kvm/{self.process.pid}-*"):
+            self.faults.append((round(now, 3), kvmparam.faults(directory)))
 
     def _line(self, line, now):
         line = line.strip(b"\r\0 ")

@@ -12,22 +12,27 @@ class Power(lab_serial.Serial):
     compiler = "powerpc64le-linux-gnu-gcc"
     machine = 21
 
-    def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, **options):
-        """numa: how many chips share CPUs and memory; each is a node."""
+    def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, disk=None, **options):
+        """numa: how many chips share CPUs and memory; each is a node.  disk: a file that is /dev/vda there, not to write to."""
         super().__init__(kernel_path(kernel), memory, cpus, **options)
-        self.model, self.numa = model, numa
+        self.model, self.numa, self.disk = model, numa, disk
 
     def words(self, directory, initramfs):
+        disk = ["-blockdev", f"driver=file,filename={self.disk},node-name=disk,read-only=on,locking=off",
+                "-device", "pnv-phb,chip-id=0,index=0,id=bridge", "-device", "pnv-phb-root-port,bus=bridge,id=rootport",
+                "-device", "virtio-blk-pci,bus=rootport,drive=disk"] if self.disk else []
         return [paths.qemu(name="qemu-system-ppc64"), "-M", self.model, "-accel", "tcg,thread=multi",
                 "-smp", f"{self.cpus},sockets={self.numa}", "-m", f"{self.memory >> 20}M",
                 "-nodefaults", "-display", "none", "-no-reboot",
                 "-serial", f"file:{directory}/console", "-kernel", self.kernel, "-initrd", initramfs,
-                "-append", self.command_line("hvc0")]
+                "-append", self.command_line("hvc0"), *disk]
 
 
 def kernel_path(kernel):
     """A flavour of `lab --arch power`, or the path of a vmlinux."""
     if kernel not in KERNELS:
+        if kernel in lab.FLAVOURS:
+            raise ui.Fail(f"there is no {kernel} kernel for POWER", f"say one of {', '.join(KERNELS)}, or a vmlinux's path", 2)
         return lab.kernel_path(kernel)
     path = paths.kernel(KERNELS[kernel], "vmlinux")
     if not path.exists():

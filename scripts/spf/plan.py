@@ -15,13 +15,13 @@ def jobs(modes, vmms, runs, seed):
     return out
 
 
-def storms(modes, vmms, vcpus, runs):
-    """After the lives: for 1, 2, 4... vCPUs a fault-storm whose modes alternate, at most a second a run."""
+def storms(modes, vmms, vcpus, runs, mib):
+    """After the lives: for 1, 2, 4... vCPUs a fault-storm whose modes alternate, each vCPU with its MiB; at most a second a run."""
     counts = [1 << i for i in range(vcpus.bit_length()) if 1 << i < vcpus] + [vcpus]
     words = ["--mode", ",".join("default" if mode == "stock" else mode for mode in modes), "--repeat", str(runs),
              "--seconds", "1"]
     return [{"id": f"storm-{vmm}-{n}", "round": 0, "mode": f"storm, {n} vCPUs", "vmm": vmm, "seconds": len(modes) * runs,
-             "storm": [*words, "--vcpus", str(n), "--size", f"{8 * n}M",
+             "storm": [*words, "--vcpus", str(n), "--size", f"{mib * n}M",
                        *(["--neighbour", "mmap"] if vmm == "busy" else [])]} for vmm in vmms for n in counts]
 
 

@@ -71,7 +71,7 @@ def describe_host():
     cpuinfo = first("/proc/cpuinfo", "")
     flags = cpuinfo.split("flags", 1)[-1].split("\n", 1)[0].split()
     npt, ept = first("/sys/module/kvm_amd/parameters/npt"), first("/sys/module/kvm_intel/parameters/ept")
-    model = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.M)
+    model = re.search(r"^(?:model name|cpu)\s*:\s*(.*)$", cpuinfo, re.M)
     memory = re.search(r"^MemTotal:\s*(\d+)", first("/proc/meminfo", ""), re.M)
     return {
         "kernel": platform.release(), "kernel_build": platform.version(),
@@ -80,7 +80,9 @@ def describe_host():
         "hypervisor": "hypervisor" in flags,
         # Both modules can be built in: the CPU decides which of them counts.
         "mmu": ("AMD NPT" if "svm" in flags and npt in ("Y", "1") else
-                "Intel EPT" if "vmx" in flags and ept in ("Y", "1") else None),
+                "Intel EPT" if "vmx" in flags and ept in ("Y", "1") else
+                "POWER radix" if re.search(r"^MMU\s*: Radix", cpuinfo, re.M) else None),
+        "page_kib": os.sysconf("SC_PAGE_SIZE") >> 10,
         "thp": first("/sys/kernel/mm/transparent_hugepage/enabled"),
         "modes": kvmparam.present(),
     }

@@ -14,6 +14,10 @@ def accelerator(host, emulated):
     return f"KVM ({mmu}) on hardware"
 
 
+def small_pages(results):
+    return f"{results['platform']['host'].get('page_kib', 4)} KiB pages"
+
+
 def platform_text(results):
     p, s = results["platform"], results["settings"]
     host = p["host"]
@@ -26,8 +30,8 @@ def platform_text(results):
     if p.get("host_config_sha256"):
         out["Host kernel config"] = f"SHA-256 {p['host_config_sha256'][:16]}..."
     out["VMM"] = f"QEMU {p['vmm_qemu']}"
-    out["Guest"] = (f"kernel {p['guest_kernel']} (stock), {s['vcpus']} vCPUs, {s['memory_mib']} MiB, "
-                    f"{'4 KiB pages on the host' if s['pages'] == '4k' else 'transparent huge pages on the host'}")
+    out["Guest"] = (f"kernel {p['guest_kernel']} ({p.get('guest_flavour', 'stock')}), {s['vcpus']} vCPUs, {s['memory_mib']} MiB, "
+                    f"{small_pages(results) if s['pages'] == '4k' else 'transparent huge pages'} on the host")
     out["Database"] = f"Redis {p['redis']}, {s['servers']} servers, {s['keys']} keys, {s['data_mib']} MiB"
     out["Took"] = f"{results['seconds'] / 60:.1f} minutes"
     return out
@@ -35,16 +39,19 @@ def platform_text(results):
 
 def method(results):
     s = results["settings"]
-    pages = ("Guest memory is on 4 KiB host pages (huge pages are off for the VMM alone, by prctl)" if s["pages"] == "4k"
+    small = small_pages(results)
+    pages = (f"Guest memory is on the host's {small} (huge pages are off for the VMM alone, by prctl)" if s["pages"] == "4k"
              else "Guest memory may get transparent huge pages on the host")
+    kernel = ("the kernel's part has QEMU's Virtual Open Firmware in it, and ends" if results["platform"].get("arch") == "power" else
+              "firmware ends at the kernel's first byte on the serial port, the kernel's part")
     lines = [
         f"One guest life gives one boot time and one load time. {s['runs']} lives of each kind; the kinds alternate, "
         f"in an order shuffled each round (seed {s['seed']}); one life before them is not counted.",
         "The mode is the KVM module's parameter speculative_faults, set before the VMM starts. QEMU, guest kernel, "
         "initramfs and snapshots are the same in all modes.",
         pages + ".",
-        "Boot: CLOCK_MONOTONIC of the host with KVM, from before QEMU is started; firmware ends at the kernel's first byte on "
-        "the serial port, the kernel's part at the first line of process 1, userspace at the line that says the system is up.",
+        f"Boot: CLOCK_MONOTONIC of the host with KVM, from before QEMU is started; {kernel} at the first line of process 1, "
+        "userspace at the line that says the system is up.",
         "Load: from the host's word to start the servers until the last one has answered with all its keys. Any other number of keys voids the run.",
         "Busy VMM: memory backends of 8 MiB are added with prealloc and removed over QMP, with 50 ms between two, and /proc/PID/smaps_rollup "
         "is read each 100 ms, from QEMU's start to the end of the load.",
@@ -53,8 +60,8 @@ def method(results):
         "Faults by tier: the vCPUs' KVM statistics, read through QMP's query-stats at the ready mark and after the load.",
     ]
     if results.get("storms"):
-        lines.append("Fault storm: bench/fault-storm, a VMM whose vCPUs do nothing but store to 8 MiB each of 4 KiB pages for the first "
-                     "time, after the guest lives; the modes alternate, a run ends after a second at the latest. Busy: a thread of the "
+        lines.append(f"Fault storm: bench/fault-storm, a VMM whose vCPUs do nothing but store to {s.get('storm_mib', 8)} MiB each of {small} for the "
+                     "first time, after the guest lives; the modes alternate, a run ends after a second at the latest. Busy: a thread of the "
                      "VMM maps 4 MiB, touches four pages and unmaps them, all the time; its calls are timed as well.")
     return lines
 

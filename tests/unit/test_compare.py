@@ -17,7 +17,7 @@ import unittest
 from unittest import mock
 
 import compare_sample  # puts scripts/ on the path
-from spf import compare, database, image, kvmparam, plan, qmp, report, runner, spreadsheet, svg, table, ui
+from spf import compare, database, hosts, image, lab_power, kvmparam, plan, qmp, report, runner, spreadsheet, svg, table, ui
 
 
 class Plan(unittest.TestCase):
@@ -42,7 +42,7 @@ class Plan(unittest.TestCase):
         self.assertEqual(plan.estimate(jobs[3:], events), 20.0)
 
     def test_storms_of_each_vmm_up_to_all_vcpus(self):
-        storms = plan.storms(["off", "on"], ["quiet", "busy"], 6, 5)
+        storms = plan.storms(["off", "on"], ["quiet", "busy"], 6, 5, 8)
         self.assertEqual([job["id"] for job in storms], [f"storm-{vmm}-{n}" for vmm in ("quiet", "busy") for n in (1, 2, 4, 6)])
         self.assertEqual(["--neighbour" in job["storm"] for job in storms], [False] * 4 + [True] * 4)
         events = [{"event": "storm", "id": storms[0]["id"]}]
@@ -95,6 +95,15 @@ class Refusals(unittest.TestCase):
         for argv in (("--runs", "0"), ("--vcpus", "-1"), ("--vcpus", "513"), ("--data", "much"), ("--data", "4M"),
                      ("--frobnicate",), ("--modes", ","), ("--memory", "0")):
             self.refused(*argv)
+
+    def test_a_power_host_is_emulated(self):
+        args = compare.parser().parse_args(["--arch", "power", "--host", "here"])
+        with self.assertRaisesRegex(ui.Fail, "leave out --host here"):
+            hosts.choose(args)
+
+    def test_kernels_that_power_has_not(self):
+        with self.assertRaisesRegex(ui.Fail, "no stock kernel for POWER; say one of patched"):
+            lab_power.kernel_path("stock")
 
     def test_the_hint_is_enough(self):
         need = int(re.search(r"--memory (\d+)M", self.refused("--data", "900M")).group(1))

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""On the POWER host: one guest of compare's, and what QMP's query-kvm-spf says once it is up, as a line of JSON.
+
+query.py PLAN: the plan's spec is the guest.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from spf import guest, kvmparam, runner  # noqa: E402
+from spf.qmp import QMP  # noqa: E402
+
+spec = json.loads(Path(sys.argv[1]).read_text())["spec"]
+runner.stage(spec, "/tmp")
+kvmparam.write(kvmparam.MODES["on"])
+life = guest.Guest(spec)
+try:
+    life.wait("ready", 300)
+    answer = QMP(life.qmp_path).execute("query-kvm-spf", {"per-vcpu": True})
+finally:
+    life.end()
+print(json.dumps(answer | {"marks-from": life.marks_from}))

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A pseries Linux under QEMU on the patched POWER host: what compare does on x86, by the same tests."""
+
+import json
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent / "compare")]
+
+import test_compare_lab as x86  # noqa: E402
+from spf import build, compare, hosts, lab_power, paths  # noqa: E402
+
+WORDS = [*x86.SMALL, "--arch", "power"]
+
+
+def setUpModule():
+    lab_power.bring_up_to_date("patched")
+    build.build("qemu-power")
+
+
+class Guest(x86.Compare):
+    words = WORDS
+
+    def test_parts_of_the_boot_add_up(self):
+        for run in self.results["runs"]:
+            boot = run["boot"]
+            # The Virtual Open Firmware has nothing to say before the kernel does.
+            self.assertIsNone(boot["firmware_s"])
+            self.assertAlmostEqual(boot["kernel_s"] + boot["userspace_s"], boot["total_s"], places=6)
+
+    def test_it_is_what_it_says(self):
+        platform = self.results["platform"]
+        self.assertEqual((platform["arch"], platform["host"]["mmu"], platform["host"]["page_kib"]), ("power", "POWER radix", 64))
+        self.assertTrue(platform["emulated"])
+
+
+class Device(unittest.TestCase):
+    def test_query(self):
+        args = compare.parser().parse_args(WORDS)
+        compare.check(args)
+        host = hosts.choose(args)
+        spec, _ = compare.prepare(args, host)
+        with tempfile.NamedTemporaryFile("w", dir=paths.BUILD) as plan:
+            json.dump({"spec": spec}, plan)
+            plan.flush()
+            machine = lab_power.Power(memory=compare.host_memory(args) << 20, disk=host.disk,
+                                      files=host.files | {"kvmspf/query.py": HERE / "query.py"})
+            done = machine.run(["/usr/bin/python3", "/kvmspf/query.py", plan.name])
+        self.assertEqual((done.kind, done.status), ("exit", 0), done.out)
+        answer = json.loads(done.out)
+        print("#", answer["faults"])
+        self.assertEqual(answer["marks-from"], "agent")
+        self.assertTrue(answer["available"])
+        self.assertEqual(answer["mode"], "on")
+        self.assertGreater(answer["faults"]["speculative"], 1000)
+        self.assertEqual(len(answer["per-vcpu"]), args.vcpus)
+        # What is left for the mmap_lock is the interrupt controller's pages, which the guest has mapped: special mappings.
+        self.assertEqual(answer["faults"]["mmap-lock"], answer["aborts"]["unsupported"])
+
+
+if __name__ == "__main__":
+    unittest.main()
