@@ -28,12 +28,14 @@ def _times(results, cell, part):
 
 
 def _boot_chart(results):
+    phases = [(css, key) for css, key in PHASES if all(cell["boot"].get(key) is not None for cell in results["summary"])]
+
     def row(cell):
-        split = [(css, cell["boot"][key] or 0, f"{css}: {cell['boot'][key] or 0:.2f} s") for css, key in PHASES]
+        split = [(css, cell["boot"][key], f"{css}: {cell['boot'][key]:.2f} s") for css, key in phases]
         return {"name": cell["mode"], "parts": split, "dots": _times(results, cell, "boot"), "value": cell["boot"]["median"]}
     return page.card("Guest boot", "From QEMU's start to the guest's ready mark. Bars: median of each part; dots: every run's total.",
                      svg.bars(_groups(results["summary"], row), "seconds", "guest boot time", "{:.2f}".format),
-                     page.legend([(css, css) for css, _ in PHASES]))
+                     page.legend([(css, css) for css, _ in phases]))
 
 
 def _load_chart(results):
@@ -131,8 +133,9 @@ def _phases(run):
     """css, name and both ends of each phase, in seconds from QEMU's start."""
     at, out = 0.0, []
     for css, key in PHASES:
-        out.append((css, css, at, at + (run["boot"][key] or 0)))
-        at = out[-1][3]
+        if run["boot"][key] is not None:
+            out.append((css, css, at, at + run["boot"][key]))
+            at = out[-1][3]
     began = run["load"]["began_s"]
     return out + [("loading", "load", began, began + run["load"]["total_s"])]
 
