@@ -4,7 +4,6 @@
 import argparse
 import datetime
 import errno
-import hashlib
 import json
 import os
 import re

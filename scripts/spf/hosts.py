@@ -94,6 +94,9 @@ class Host:
     def __init__(self, args):
         self.args = args
 
+    def flavour(self):
+        return self.args.kernel
+
     def facts(self):
         """What results.json has of it."""
         config = self.config()
@@ -156,9 +159,6 @@ class Lab(X86):
     def emulated(self):
         return accel.choose(paths.qemu(), paths.kernel("stock")) == "tcg"
 
-    def flavour(self):
-        return self.args.kernel
-
     def config(self):
         return paths.kernel(self.args.kernel, "config")
 
@@ -182,9 +182,6 @@ class Power(Host):
     def emulated(self):
         return True
 
-    def flavour(self):
-        return self.args.kernel
-
     def config(self):
         return paths.kernel(lab_power.KERNELS.get(self.args.kernel, self.args.kernel), "config")
 
@@ -207,16 +204,16 @@ class Power(Host):
             "guest/kernel": need(self.guest_kernel(), "linux-power"),
             "guest/initramfs": initramfs("initramfs-ppc64le.cpio", meson.agent_power(), root)}
         return {"qemu": ["/usr/bin/qemu-system-ppc64", "-L", "/usr/share/qemu"], "machine": PSERIES,
-                "kernel": "/guest/kernel", "initramfs": "/guest/initramfs", "disk": "/dev/vda", "agent": True, "storm": "/usr/bin/fault-storm",
-                "command_line": "console=hvc0 quiet panic=-1 oops=panic"}
+                "kernel": "/guest/kernel", "initramfs": "/guest/initramfs", "disk": "/dev/vda", "agent": True,
+                "storm": "/usr/bin/fault-storm", "command_line": "console=hvc0 quiet panic=-1 oops=panic"}
 
     def run(self, plan_file, watcher, memory_mib, limit):
         machine = lab_power.Power(self.args.kernel, memory=memory_mib << 20, cpus=self.args.cpus, timeout=limit,
                                   files=self.files, disk=self.disk)
-        return trouble(machine.run(["/usr/bin/python3", "/kvmspf/spf/runner.py", plan_file], watcher.feed), b"")
+        return trouble(machine.run(["/usr/bin/python3", "/kvmspf/spf/runner.py", plan_file], watcher.feed))
 
 
-def trouble(result, errors):
+def trouble(result, errors=b""):
     if result.kind == "exit" and ended(result.status):
         return ""
     said = errors.decode(errors="replace").strip().splitlines()
