@@ -53,15 +53,14 @@ POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache
 # Whose tree a flavour is built from, where that is not its own name.
 TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched"}
 
-QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --without-default-features --disable-install-blobs
---disable-download --disable-werror --enable-kvm --enable-tcg --enable-system --enable-tools --enable-plugins
---enable-fdt=system --enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
---enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
+QEMU_COMMON = """--without-default-features --disable-install-blobs --disable-download --disable-werror --enable-kvm
+--enable-system --enable-fdt=system""".split()
+QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --enable-tcg --enable-tools --enable-plugins --enable-virtfs
+--enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring --enable-vhost-net --enable-vhost-kernel
+--enable-vhost-user --enable-vhost-vdpa""".split()
 # alone: each patch by itself, for `patches check`.
 QEMU_MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": ["--enable-werror"]}
-QEMU_POWER = """--target-list=ppc64-softmmu --without-default-features --disable-install-blobs --disable-download
---disable-werror --disable-debug-info --enable-kvm --enable-system --enable-fdt=system --static
---cross-prefix=powerpc64le-linux-gnu-""".split()
+QEMU_POWER = "--target-list=ppc64-softmmu --disable-debug-info --static --cross-prefix=powerpc64le-linux-gnu-".split()
 QEMU_PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
 QEMU_TESTS = ("tests/qtest/kvm-spf-test",)
 MM_PACKAGES = ["libcap-dev", "libnuma-dev"]
@@ -226,8 +225,8 @@ def qemu_programs(src, flavour="patched"):
 
 def qemu_options(flavour):
     if flavour == "power":
-        return QEMU_POWER
-    return [*QEMU_OPTIONS, *QEMU_MORE.get(flavour, ())]
+        return [*QEMU_COMMON, *QEMU_POWER]
+    return [*QEMU_COMMON, *QEMU_OPTIONS, *QEMU_MORE.get(flavour, ())]
 
 
 def qemu_environment():
@@ -318,7 +317,7 @@ def qemu_inputs(flavour):
     if flavour != "power":
         return qemu_options(flavour)
     setup.packages(meson.POWER_PACKAGES)
-    return [*QEMU_POWER, compiler("powerpc64le-linux-gnu-gcc")]
+    return [*qemu_options(flavour), compiler("powerpc64le-linux-gnu-gcc")]
 
 
 def mm_inputs(_flavour):

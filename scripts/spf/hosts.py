@@ -87,7 +87,7 @@ def qemu_version(program):
 
 class Host:
     """text: what it is called; stage: whether a guest's files are first copied to memory there; storm_mib: each vCPU's in a
-    storm, a couple of thousand pages at most.
+    storm.
     """
     arch, storm_mib = "x86", 8
 

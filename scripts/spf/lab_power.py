@@ -41,6 +41,7 @@ def kernel_path(kernel):
 
 
 def bring_up_to_date(kernel):
+    setup.ready()
     setup.packages(meson.POWER_PACKAGES)
     build.build("qemu")
     if kernel in KERNELS:
@@ -50,7 +51,6 @@ def bring_up_to_date(kernel):
 def make(args):
     """The lab that `kvmspf lab --arch power` was asked for."""
     if not args.no_build:
-        setup.ready()
         bring_up_to_date(args.kernel)
     return Power(args.kernel, MACHINES[args.arch], args.memory or MEMORY, args.cpus or lab.DEFAULT_CPUS,
                  append=args.append, timeout=args.timeout)

@@ -34,7 +34,6 @@ class Guest(x86.Compare):
     def test_it_is_what_it_says(self):
         platform = self.results["platform"]
         self.assertEqual((platform["arch"], platform["host"]["mmu"], platform["host"]["page_kib"]), ("power", "POWER radix", 64))
-        self.assertTrue(platform["emulated"])
 
 
 class Device(unittest.TestCase):
@@ -57,8 +56,10 @@ class Device(unittest.TestCase):
         self.assertEqual(answer["mode"], "on")
         self.assertGreater(answer["faults"]["speculative"], 1000)
         self.assertEqual(len(answer["per-vcpu"]), args.vcpus)
-        # What is left for the mmap_lock is the interrupt controller's pages, which the guest has mapped: special mappings.
-        self.assertEqual(answer["faults"]["mmap-lock"], answer["aborts"]["unsupported"])
+        # What is left for the mmap_lock is the interrupt controller's pages, which the guest has mapped: special mappings.  And
+        # what the VMM was changing at that moment, if anything.
+        aborts = answer["aborts"]
+        self.assertLessEqual(answer["faults"]["mmap-lock"], aborts["unsupported"] + aborts["vma-busy"] + aborts["no-vma"])
 
 
 if __name__ == "__main__":

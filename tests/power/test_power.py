@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
 import storms  # noqa: E402
-from spf import build, lab_power, meson, patches, paths, setup, ui  # noqa: E402
+from spf import build, lab_power, meson, patches, paths, ui  # noqa: E402
 
 LIMIT = 600
 
@@ -16,7 +16,6 @@ LIMIT = 600
 def setUpModule():
     if not any("PPC" in p.name for p in patches.series("linux")):
         raise unittest.SkipTest("the kernel series has no POWER part")
-    setup.ready()
     lab_power.bring_up_to_date("patched")
 
 

@@ -85,7 +85,7 @@ static void run_out_of_memory(void)
 	if (put("/sys/fs/cgroup/torture/cgroup.procs", "0"))
 		_exit(0);
 	memory = mmap(NULL, OOM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED || madvise(memory, OOM_BYTES, MADV_NOHUGEPAGE) ||
+	if (memory == MAP_FAILED || torture__small_pages(memory, OOM_BYTES) ||
 	    pthread_create(&thread, NULL, touch, memory))
 		_exit(1);
 	touch((char *)memory);

@@ -175,12 +175,18 @@ static int mutate_fork(struct mutator *me, unsigned int region)
 	return 0;
 }
 
+/* Not each kernel has it: PREEMPT_RT excludes huge pages. */
+static bool may_be_missing(int advice)
+{
+	return advice == MADV_COLLAPSE || advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE ||
+	       advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE;
+}
+
 static int advise(struct mutator *me, unsigned int region, int advice, const char *name)
 {
-	/* Pages in use, nothing to collapse, or a kernel without KSM. */
+	/* Pages in use, nothing to collapse. */
 	if (!madvise(start_of(me, region), REGION_BYTES, advice) || errno == EAGAIN || errno == EBUSY ||
-	    (advice == MADV_COLLAPSE && (errno == EINVAL || errno == ENOMEM)) ||
-	    ((advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE) && errno == EINVAL))
+	    (advice == MADV_COLLAPSE && errno == ENOMEM) || (errno == EINVAL && may_be_missing(advice)))
 		return 0;
 	return fail(me, name);
 }
@@ -271,9 +277,11 @@ static int mutate_slot(struct mutator *me, unsigned int region)
 
 static int mutate_mode(struct mutator *me, unsigned int region)
 {
-	enum vmm_mode mode = random_next(&me->random) % 4 ? VMM_ON : random_next(&me->random) % 2;
+	enum vmm_mode mode = me->torture->highest;
 
 	(void)region;
+	if (!(random_next(&me->random) % 4))
+		mode = random_next(&me->random) % 2;
 	return vmm__set_mode(&me->torture->vmm, mode) ? torture__fail(me->torture, "mode") : 0;
 }
 

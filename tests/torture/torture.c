@@ -27,6 +27,11 @@
 static struct torture torture;
 static uint64_t seed;
 
+int torture__small_pages(void *at, size_t size)
+{
+	return madvise(at, size, MADV_NOHUGEPAGE) && errno != EINVAL ? errno : 0;
+}
+
 int torture__fail(struct torture *all, const char *format, ...)
 {
 	va_list args;
@@ -190,7 +195,10 @@ static void set_up(void)
 	size_t arena = torture.regions * REGION_BYTES;
 	struct control *control;
 
-	if (vmm__create(&torture.vmm, torture.vcpus, arena + CONTROL_BYTES) || vmm__set_mode(&torture.vmm, VMM_ON))
+	if (vmm__create(&torture.vmm, torture.vcpus, arena + CONTROL_BYTES))
+		exit(2);
+	torture.highest = ioctl(torture.vmm.fd, KVM_CHECK_EXTENSION, VMM_CAP_SPECULATIVE_FAULTS);
+	if (vmm__set_mode(&torture.vmm, torture.highest))
 		exit(2);
 	/* Not copied when something forks. */
 	control = reserve(NULL, CONTROL_BYTES, MAP_SHARED | MAP_POPULATE);

@@ -17,6 +17,7 @@
 
 struct torture {
 	struct vmm vmm;
+	enum vmm_mode highest;		/* that this kernel has: with PREEMPT_RT the VMA lock */
 	struct control *control;	/* as the VMM sees it */
 	int file, pagemap;		/* see late.c; /proc/self/pagemap */
 	unsigned int regions, vcpus, threads, nodes;
@@ -44,6 +45,9 @@ extern const unsigned int mutation_count;
 
 /* Say what went wrong, and end at once: nothing that comes after can be trusted. */
 int torture__fail(struct torture *torture, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
+
+/* Whatever the host's policy; 0 or an errno.  A kernel without huge pages has no other, and does not know the advice. */
+int torture__small_pages(void *at, size_t size);
 
 /* Register a region, look that each page filled from then on is filled by us, unregister. */
 int mutate_userfaultfd(struct mutator *me, unsigned int region);

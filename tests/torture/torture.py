@@ -65,7 +65,6 @@ def main():
                         help="at most so many microseconds in each window of a race, with --kernel planted")
     args = parser.parse_args()
     if args.kernel in POWER:
-        setup.ready()
         lab_power.bring_up_to_date(POWER[args.kernel])
     elif args.kernel in lab.FLAVOURS:
         build.bring_up_to_date(args.kernel)

@@ -71,7 +71,7 @@ static int watch_region(struct watch *watch, unsigned int region)
 	 * split, for a write to it, its pmd is empty, and pagemap looks at a pmd without a lock.
 	 */
 	drop_begins(torture, region, true);
-	if (madvise(watch->start, REGION_BYTES, MADV_NOHUGEPAGE) ||
+	if (torture__small_pages(watch->start, REGION_BYTES) ||
 	    madvise(watch->start, REGION_BYTES, MADV_DONTNEED))
 		status = fail(watch, "madvise");
 	drop_ended(torture, region, true);
