@@ -12,13 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-from spf import (database, difference, hosts, image, kvmparam, paths, plan, report, setup, spreadsheet, summary, table, ui,
+from spf import (difference, hosts, image, kvmparam, loads, paths, plan, report, setup, spreadsheet, summary, table, ui,
                  words)
 
 SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
 EPILOG = """\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
-and one load time (N Redis servers load their snapshots at once, until each answers with all its keys).  The modes
+and one load time (N Redis servers load their snapshots at once, until each answers with all its keys; or memcached is
+filled over N connections; or N threads of db-load read a table; or N compilers build a library).  The modes
 alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  Runs that
 are not comparable (stall, crash, wrong key count) are thrown away, counted and replaced.  Where this host runs a patched
 kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host (kvmspf lab).  DIR gets results.json
@@ -66,7 +67,9 @@ def parser():
     p.add_argument("--vcpus", type=positive, default=8, metavar="N", help="of the guest (default 8)")
     p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="of the guest (default 1G)")
     p.add_argument("--data", type=mib, default=64, metavar="SIZE", help="size of the loaded database (default 64M)")
-    p.add_argument("--servers", type=positive, metavar="N", help="Redis servers (default: one a vCPU, at most 8)")
+    p.add_argument("--load", choices=tuple(loads.KINDS), default="redis", help="of the guest: a database, or a build (default redis)")
+    p.add_argument("--servers", type=positive, metavar="N",
+                   help="Redis servers, memcached's connections, threads, compilers (default: one a vCPU, at most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
                    help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent huge pages (default 4k)")
     p.add_argument("--arch", choices=("x86", "power"), default="x86", help="of host and guests (default x86)")
@@ -89,7 +92,7 @@ def check(args):
         raise ui.Fail("nothing to compare", "name a mode and a VMM load", 2)
     if args.data < args.servers:
         raise ui.Fail(f"{args.data} MiB of data are too few for {args.servers} servers", f"use --data {args.servers}M or more", 2)
-    need = database.memory_needed_mib(args.data, args.servers, args.vcpus)
+    need = loads.memory_needed_mib(args.load, args.data, args.servers, args.vcpus)
     if args.memory < need:
         raise ui.Fail(f"a guest of {args.memory} MiB is too small for {args.data} MiB of data",
                       f"use --memory {-(-need // 64) * 64}M or more, or less --data", 2)
@@ -102,18 +105,13 @@ def check(args):
 
 def host_memory(args):
     """The guest, the busy VMM's backends, and the host itself with what it keeps on tmpfs."""
-    return args.memory + hosts.OWN_MIB + 4 * args.vcpus
+    return args.memory + hosts.OWN_MIB + 4 * args.vcpus + int(loads.KINDS[args.load].disk_mib(args.data))
 
 
 def describe_machine():
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
         model = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
     return {"kernel": os.uname().release, "cores": os.cpu_count(), "cpu_model": model.group(1) if model else "unknown CPU"}
-
-
-def redis_version():
-    found = re.search(r"v=(\S+)", ui.run(["redis-server", "--version"], executable=image.REDIS).stdout)
-    return found[1] if found else "unknown"
 
 
 class Watcher:
@@ -235,7 +233,7 @@ def notes(results, wanted):
 
 def assemble(args, host, watcher, manifest, seconds):
     kvm = {k: v for k, v in watcher.of("host")[0].items() if k != "event"}
-    facts = host.facts()
+    facts, kind = host.facts(), loads.KINDS[args.load]
     runs = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("run") if e["id"] != "warm-up"]
     discards = [{k: v for k, v in e.items() if k != "event"} for e in watcher.of("discard")]
     modes = args.modes if kvm["modes"] else ["stock"]
@@ -243,11 +241,11 @@ def assemble(args, host, watcher, manifest, seconds):
         **SCHEMA, "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "settings": {"runs": args.runs, "modes": modes, "vmm": args.vmm, "vcpus": args.vcpus, "memory_mib": args.memory,
-                     "data_mib": args.data, "servers": args.servers, "keys": manifest["keys"],
-                     "value_bytes": manifest["value_bytes"], "pages": args.pages, "storm_mib": host.storm_mib, "seed": args.seed,
+                     "data_mib": args.data, "load": args.load, "servers": args.servers, "keys": manifest["keys"],
+                     "value_bytes": kind.VALUE_BYTES, "pages": args.pages, "storm_mib": host.storm_mib, "seed": args.seed,
                      "snapshot_sha256": manifest["image_sha256"]},
         "platform": {**facts, "accelerator": words.accelerator(kvm, facts["emulated"]), "host": kvm, "machine": describe_machine(),
-                     "redis": redis_version()},
+                     args.load: kind.version()},
         "runs": runs, "discards": discards,
         "summary": summary.summarise(runs, discards, modes, args.vmm, modes[0] if "off" not in modes else "off"),
     }
@@ -270,15 +268,15 @@ def write_results(out, results):
 
 def prepare(args, host):
     """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
-    setup.packages(list(image.PACKAGES))
+    setup.packages([*image.PACKAGES, *loads.KINDS[args.load].PACKAGES])
     try:
         with ui.locked(".comparelock"):
-            manifest = database.ensure_database(str(paths.BUILD / "compare"), args.data, args.servers)
+            manifest = loads.ensure(str(paths.BUILD / "compare"), args.load, args.data, args.servers)
         spec = host.prepare(manifest["image"])
     except (FileNotFoundError, RuntimeError, subprocess.SubprocessError) as error:
         raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "run: kvmspf setup") from None
-    return spec | {"vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers, "pages": args.pages,
-                   "keys": [s["keys"] for s in manifest["shards"]]}, manifest
+    return spec | {"vcpus": args.vcpus, "memory_mib": args.memory, "load": args.load, "servers": args.servers,
+                   "pages": args.pages, "keys": manifest["answers"]}, manifest
 
 
 def main(argv):

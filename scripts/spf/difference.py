@@ -7,10 +7,10 @@ from pathlib import Path
 from spf import stats, table, ui
 from spf.summary import verdict
 
-PARTS = (("boot", "Guest boot", "s"), ("load", "Database load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
+PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
 # What should be alike; whoever changes one of them means to compare just that.
-SETTINGS = ("vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
-PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "redis", "host", "machine")
+SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
+PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "redis", "memcached", "host", "machine")
 
 
 def load(name):
@@ -20,6 +20,7 @@ def load(name):
         raise ui.Fail(f"cannot read {name}: {error}", "name a results.json that `kvmspf compare` wrote", 2) from None
     if not isinstance(results, dict) or (results.get("schema"), results.get("schema_version")) != ("kvmspf-compare", 1):
         raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one", 2)
+    results.get("settings", {}).setdefault("load", "redis")
     return results
 
 

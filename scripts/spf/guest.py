@@ -219,7 +219,7 @@ def live(spec, busy, boot_timeout, load_timeout):
         booted = counters(qmp, guest.process.pid)
 
         began = time.monotonic()
-        guest.say(f"load {spec['servers']}")
+        guest.say(f"load {spec['load']} {spec['servers']}")
         guest.wait("loaded", load_timeout)
         loaded = counters(qmp, guest.process.pid)
         if work:
@@ -227,7 +227,7 @@ def live(spec, busy, boot_timeout, load_timeout):
             if work.error or not work.backends or not work.smaps_reads:
                 raise Failure("vmm", work.error or "the busy VMM got nothing done")
 
-        guest.hear_out(spec["servers"])
+        guest.hear_out(len(spec["keys"]))
         keys = sum(s["keys"] for s in guest.servers.values())
         wrong = [i for i, want in enumerate(spec["keys"]) if guest.servers.get(i, {}).get("keys") != want]
         if wrong:

@@ -2,7 +2,7 @@
 """The host with KVM on which compare's guests run: this machine, one in the lab, or one in the lab of POWER.
 
 prepare() builds what has to be there, and says what a guest is made of, by the names that this has on that host; `disk` has the
-database.  run() works off a plan there, and says what went wrong, or "".
+load's data.  run() works off a plan there, and says what went wrong, or "".
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from spf import accel, build, foreign, image, kvmparam, lab, lab_power, meson, paths, runner, setup, ui
+from spf import accel, build, foreign, image, kvmparam, lab, lab_power, loads, meson, paths, runner, setup, ui
 
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
 # Another host in memory: itself, what it keeps there, and a busy VMM's backends.
@@ -38,6 +38,8 @@ def choose(args):
     if args.arch == "power":
         if args.host == "here":
             raise ui.Fail("a POWER host is an emulated one", "leave out --host here", 2)
+        if args.load != "redis":
+            raise ui.Fail(f"a POWER guest has no load '{args.load}'", "leave out --load", 2)
         return Power(args)
     here = args.host == "here" or (args.host == "auto" and usable_here())
     if here and not usable_here():
@@ -55,11 +57,12 @@ def ended(status):
     return status in (0, runner.GAVE_UP)
 
 
-def initramfs(name, agent, root=None):
-    path = paths.BUILD / "compare" / name
+def initramfs(kind, agent, root=None):
+    path = paths.BUILD / "compare" / f"initramfs-{root.name if root else 'here'}-{kind}.cpio"
     path.parent.mkdir(parents=True, exist_ok=True)
+    files = loads.KINDS[kind].files(root)
     with ui.locked(".comparelock"):
-        image.ensure_initramfs(str(path), agent, root)
+        image.ensure_initramfs(str(path), files, agent, root)
     return path
 
 
@@ -119,7 +122,7 @@ class X86(Host):
         kernel, qemu = need(self.guest_kernel(), "linux-stock"), need(paths.qemu(), "qemu")
         # The guest's marks come from the agent, if QEMU has the device that it reads.
         agent = meson.agent() if has_device(qemu) else None
-        return {"qemu": [str(qemu), *FIRMWARE], "kernel": str(kernel), "disk": disk, "initramfs": str(initramfs("initramfs.cpio", agent)),
+        return {"qemu": [str(qemu), *FIRMWARE], "kernel": str(kernel), "disk": disk, "initramfs": str(initramfs(self.args.load, agent)),
                 "agent": bool(agent), "storm": str(meson.bench() / "fault-storm")}
 
 
@@ -202,7 +205,7 @@ class Power(Host):
             "usr/share/qemu/vof.bin": firmware,
             "usr/bin/fault-storm": meson.bench_power() / "bench/fault-storm",
             "guest/kernel": need(self.guest_kernel(), "linux-power"),
-            "guest/initramfs": initramfs("initramfs-ppc64le.cpio", meson.agent_power(), root)}
+            "guest/initramfs": initramfs("redis", meson.agent_power(), root)}
         return {"qemu": ["/usr/bin/qemu-system-ppc64", "-L", "/usr/share/qemu"], "machine": PSERIES,
                 "kernel": "/guest/kernel", "initramfs": "/guest/initramfs", "disk": "/dev/vda", "agent": True,
                 "storm": "/usr/bin/fault-storm", "command_line": "console=hvc0 quiet panic=-1 oops=panic"}

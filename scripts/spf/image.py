@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's initramfs: Debian's busybox-static, redis-server with its libraries, and scripts/guest/init.
+"""The guest's initramfs: Debian's busybox-static, a load's programs with their libraries, and scripts/guest/init.
 
 Written as a newc cpio archive by hand: no root, no device nodes on this machine's file system, and the same
 bytes from the same packages.
@@ -7,18 +7,13 @@ bytes from the same packages.
 
 import hashlib
 import os
-import re
 import stat
-import subprocess
 from pathlib import Path
 
 from spf import foreign
 
-APPLETS = ("cat grep head ip mkdir mkfifo mount nc poweroff printf sh stty sysctl tr true").split()
-# Debian's redis-tools holds the server's program too, under another name (its own name for it is a symlink in
-# redis-server, a package that would also start a server on this machine).
-PACKAGES = ("busybox-static", "redis-tools", "e2fsprogs")
-REDIS = "/usr/bin/redis-check-rdb"
+APPLETS = ("cat chroot grep head ip md5sum mkdir mkfifo mount nc poweroff printf sed sh sleep stty sysctl tr true xargs").split()
+PACKAGES = ("busybox-static", "e2fsprogs")
 INIT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "guest", "init")
 
 
@@ -59,36 +54,26 @@ class Cpio:
         return data + b"\0" * (-len(data) % 512)
 
 
-def libraries(program):
-    """The shared objects a program needs, as the paths its loader looks for them under."""
-    text = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    return sorted(set(re.findall(r"(/\S+) \(0x", text)))
-
-
-def build_initramfs(agent=None, root=None):
-    """The archive's bytes; agent: the path of a static spf-agent, if it is to be there; root: where the programs of
-    another architecture are (spf.foreign)."""
+def build_initramfs(files, agent=None, root=None):
+    """The archive's bytes; files: the load's, name -> path; agent: the path of a static spf-agent, if it is to be there;
+    root: where the programs of another architecture are (spf.foreign)."""
     cpio = Cpio()
     for name in ("bin", "data", "dev", "proc", "run", "sys", "tmp"):
         cpio.directory(name)
     cpio.device("dev/console", 5, 1)
-    with open(INIT, "rb") as f:
-        cpio.file("init", f.read(), 0o755)
     for applet in APPLETS:
         cpio.link(f"bin/{applet}", "busybox")
+    files = {"init": Path(INIT), "bin/busybox": foreign.resolve(root, "/bin/busybox"), **files}
     if agent:
-        with open(agent, "rb") as f:
-            cpio.file("bin/spf-agent", f.read(), 0o755)
-    files = {"bin/busybox": "/bin/busybox", "bin/redis-server": REDIS}
-    files |= {path.lstrip("/"): path for path in (foreign.libraries(root, REDIS) if root else libraries(REDIS))}
+        files["bin/spf-agent"] = Path(agent)
     for name, path in files.items():
-        cpio.file(name, (foreign.resolve(root, path) if root else Path(path)).read_bytes(), 0o755)
+        cpio.file(name, path.read_bytes(), 0o755)
     return cpio.finish()
 
 
-def ensure_initramfs(path, agent=None, root=None):
+def ensure_initramfs(path, files, agent=None, root=None):
     """Write the initramfs if it is not there or would differ; returns its SHA-256."""
-    data = build_initramfs(agent, root)
+    data = build_initramfs(files, agent, root)
     digest = hashlib.sha256(data).hexdigest()
     try:
         with open(path, "rb") as f:

@@ -3,7 +3,7 @@
 
 from html import escape
 
-from spf import curve, page, storms, svg
+from spf import curve, loads, page, storms, svg
 from spf.summary import verdict
 from spf.table import TIER_HEADS
 
@@ -43,9 +43,11 @@ def _load_chart(results):
         value = cell["load"]["median"]
         return {"name": cell["mode"], "parts": [(cell["mode"], value, f"median {value:.2f} s")],
                 "dots": _times(results, cell, "load"), "value": value}
-    return page.card("Database load", f"{results['settings']['servers']} Redis servers load {results['settings']['data_mib']} MiB "
-                     "at once, until each answers with all its keys. Bars: median; dots: every run.",
-                     svg.bars(_groups(results["summary"], row), "seconds", "database load time", "{:.2f}".format))
+    settings = results["settings"]
+    load = loads.KINDS[settings["load"]]
+    what = load.what(settings)
+    return page.card(load.HEAD, f"{what[0].upper()}{what[1:]}. Bars: median; dots: every run.",
+                     svg.bars(_groups(results["summary"], row), "seconds", f"{load.HEAD.lower()} time", "{:.2f}".format))
 
 
 def _ratio_chart(results):
@@ -170,11 +172,11 @@ def _storms(results, vmm):
 
 def html(results):
     s = results["settings"]
-    title = "KVM speculative faults: guest boot and database load"
+    title = f"KVM speculative faults: guest boot and {loads.KINDS[results['settings']['load']].HEAD.lower()}"
     storm = _storms(results, "quiet") + _storms(results, "busy")
     body = [f"<h1>{title}</h1>",
             f'<p class="soft">{escape(results["created"])} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
-            f'{s["servers"]} Redis servers, {s["data_mib"]} MiB of data · {escape(results["platform"]["accelerator"])}</p>',
+            f'{loads.KINDS[s["load"]].TITLE} · {escape(results["platform"]["accelerator"])}</p>',
             *(f"<p><b>{escape(note)}</b></p>" for note in results["notes"]), _tiles(results),
             page.grid([_boot_chart(results), _load_chart(results), _ratio_chart(results),
                        *(_fault_chart(results, part, name) for part, name in PARTS),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The result as aligned text."""
 
-from spf import storms
+from spf import loads, storms
 from spf.summary import verdict
 
 TIER_HEADS = (("fast", "hva_fault_fast"), ("speculative", "hva_fault_speculative"),
@@ -44,11 +44,11 @@ def _rows(cells, part, counted):
 
 
 def text(results):
-    cells = results["summary"]
+    cells, load = results["summary"], loads.KINDS[results["settings"]["load"]]
     counted = any(key in c[part]["counters"] for c in cells for part in ("boot", "load") for _, key in TIER_HEADS)
     lines = []
     for part, title in (("boot", "Guest boot: from QEMU's start to the guest's ready mark"),
-                        ("load", "Database load: until every server answers with all its keys")):
+                        ("load", f"{load.HEAD}: {load.what(results['settings'])}")):
         lines += [title, *("  " + line for line in aligned(_rows(cells, part, counted), last=True)), ""]
     if any(c["boot"].get("firmware_s") is not None for c in cells):
         rows = [["VMM", "mode", "firmware s", "kernel s", "userspace s"]]

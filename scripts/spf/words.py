@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What compare says in sentences: where it ran, how it measured, and what follows from it and what does not."""
 
-from spf import stats, storms
+from spf import loads, stats, storms
 
 
 def accelerator(host, emulated):
@@ -32,7 +32,8 @@ def platform_text(results):
     out["VMM"] = f"QEMU {p['vmm_qemu']}"
     out["Guest"] = (f"kernel {p['guest_kernel']} ({p.get('guest_flavour', 'stock')}), {s['vcpus']} vCPUs, {s['memory_mib']} MiB, "
                     f"{small_pages(results) if s['pages'] == '4k' else 'transparent huge pages'} on the host")
-    out["Database"] = f"Redis {p['redis']}, {s['servers']} servers, {s['keys']} keys, {s['data_mib']} MiB"
+    kind = loads.KINDS[s["load"]]
+    out["Load"] = f"{kind.TITLE} {p[s['load']]}: {kind.what(s)}"
     out["Took"] = f"{results['seconds'] / 60:.1f} minutes"
     return out
 
@@ -52,7 +53,7 @@ def method(results):
         pages + ".",
         f"Boot: CLOCK_MONOTONIC of the host with KVM, from before QEMU is started; {kernel} at the first line of process 1, "
         "userspace at the line that says the system is up.",
-        "Load: from the host's word to start the servers until the last one has answered with all its keys. Any other number of keys voids the run.",
+        f"Load: from the host's word on, {loads.KINDS[s['load']].what(s)}. Any other number of keys voids the run.",
         "Busy VMM: memory backends of 8 MiB are added with prealloc and removed over QMP, with 50 ms between two, and /proc/PID/smaps_rollup "
         "is read each 100 ms, from QEMU's start to the end of the load.",
         "Ratio: Hodges-Lehmann estimate (median of all quotients of one run of each mode); interval: exact Mann-Whitney. "
@@ -82,7 +83,7 @@ def conclusions(results):
     else:
         lines.append("The times are of this host, this guest and this load; another machine needs its own run.")
     for cell in results["summary"]:
-        for part, name in (("boot", "guest boot"), ("load", "database load")):
+        for part, name in (("boot", "guest boot"), ("load", loads.KINDS[results["settings"]["load"]].HEAD.lower())):
             ratio = cell[part].get("ratio")
             if not ratio:
                 continue

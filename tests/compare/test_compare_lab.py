@@ -103,26 +103,43 @@ class Compare(unittest.TestCase):
         self.assertTrue(platform["guest_kernel"].startswith("6.12"))
 
 
-class Trouble(unittest.TestCase):
-    def life(self, change):
-        """One guest life, with something changed in what it is made of."""
-        args = compare.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet"])
-        compare.check(args)
-        host = hosts.choose(args)
-        spec, _ = compare.prepare(args, host)
-        change(spec)
-        with open(os.devnull, "w", encoding="utf-8") as raw:
-            return compare.carry_out(args, host, spec, compare.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
+def life(change, *words):
+    """One guest life, with something changed in what it is made of."""
+    args = compare.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet", *words])
+    compare.check(args)
+    host = hosts.choose(args)
+    spec, _ = compare.prepare(args, host)
+    change(spec)
+    with open(os.devnull, "w", encoding="utf-8") as raw:
+        return compare.carry_out(args, host, spec, compare.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
 
+
+class Loads(unittest.TestCase):
+    """Redis is in all the rest; a build takes minutes."""
+
+    def loaded(self, name):
+        wanted = []
+        watcher = life(lambda spec: wanted.extend(spec["keys"]), "--load", name)
+        self.assertEqual([run["keys"] for run in watcher.of("run")], [sum(wanted)], watcher.events)
+        self.assertGreater(watcher.of("run")[0]["counters"]["load"]["hva_fault_speculative"], 2000)
+
+    def test_memcached(self):
+        self.loaded("memcached")
+
+    def test_db_load(self):
+        self.loaded("db-load")
+
+
+class Trouble(unittest.TestCase):
     def test_without_the_device_the_console_has_the_marks(self):
-        watcher = self.life(lambda spec: spec.update(agent=False))
+        watcher = life(lambda spec: spec.update(agent=False))
         self.assertEqual([r["marks"] for r in watcher.of("run")], ["console"], watcher.events)
 
     def test_a_wrong_number_of_keys_is_no_result(self):
         def wrong(spec):
             spec["keys"][1] += 1
 
-        watcher = self.life(wrong)
+        watcher = life(wrong)
         self.assertEqual(watcher.of("run"), [])
         self.assertEqual(watcher.of("discard")[0]["kind"], "wrong-keys", watcher.events)
 

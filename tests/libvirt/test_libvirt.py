@@ -24,7 +24,7 @@ class Libvirt(unittest.TestCase):
         build.bring_up_to_date("stock")
         initramfs = paths.BUILD / "libvirt" / "initramfs.cpio"
         initramfs.parent.mkdir(parents=True, exist_ok=True)
-        image.ensure_initramfs(str(initramfs))
+        image.ensure_initramfs(str(initramfs), {})
         result = lab.Lab("patched", cpus=2, memory=3 << 30, timeout=900).run(
             ["/usr/bin/python3", Path(__file__).with_name("lab_libvirt.py"), meson.spfctl(), initramfs])
         if (result.kind, result.status) != ("exit", 0):

@@ -56,7 +56,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
             "hypervisor": True, "mmu": "AMD NPT", "thp": "madvise", "modes": counted}
     out = {**compare.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
            "settings": {"runs": runs, "modes": list(modes), "vmm": ["quiet", "busy"], "vcpus": 8, "memory_mib": 1024,
-                        "data_mib": 128, "servers": 8, "keys": 31608, "value_bytes": 4000, "pages": "4k", "seed": 1,
+                        "data_mib": 128, "load": "redis", "servers": 8, "keys": 31608, "value_bytes": 4000, "pages": "4k", "seed": 1,
                         "snapshot_sha256": "0" * 64},
            "platform": {"emulated": True, "in_lab": True, "flavour": "patched", "accelerator": words.accelerator(host, True),
                         "host": host, "machine": {"kernel": "6.1.0", "cores": 2, "cpu_model": "made up"},

@@ -14,10 +14,12 @@ import sys
 import tempfile
 import threading
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import compare_sample  # puts scripts/ on the path
-from spf import compare, database, hosts, image, lab_power, kvmparam, plan, qmp, report, runner, spreadsheet, svg, table, ui
+from spf import compare, hosts, image, kvmparam, lab_power, loads, plan, qmp, report, runner, spreadsheet, svg, table, ui
+from spf.loads import memcached, redis
 
 
 class Plan(unittest.TestCase):
@@ -101,6 +103,11 @@ class Refusals(unittest.TestCase):
         with self.assertRaisesRegex(ui.Fail, "leave out --host here"):
             hosts.choose(args)
 
+    def test_databases_that_power_has_not(self):
+        args = compare.parser().parse_args(["--arch", "power", "--load", "memcached"])
+        with self.assertRaisesRegex(ui.Fail, "has no load 'memcached'; leave out --load"):
+            hosts.choose(args)
+
     def test_kernels_that_power_has_not(self):
         with self.assertRaisesRegex(ui.Fail, "no stock kernel for POWER; say one of patched"):
             lab_power.kernel_path("stock")
@@ -135,8 +142,28 @@ class Archive(unittest.TestCase):
 class Data(unittest.TestCase):
     def test_size_is_what_was_asked(self):
         for mib, servers in ((64, 8), (128, 8), (1024, 3)):
-            keys = database.keys_per_server(mib, servers)
-            self.assertAlmostEqual(keys * servers * database.KEY_BYTES / database.MIB, mib, delta=mib * 0.01)
+            keys = redis.keys_per_server(mib, servers)
+            self.assertAlmostEqual(keys * servers * redis.KEY_BYTES / 2**20, mib, delta=mib * 0.01)
+
+    def test_what_each_database_asks_for_is_enough(self):
+        for kind in loads.KINDS:
+            argv = ["--load", kind, "--data", "256M", "--vcpus", "16"]
+            need = int(re.search(r"--memory (\d+)M", Refusals.refused(self, *argv, "--memory", "200M")).group(1))
+            args = compare.parser().parse_args([*argv, "--memory", f"{need}M"])
+            with mock.patch.object(compare, "host_memory", return_value=1):
+                compare.check(args)
+
+    def test_memcached_gets_whole_commands_of_different_keys(self):
+        with tempfile.TemporaryDirectory() as directory:
+            shards = memcached.make(directory, 1, 2)
+            keys = []
+            for shard in shards:
+                data = Path(directory, shard["file"]).read_bytes()
+                *sets, last, rest = data.split(b"\r\n")
+                self.assertEqual((len(data), last, rest), (shard["bytes"], b"quit", b""))
+                keys += [line.split()[1] for line in sets[::2]]
+                self.assertEqual({len(value) for value in sets[1::2]}, {memcached.VALUE_BYTES})
+        self.assertEqual([len(set(keys))], memcached.answers(shards))
 
 
 class Protocol(unittest.TestCase):

@@ -11,14 +11,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import foreign, ui  # noqa: E402
 
-HERE, THERE = (Path(d) for d in foreign.LIBRARIES)
+HERE, THERE = (Path(d) for d in foreign.library_dirs(Path("ppc64el")))
 
 
 class Libraries(unittest.TestCase):
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
-        self.root = Path(scratch.name)
+        self.root = Path(scratch.name) / "ppc64el"
         for directory in (HERE, THERE, Path("bin")):
             (self.root / directory).mkdir(parents=True)
         # The program needs libone, which needs libtwo, whose link begins at the root.
@@ -34,7 +34,7 @@ class Libraries(unittest.TestCase):
 
     def test_all_that_is_needed_is_found_and_links_are_followed(self):
         found = foreign.libraries(self.root, "/bin/program")
-        self.assertEqual(found, sorted([foreign.LOADER, f"{HERE}/libone.so", f"{HERE}/libtwo.so"]))
+        self.assertEqual(found, sorted([foreign.LOADERS["ppc64el"], f"{HERE}/libone.so", f"{HERE}/libtwo.so"]))
         self.assertEqual(foreign.resolve(self.root, f"{HERE}/libtwo.so"), self.root / THERE / "real.so")
 
     def test_what_no_package_has_is_told(self):

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A build, as kernbench does one: N compilers at once on libbpf, which is in the kernel's sources.
+
+The guest's disk has this machine's own compiler, the sources, all headers that they include, and the sums of the objects that
+the compiler made of them here.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from spf import foreign, paths, setup, ui
+
+HEAD, TITLE = "Build", "gcc"
+PACKAGES = ("build-essential", "libelf-dev", "zlib1g-dev")
+VALUE_BYTES = None
+WHERE = "/src/tools/lib/bpf"
+COMPILE = f"gcc -O0 -fPIC -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 -I{WHERE} -I/src/tools/lib -I/src/tools/include " \
+          "-I/src/tools/include/uapi"
+
+
+def memory_mib(_data_mib, servers):
+    """The disk in the page cache, and each compiler's own."""
+    return 70 + 80 * servers
+
+
+def disk_mib(_data_mib):
+    return 70
+
+
+def what(settings):
+    return (f"libbpf's {settings['keys']} files compiled, {settings['servers']} at once, until each object was found to be what it "
+            "has to be")
+
+
+def version():
+    return ui.run(["gcc", "-dumpfullversion"]).stdout.strip()
+
+
+def files(_root):
+    return {}
+
+
+def _compiler(directory):
+    for name in ("gcc", "cc1", "as"):
+        program = shutil.which("gcc" if name == "gcc" else ui.run(["gcc", f"-print-prog-name={name}"]).stdout.strip())
+        for path in (program, *foreign.loaded(program)):
+            _copy(path, Path(directory, path.lstrip("/")))
+
+
+def _copy(path, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, target)
+
+
+def _sources(directory, file):
+    """The file and what it includes, the kernel's below /src."""
+    source = paths.SRC / "linux"
+    words = [*COMPILE.replace("/src/", f"{source}/").split(), "-M", source / WHERE.removeprefix("/src/") / file]
+    for name in ui.run(words).stdout.replace("\\\n", " ").split()[1:]:
+        path = Path(name).resolve()
+        _copy(path, Path(directory, "src", path.relative_to(source)) if path.is_relative_to(source) else
+              Path(directory, name.lstrip("/")))
+
+
+def make(directory, _data_mib, _servers):
+    setup.sources("linux")
+    names = sorted(path.name for path in (paths.SRC / "linux" / WHERE.removeprefix("/src/")).glob("*.c"))
+    _compiler(directory)
+    for name in names:
+        _sources(directory, name)
+    Path(directory, "tmp").mkdir()
+    Path(directory, "names").write_text("".join(f"{name}\n" for name in names))
+    # Done by the guest's init, which mounts memory on tmp; and here, for the sums.
+    Path(directory, "compile").write_text(f'exec chroot "$1" {COMPILE} -c {WHERE}/"$2" -o /tmp/"$2".o\n')
+    for name in names:
+        ui.run(["sh", f"{directory}/compile", directory, name])
+    done = subprocess.run(["md5sum", *(f"{name}.o" for name in names)], cwd=f"{directory}/tmp", check=True, capture_output=True)
+    Path(directory, "sums").write_bytes(done.stdout)
+    for name in names:
+        Path(directory, "tmp", f"{name}.o").unlink()
+    return [{"file": name, "keys": 1} for name in names]
+
+
+def answers(shards):
+    return [len(shards)]
