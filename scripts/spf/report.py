@@ -7,9 +7,12 @@ from spf import curve, loads, page, storms, svg
 from spf.summary import verdict
 from spf.table import TIER_HEADS
 
-PARTS = (("boot", "Guest boot"), ("load", "Database load"))
 PHASES = (("firmware", "firmware_s"), ("kernel", "kernel_s"), ("userspace", "userspace_s"))
 VMM = {"quiet": "Quiet VMM", "busy": "Busy VMM"}
+
+
+def _parts(results):
+    return ("boot", "Guest boot"), ("load", loads.KINDS[results["settings"]["load"]].HEAD)
 
 
 def _groups(cells, row):
@@ -52,7 +55,7 @@ def _load_chart(results):
 
 def _ratio_chart(results):
     groups = []
-    for part, title in PARTS:
+    for part, title in _parts(results):
         for vmm in ("quiet", "busy"):
             rows = [{"name": c["mode"], "css": c["mode"], **{k: c[part]["ratio"][k] for k in ("estimate", "low", "high")}}
                     for c in results["summary"] if c["vmm"] == vmm and c[part].get("ratio")]
@@ -60,7 +63,7 @@ def _ratio_chart(results):
                 groups.append((f"{title}, {vmm} VMM", rows))
     if not groups:
         return ""
-    confidence = min(c[p]["ratio"]["confidence"] for c in results["summary"] for p, _ in PARTS if c[p].get("ratio"))
+    confidence = min(c[p]["ratio"]["confidence"] for c in results["summary"] for p in ("boot", "load") if c[p].get("ratio"))
     return page.card("Time relative to off", "Left of 1 is faster. "
                      + (f"Bars are {confidence:.0%} intervals; one that crosses 1 shows no difference." if confidence >= 0.95
                         else "Too few runs for intervals of 95 %: nothing is shown by these bars."),
@@ -84,7 +87,7 @@ def _fault_chart(results, part, title):
 def _tiles(results):
     out = []
     for vmm in ("quiet", "busy"):
-        for part, title in PARTS:
+        for part, title in _parts(results):
             for cell in results["summary"]:
                 ratio = cell[part].get("ratio")
                 if cell["mode"] == "on" and cell["vmm"] == vmm and ratio and ratio["confidence"] >= 0.95:
@@ -172,17 +175,17 @@ def _storms(results, vmm):
 
 def html(results):
     s = results["settings"]
-    title = f"KVM speculative faults: guest boot and {loads.KINDS[results['settings']['load']].HEAD.lower()}"
+    title = f"KVM speculative faults: guest boot and {_parts(results)[1][1].lower()}"
     storm = _storms(results, "quiet") + _storms(results, "busy")
     body = [f"<h1>{title}</h1>",
             f'<p class="soft">{escape(results["created"])} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
             f'{loads.KINDS[s["load"]].TITLE} · {escape(results["platform"]["accelerator"])}</p>',
             *(f"<p><b>{escape(note)}</b></p>" for note in results["notes"]), _tiles(results),
             page.grid([_boot_chart(results), _load_chart(results), _ratio_chart(results),
-                       *(_fault_chart(results, part, name) for part, name in PARTS),
+                       *(_fault_chart(results, part, name) for part, name in _parts(results)),
                        *(_rate_card(results, vmm) for vmm in s["vmm"]),
-                       *(_time_table(results, part, name) for part, name in PARTS),
-                       *(_fault_table(results, part, name) for part, name in PARTS)]),
+                       *(_time_table(results, part, name) for part, name in _parts(results)),
+                       *(_fault_table(results, part, name) for part, name in _parts(results))]),
             *(['<h2 class="part">Fault storm</h2>', page.grid(storm)] if storm else []),
             page.grid([page.bullets("What may be concluded", results["conclusions"]),
                        page.bullets("How it was measured", results["method"]), _discards(results),

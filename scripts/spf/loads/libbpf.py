@@ -29,7 +29,7 @@ def disk_mib(_data_mib):
 
 
 def what(settings):
-    return (f"libbpf's {settings['keys']} files compiled, {settings['servers']} at once, until each object was found to be what it "
+    return (f"the {settings['keys']} files of libbpf are compiled, {settings['servers']} at once, until each object was found to be what it "
             "has to be")
 
 
