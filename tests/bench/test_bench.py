@@ -175,6 +175,19 @@ class Model(unittest.TestCase):
         self.assertAlmostEqual(rate(1000, 900, [100]) / 1e7, 1, places=6)
         self.assertLess(rate(8, 900, [100]), 8e6)
 
+    def test_how_the_emulators_cpus_took_turns_does_not_matter(self):
+        def taken(turns):
+            """A lock taken and given back, half the time with nobody in between, and a counter."""
+            rows = [("lock", 3000, 1.5), ("counter", 1000, 1), ("rare", 9, 0.009)]
+            mode = {"speculative": {"faults": 1000, "rows": [
+                {"function": "f", "data": data, "shared": shared, "moved": moved * 1000 * turns} for data, shared, moved in rows]}}
+            return runpy.run_path(str(BENCH / "model"))["lines"](mode, "speculative")
+
+        for turns in (0.01, 0.5, 0.9):
+            found = taken(turns)
+            self.assertEqual(sorted(found), ["counter", "lock"])
+            self.assertAlmostEqual(found["lock"], 1.5)
+
     def test_check_says_how_far_it_is_off(self):
         done = subprocess.run([BENCH / "model", "check"], capture_output=True, text=True, check=True)
         self.assertIn("published 3.7", done.stdout)
