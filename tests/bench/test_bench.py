@@ -44,6 +44,12 @@ while [ $# -gt 0 ]; do
 	./fault-storm --mode off,vma-lock,on --json "$KVMSPF_OUT/$1" $2 >&2
 	shift 2
 done
+faults() { awk '$1 == "pgfault" { print $2 }' /proc/vmstat; }
+for mode in off vma-lock on; do
+	before=$(faults)
+	./fault-storm --mode $mode --size 32M --backing memfd >&2
+	echo "\"$mode\": $(($(faults) - before))"
+done | paste -sd, | sed 's/.*/{&}/' >"$KVMSPF_OUT/memfd-faults"
 ./db-load make /root/table 100000
 ./db-load load /root/table 4 >"$KVMSPF_OUT/db-load"
 ./user-load multi-fault 3 1 >"$KVMSPF_OUT/multi-fault"
@@ -99,6 +105,12 @@ class Storms(unittest.TestCase):
                         self.assertEqual((tiers["speculative"], set(run["aborts"].values())), (0, {0}))
                     # Each fault that was timed is in the kernel's histogram, and is no tier-0 one.
                     self.assertEqual(sum(run["kernel"]["ns_hist_log2"]), run["faults"] - tiers["fast"])
+
+    def test_the_host_has_one_fault_for_each_of_a_memfds_pages(self):
+        faults = self.results["memfd-faults"]
+        self.assertGreater(faults["off"], 8192)
+        for mode in ("vma-lock", "on"):
+            self.assertLess(abs(faults[mode] - faults["off"]), 1000, faults)
 
     def test_what_each_backing_is_resolved_by(self):
         tables = 2 * 16 / 2
