@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run the tests, or the groups named.  A group is a folder of tests/; TAP goes out, the last line counts."""
+"""Run the groups of tests named, or all of them but what has passed since anything was changed.  A group is a folder of
+tests/; TAP goes out, the last line counts."""
 
 import argparse
 import os
@@ -12,12 +13,14 @@ import time
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from spf import paths, ui  # noqa: E402
+from spf import paths, ui, unchanged  # noqa: E402
 
 TESTS = paths.ROOT / "tests"
 # Cheap ones first; the torture last, which takes what time there is.  Groups that are not named here come before it.
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept matrix model".split()
 LAST = ["torture"]
+# Random on purpose: that it has passed does not say that it will.
+ALWAYS = ["torture"]
 SKIPPED = 77
 PYTHON = "/usr/bin/python3"
 
@@ -35,13 +38,21 @@ def programs(group):
 
 class Count:
     def __init__(self):
-        self.passed = self.failed = self.skipped = 0
+        self.passed = self.failed = self.skipped = self.unchanged = 0
 
     def __str__(self):
-        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+        unchanged = f", {self.unchanged} unchanged" if self.unchanged else ""
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped{unchanged}"
+
+    def number(self):
+        return self.passed + self.failed + self.skipped + self.unchanged
+
+    def leave(self, name, when):
+        self.unchanged += 1
+        print(f"ok {self.number()} - {name} # SKIP unchanged since it passed, {when}", flush=True)
 
     def tell(self, good, name, skip=None, note=""):
-        number = self.passed + self.failed + self.skipped + 1
+        number = self.number() + 1
         if skip is not None:
             self.skipped += 1
             line = f"ok {number} - {name} # SKIP {skip}"
@@ -57,7 +68,8 @@ class Count:
 def run_program(program, group, count, limit):
     label = f"{group}/{program.stem.removeprefix('test_')}"
     words = [PYTHON, __file__, str(program)] if program.suffix == ".py" else [str(program)]
-    before = str(count)
+    before = count.number()
+    bad = count.failed + count.skipped
     tail = []
     child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True, errors="replace", cwd=paths.ROOT, start_new_session=True,
@@ -79,11 +91,12 @@ def run_program(program, group, count, limit):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
+        child.stdout.close()
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     took = time.monotonic() - start
-    if str(count) == before:
+    if count.number() == before:
         reason = (tail or ["no reason given"])[-1].lstrip("# ")
         count.tell(status == 0, label, reason if status == SKIPPED else None, f" ({took:.1f} s)")
     elif status not in (0, 1, SKIPPED):
@@ -93,6 +106,7 @@ def run_program(program, group, count, limit):
             if not line.startswith("#"):
                 print(f"# {line}", flush=True)
     print(f"# {label} took {ui.duration(took)}", flush=True)
+    return count.failed + count.skipped == bad
 
 
 # -- a unittest module as TAP --
@@ -178,9 +192,14 @@ def main(argv):
     setup.packages(setup.PACKAGES)
     count = Count()
     os.environ["KVMSPF_TEST_BEGAN"] = str(time.monotonic())
+    inputs = unchanged.everything()
     for group in args.group or known:
         for program in programs(group):
-            run_program(program, group, count, args.limit)
+            when = None if args.group or group in ALWAYS else unchanged.since(program, inputs)
+            if when:
+                count.leave(f"{group}/{program.stem.removeprefix('test_')}", when)
+            elif run_program(program, group, count, args.limit) and inputs and inputs == unchanged.everything():
+                unchanged.passed(program, inputs)
     print(count, flush=True)
     return 1 if count.failed or not count.passed else 0
 

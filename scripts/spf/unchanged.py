@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which tests have passed with our files and the machine as they are now."""
+
+import os
+import subprocess
+import time
+
+from spf import paths, ui
+
+
+def _output(*words):
+    return subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def _packages():
+    """With versions.  A test that passed stays so when more are installed, as other tests do."""
+    return _output("dpkg-query", "--show").splitlines()
+
+
+def _setting(name):
+    return name.startswith("KVMSPF_") and name != "KVMSPF_TEST_BEGAN"
+
+
+def everything():
+    """A digest of our files, committed or not, of the kernel that runs and of what the environment asks for; None
+    where git cannot tell which files are ours."""
+    try:
+        names = _output("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    parts = [os.uname().release, *(f"{k}={v}" for k, v in sorted(os.environ.items()) if _setting(k))]
+    for name in sorted(filter(None, names)):
+        path = paths.ROOT / name
+        if path.is_symlink():
+            parts += [name, os.readlink(path)]
+        elif path.is_file():
+            parts += [name, path.stat().st_mode, path]
+    return ui.digest(*parts)
+
+
+def since(program, inputs):
+    """When the program passed with these inputs, as text; None if it has not."""
+    known = ui.recall(_stamp(program))
+    if inputs and known.get("inputs") == inputs and set(known["packages"]).issubset(_packages()):
+        return known["when"]
+    return None
+
+
+def passed(program, inputs):
+    ui.remember(_stamp(program), inputs=inputs, packages=_packages(), when=time.strftime("%Y-%m-%d %H:%M"))
+
+
+def _stamp(program):
+    return f"test-{program.parent.name}-{program.stem}"

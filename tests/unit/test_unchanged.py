@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A test that passed is left out only while all that it may depend on is as it was."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from spf import paths, setup, testrun, unchanged  # noqa: E402
+
+
+class Unchanged(unittest.TestCase):
+    def setUp(self):
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.root = Path(place.name) / "ours"
+        self.ran = self.root.parent / "ran"
+        for group in "unit", "torture":
+            (self.root / "tests" / group).mkdir(parents=True)
+            self.program(group, "exit 0")
+        subprocess.run(["git", "init", "-q", self.root], check=True)
+        for where, name, value in ((paths, "ROOT", self.root), (paths, "STAMP", self.root.parent / "stamp"),
+                                   (testrun, "TESTS", self.root / "tests"), (setup, "check_machine", mock.Mock()),
+                                   (setup, "packages", mock.Mock())):
+            patch = mock.patch.object(where, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def program(self, group, ending):
+        it = self.root / "tests" / group / "test_it"
+        it.write_text(f"#!/bin/sh\necho {group} >> {self.ran}\n{ending}\n")
+        it.chmod(0o755)
+
+    def run_all(self, *words):
+        """What ran, and the last line."""
+        self.ran.write_text("")
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), mock.patch.dict(os.environ):
+            testrun.main(list(words))
+        return self.ran.read_text().split(), said.getvalue().splitlines()[-1]
+
+    def test_what_passed_is_left_out_and_the_torture_never(self):
+        self.assertEqual(self.run_all(), (["unit", "torture"], "2 passed, 0 failed, 0 skipped"))
+        self.assertEqual(self.run_all(), (["torture"], "1 passed, 0 failed, 0 skipped, 1 unchanged"))
+
+    def test_a_group_that_is_named_runs(self):
+        self.run_all()
+        self.assertEqual(self.run_all("unit")[0], ["unit"])
+
+    def test_failed_and_skipped_run_again(self):
+        for status in 1, testrun.SKIPPED:
+            self.program("unit", f"exit {status}")
+            self.run_all()
+            self.assertEqual(self.run_all()[0], ["unit", "torture"], status)
+
+    def test_any_change_has_all_run_again(self):
+        def new_file():
+            (self.root / "new").write_text("")
+
+        def content():
+            (self.root / "new").write_text("other")
+
+        def executable():
+            (self.root / "new").chmod(0o755)
+
+        def environment():
+            os.environ["KVMSPF_SUITES"] = "1"
+
+        def package():
+            packages = unchanged._packages()
+            patch = mock.patch.object(unchanged, "_packages", lambda: packages[1:])
+            patch.start()
+            self.addCleanup(patch.stop)
+
+        with mock.patch.dict(os.environ):
+            self.run_all()
+            for change in new_file, content, executable, environment, package:
+                change()
+                self.assertEqual(self.run_all()[0], ["unit", "torture"], change.__name__)
+                self.assertEqual(self.run_all()[0], ["torture"], change.__name__)
+
+    def test_changed_while_it_ran(self):
+        self.program("unit", f"echo >> {self.root}/edited-meanwhile")
+        self.run_all()
+        self.assertEqual(self.run_all()[0], ["unit", "torture"])
+
+
+if __name__ == "__main__":
+    unittest.main()
