@@ -42,8 +42,6 @@ class Ours(unittest.TestCase):
     def test_each_patch_of_the_x86_kernel_has_its_cost_measured(self):
         setup.sources("linux")
         points = list(runpy.run_path(str(paths.ROOT / "bench/patch-cost"))["points"]())
-        # Nothing is left waiting for a patch that selects it.
-        self.assertIn(patches.series("linux")[points[-1][0] - 1], points[-1][2])
         measured = {file.name for _, _, files in points for file in files}
         code = re.compile(r"^\+\+\+ b/(arch/x86|fs|include|mm|virt)/", re.M)
         self.assertEqual({file.name for file in patches.series("linux") if code.search(file.read_text())} - measured, set())
