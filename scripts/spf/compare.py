@@ -66,7 +66,7 @@ def parser():
                    help="of quiet,busy (default both)")
     p.add_argument("--vcpus", type=positive, default=8, metavar="N", help="of the guest (default 8)")
     p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="of the guest (default 1G)")
-    p.add_argument("--data", type=mib, default=64, metavar="SIZE", help="size of the loaded database (default 64M)")
+    p.add_argument("--data", type=mib, metavar="SIZE", help="size of the loaded database (default 64M); a build has none")
     p.add_argument("--load", choices=tuple(loads.KINDS), default="redis", help="of the guest: a database, or a build (default redis)")
     p.add_argument("--servers", type=positive, metavar="N",
                    help="Redis servers, memcached's connections, threads, compilers (default: one a vCPU, at most 8)")
@@ -86,26 +86,34 @@ def parser():
 
 def check(args):
     args.servers = args.servers or min(args.vcpus, 8)
+    if loads.KINDS[args.load].VALUE_BYTES:
+        args.data = args.data or 64
+    elif args.data:
+        raise ui.Fail(f"the data of the load '{args.load}' are always the same", "leave out --data", 2)
     if args.vcpus > 512:
         raise ui.Fail(f"{args.vcpus} vCPUs are more than the guest's kernel knows", "use --vcpus 512 or fewer", 2)
     if not args.modes or not args.vmm:
         raise ui.Fail("nothing to compare", "name a mode and a VMM load", 2)
-    if args.data < args.servers:
+    if args.data and args.data < args.servers:
         raise ui.Fail(f"{args.data} MiB of data are too few for {args.servers} servers", f"use --data {args.servers}M or more", 2)
     need = loads.memory_needed_mib(args.load, args.data, args.servers, args.vcpus)
     if args.memory < need:
-        raise ui.Fail(f"a guest of {args.memory} MiB is too small for {args.data} MiB of data",
-                      f"use --memory {-(-need // 64) * 64}M or more, or less --data", 2)
+        much, less = (f"{args.data} MiB of data", "less --data") if args.data else (f"{args.servers} servers", "fewer --servers")
+        raise ui.Fail(f"a guest of {args.memory} MiB is too small for {much}", f"use --memory {need}M or more, or {less}", 2)
     with open("/proc/meminfo", encoding="ascii") as f:
         free = int(re.search(r"MemAvailable:\s+(\d+)", f.read()).group(1)) // 1024
     if host_memory(args) > free:
         raise ui.Fail(f"this machine has {free} MiB of memory free and {host_memory(args)} are needed",
-                      "use less --memory and --data", 2)
+                      "use less --memory" + (" and --data" if args.data else ""), 2)
+
+
+def disk_mib(args):
+    return loads.image_mib(loads.KINDS[args.load].disk_mib(args.data))
 
 
 def host_memory(args):
     """The guest, the busy VMM's backends, and the host itself with what it keeps on tmpfs."""
-    return args.memory + hosts.OWN_MIB + 4 * args.vcpus + int(loads.KINDS[args.load].disk_mib(args.data))
+    return args.memory + hosts.OWN_MIB + 4 * args.vcpus + disk_mib(args)
 
 
 def describe_machine():
@@ -185,7 +193,7 @@ def carry_out(args, host, spec, planned, raw, allowed=None):
     """Work off the plan, on as many hosts as it takes. Returns the watcher."""
     watcher = Watcher(planned, raw)
     boot = 160 + 6 * args.vcpus
-    load = boot + args.data
+    load = boot + loads.KINDS[args.load].seconds(args.data)
     allowed = max(6, len(planned) // 2) if allowed is None else allowed
     restarts = barren = 0
     # Not in --out: that may be somewhere the lab keeps scratch of its own.
@@ -244,8 +252,8 @@ def assemble(args, host, watcher, manifest, seconds):
                      "data_mib": args.data, "load": args.load, "servers": args.servers, "keys": manifest["keys"],
                      "value_bytes": kind.VALUE_BYTES, "pages": args.pages, "storm_mib": host.storm_mib, "seed": args.seed,
                      "snapshot_sha256": manifest["image_sha256"]},
-        "platform": {**facts, "accelerator": words.accelerator(kvm, facts["emulated"]), "host": kvm, "machine": describe_machine(),
-                     args.load: kind.version()},
+        "platform": {**facts, "accelerator": words.accelerator(kvm, facts["emulated"]), "host": kvm,
+                     "machine": describe_machine(), args.load: manifest["version"]},
         "runs": runs, "discards": discards,
         "summary": summary.summarise(runs, discards, modes, args.vmm, modes[0] if "off" not in modes else "off"),
     }
@@ -268,15 +276,17 @@ def write_results(out, results):
 
 def prepare(args, host):
     """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
-    setup.packages([*image.PACKAGES, *loads.KINDS[args.load].PACKAGES])
+    setup.packages(image.PACKAGES)
     try:
         with ui.locked(".comparelock"):
             manifest = loads.ensure(str(paths.BUILD / "compare"), args.load, args.data, args.servers)
         spec = host.prepare(manifest["image"])
-    except (FileNotFoundError, RuntimeError, subprocess.SubprocessError) as error:
-        raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "run: kvmspf setup") from None
-    return spec | {"vcpus": args.vcpus, "memory_mib": args.memory, "load": args.load, "servers": args.servers,
-                   "pages": args.pages, "keys": manifest["answers"]}, manifest
+    except FileNotFoundError as error:
+        raise ui.Fail(f"cannot make the guest's files: {error}", "run: kvmspf setup") from None
+    except subprocess.SubprocessError as error:
+        raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "-v shows the commands") from None
+    return spec | {"vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers, "pages": args.pages,
+                   "keys": manifest["answers"]}, manifest
 
 
 def main(argv):
@@ -297,7 +307,8 @@ def compare(argv):
     check(args)
     ui.need_root()
     host = hosts.choose(args)
-    ui.need_space(1 + args.data / 1000)
+    # The image is made beside its files.
+    ui.need_space(round(1 + 2 * disk_mib(args) / 1000, 1))
     spec, manifest = prepare(args, host)
     out = Path(args.out) if args.out else paths.BUILD / "compare" / time.strftime("%Y%m%d-%H%M%S")
     try:

@@ -10,7 +10,7 @@ from spf.summary import verdict
 PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
 # What should be alike; whoever changes one of them means to compare just that.
 SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
-PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "redis", "memcached", "host", "machine")
+PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host", "machine")
 
 
 def load(name):
@@ -47,8 +47,13 @@ def cells(first, second):
                    "ratio": stats.ratio(new, old)}
 
 
+def load_version(results):
+    return results["platform"].get(results["settings"]["load"])
+
+
 def unlike(first, second):
     pairs = [(key, first["settings"].get(key), second["settings"].get(key)) for key in SETTINGS]
+    pairs += [("load's version", load_version(first), load_version(second))]
     pairs += [(key, first["platform"].get(key), second["platform"].get(key)) for key in PLATFORM]
     for key, old, new in pairs:
         if isinstance(old, dict) and isinstance(new, dict):

@@ -219,7 +219,7 @@ def live(spec, busy, boot_timeout, load_timeout):
         booted = counters(qmp, guest.process.pid)
 
         began = time.monotonic()
-        guest.say(f"load {spec['load']} {spec['servers']}")
+        guest.say(f"load {spec['servers']}")
         guest.wait("loaded", load_timeout)
         loaded = counters(qmp, guest.process.pid)
         if work:

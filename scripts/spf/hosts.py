@@ -11,7 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from spf import accel, build, foreign, image, kvmparam, lab, lab_power, loads, meson, paths, runner, setup, ui
+from spf import accel, build, foreign, image, kvmparam, lab, lab_power, loads, meson, paths, runner, ui
 
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
 # Another host in memory: itself, what it keeps there, and a busy VMM's backends.

@@ -10,11 +10,11 @@ import os
 import stat
 from pathlib import Path
 
-from spf import foreign
+from spf import foreign, paths
 
-APPLETS = ("cat chroot grep head ip md5sum mkdir mkfifo mount nc poweroff printf sed sh sleep stty sysctl tr true xargs").split()
+# What init and all of scripts/guest/load-* call.
+APPLETS = "chroot grep head ip md5sum mkfifo mount nc poweroff sed sh sleep stty sysctl tr xargs".split()
 PACKAGES = ("busybox-static", "e2fsprogs")
-INIT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "guest", "init")
 
 
 class Cpio:
@@ -63,7 +63,7 @@ def build_initramfs(files, agent=None, root=None):
     cpio.device("dev/console", 5, 1)
     for applet in APPLETS:
         cpio.link(f"bin/{applet}", "busybox")
-    files = {"init": Path(INIT), "bin/busybox": foreign.resolve(root, "/bin/busybox"), **files}
+    files = {"init": paths.SCRIPTS / "guest/init", "bin/busybox": foreign.resolve(root, "/bin/busybox"), **files}
     if agent:
         files["bin/spf-agent"] = Path(agent)
     for name, path in files.items():

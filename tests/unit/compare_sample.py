@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 
-from spf import compare, plan, summary, words  # noqa: E402
+from spf import compare, loads, plan, summary, words  # noqa: E402
 
 
 def latency(rng, middle):
@@ -32,7 +32,7 @@ def storms(rng, modes, runs, counted):
             yield {"vmm": vmm, "config": {"vcpus": vcpus, "size": vcpus << 23}, "runs": made, "host_trouble": []}
 
 
-def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True):
+def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True, load="redis"):
     rng = random.Random(7)
     factor = {"off": 1.0, "vma-lock": 0.8, "on": 0.7, "stock": 1.0}
     tier = {"off": "hva_fault_mmap_lock", "vma-lock": "hva_fault_vma_lock", "on": "hva_fault_speculative"}
@@ -41,14 +41,14 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
         k = (factor[job["mode"]] if job["vmm"] == "busy" else factor[job["mode"]] ** 0.1) * rng.uniform(0.95, 1.06)
         k *= 2.2 if job["vmm"] == "busy" else 1
         parts = {"firmware_s": 0.8 * k, "kernel_s": 4.6 * k, "userspace_s": 0.7 * k}
-        boot, load = {"pf_taken": 25000, "exits": 60000}, {"pf_taken": 21000, "exits": 38000}
+        boot, loading = {"pf_taken": 25000, "exits": 60000}, {"pf_taken": 21000, "exits": 38000}
         if counted:
             boot |= {"hva_fault_fast": 1500, tier[job["mode"]]: 22000, "hva_fault_mmap_lock": 22000 if job["mode"] == "off" else 40}
-            load |= {"hva_fault_fast": 900, tier[job["mode"]]: 20100, "hva_fault_mmap_lock": 20100 if job["mode"] == "off" else 3}
+            loading |= {"hva_fault_fast": 900, tier[job["mode"]]: 20100, "hva_fault_mmap_lock": 20100 if job["mode"] == "off" else 3}
         made.append({**job, "boot": {"total_s": sum(parts.values()), **parts},
                      "load": {"began_s": 6.15 * k, "total_s": 5.1 * k, "servers_s": [5.0 * k]},
                      "faults_over_time": [[i / 4, 800 * i + rng.randrange(500)] for i in range(int(45 * k))],
-                     "keys": 15800, "counters": {"boot": boot, "load": load},
+                     "keys": 15800, "counters": {"boot": boot, "load": loading},
                      "busy": {"backends": 80, "smaps_reads": 60} if job["vmm"] == "busy" else None,
                      "life_s": 13 * k, "host_trouble": []})
     thrown = [{**made[0], "kind": "stall", "detail": "no 'ready' within 138 s", "console": ""}] if discards else []
@@ -56,11 +56,11 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
             "hypervisor": True, "mmu": "AMD NPT", "thp": "madvise", "modes": counted}
     out = {**compare.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
            "settings": {"runs": runs, "modes": list(modes), "vmm": ["quiet", "busy"], "vcpus": 8, "memory_mib": 1024,
-                        "data_mib": 128, "load": "redis", "servers": 8, "keys": 31608, "value_bytes": 4000, "pages": "4k", "seed": 1,
-                        "snapshot_sha256": "0" * 64},
+                        "data_mib": None if load == "build" else 128, "load": load, "servers": 8, "keys": 31608,
+                        "value_bytes": loads.KINDS[load].VALUE_BYTES, "pages": "4k", "seed": 1, "snapshot_sha256": "0" * 64},
            "platform": {"emulated": True, "in_lab": True, "flavour": "patched", "accelerator": words.accelerator(host, True),
                         "host": host, "machine": {"kernel": "6.1.0", "cores": 2, "cpu_model": "made up"},
-                        "guest_kernel": "6.12.0", "vmm_qemu": "10.0", "outer_qemu": "10.0", "redis": "7.0"},
+                        "guest_kernel": "6.12.0", "vmm_qemu": "10.0", "outer_qemu": "10.0", load: "7.0"},
            "runs": made, "discards": thrown, "storms": list(storms(rng, modes, runs, counted)),
            "summary": summary.summarise(made, thrown, modes, ["quiet", "busy"])}
     out["notes"] = compare.notes(out, len(made))

@@ -10,15 +10,17 @@ import json
 import os
 import re
 import socket
-import sys
+import subprocess
 import tempfile
 import threading
+import types
 import unittest
 from pathlib import Path
 from unittest import mock
 
 import compare_sample  # puts scripts/ on the path
-from spf import compare, hosts, image, kvmparam, lab_power, loads, plan, qmp, report, runner, spreadsheet, svg, table, ui
+from spf import (compare, hosts, image, kvmparam, lab_power, loads, paths, plan, qmp, report, runner, spreadsheet, svg, table,
+                 ui)
 from spf.loads import memcached, redis
 
 
@@ -113,10 +115,21 @@ class Refusals(unittest.TestCase):
             lab_power.kernel_path("stock")
 
     def test_the_hint_is_enough(self):
-        need = int(re.search(r"--memory (\d+)M", self.refused("--data", "900M")).group(1))
-        args = compare.parser().parse_args(["--data", "900M", "--memory", f"{need}M"])
+        for argv in (["--data", "900M"], ["--load", "build", "--servers", "12"]):
+            need = int(re.search(r"--memory (\d+)M", self.refused(*argv)).group(1))
+            args = compare.parser().parse_args([*argv, "--memory", f"{need}M"])
+            with mock.patch.object(compare, "host_memory", return_value=1):
+                compare.check(args)
+
+    def test_a_build_has_no_size(self):
+        self.assertIn("always the same; leave out --data", self.refused("--load", "build", "--data", "64M"))
+        hint = self.refused("--load", "build", "--memory", "256M")
+        self.assertIn("fewer --servers", hint)
+        self.assertNotRegex(hint, "data|None")
+        args = compare.parser().parse_args(["--load", "build", "--vcpus", "96", "--servers", "96", "--memory", "8G"])
         with mock.patch.object(compare, "host_memory", return_value=1):
             compare.check(args)
+        self.assertIsNone(args.data)
 
 
 class Archive(unittest.TestCase):
@@ -139,31 +152,114 @@ class Archive(unittest.TestCase):
         self.assertEqual(len(data) % 512, 0)
 
 
+class Guest(unittest.TestCase):
+    # Of the shell, of the initramfs' other files, and what xargs and the data's own script call.
+    BUILTIN = set("case cd do done echo esac exec kill printf read until wait while".split())
+    PROGRAMS = {"db-load", "load", "memcached", "redis-server", "spf-agent"}
+    BY_OTHERS = {"chroot", "sh"}
+
+    def test_each_command_is_a_link_to_busybox_and_no_other(self):
+        """Debian's shell finds its applets without; xargs and chroot do not."""
+        called = set()
+        for script in (paths.SCRIPTS / "guest").iterdir():
+            text = re.sub(r"\\\n|'[^']*'|\$\(\(.*?\)\)|(^|\s)#.*", " ", script.read_text(), flags=re.M)
+            words = set(re.findall(r"(?:^|[|;&({]|\b(?:until|while|if) )\s*([a-z][\w-]*)\s", text, re.M))
+            called |= words - set(re.findall(r"^(\w+)\(\)", text, re.M))
+        self.assertEqual(sorted(called - self.BUILTIN - self.PROGRAMS | self.BY_OTHERS), image.APPLETS)
+
+
 class Data(unittest.TestCase):
     def test_size_is_what_was_asked(self):
         for mib, servers in ((64, 8), (128, 8), (1024, 3)):
             keys = redis.keys_per_server(mib, servers)
             self.assertAlmostEqual(keys * servers * redis.KEY_BYTES / 2**20, mib, delta=mib * 0.01)
 
-    def test_what_each_database_asks_for_is_enough(self):
-        for kind in loads.KINDS:
-            argv = ["--load", kind, "--data", "256M", "--vcpus", "16"]
-            need = int(re.search(r"--memory (\d+)M", Refusals.refused(self, *argv, "--memory", "200M")).group(1))
-            args = compare.parser().parse_args([*argv, "--memory", f"{need}M"])
-            with mock.patch.object(compare, "host_memory", return_value=1):
-                compare.check(args)
-
     def test_memcached_gets_whole_commands_of_different_keys(self):
         with tempfile.TemporaryDirectory() as directory:
-            shards = memcached.make(directory, 1, 2)
+            answers = memcached.make(directory, 1, 2)
             keys = []
-            for shard in shards:
-                data = Path(directory, shard["file"]).read_bytes()
-                *sets, last, rest = data.split(b"\r\n")
-                self.assertEqual((len(data), last, rest), (shard["bytes"], b"quit", b""))
+            for name in ("0.set", "1.set"):
+                *sets, last, rest = Path(directory, name).read_bytes().split(b"\r\n")
+                self.assertEqual((last, rest), (b"quit", b""))
                 keys += [line.split()[1] for line in sets[::2]]
                 self.assertEqual({len(value) for value in sets[1::2]}, {memcached.VALUE_BYTES})
-        self.assertEqual([len(set(keys))], memcached.answers(shards))
+        self.assertEqual([len(set(keys))], answers)
+
+
+class Image(unittest.TestCase):
+    def setUp(self):
+        self.cache = self.enterContext(tempfile.TemporaryDirectory())
+        self.made = []
+
+    def kind(self, version="1", value_bytes=1):
+        def make(directory, *_):
+            Path(directory, "x").write_text(version)
+            self.made.append(version)
+            return [2, 3]
+        load = types.SimpleNamespace(VALUE_BYTES=value_bytes, version=lambda: version, make=make, __file__=__file__)
+        return mock.patch.dict(loads.KINDS, {"mine": load})
+
+    def test_large_data_have_room_in_theirs(self):
+        work, image_file = Path(self.cache, "work"), Path(self.cache, "image")
+        work.mkdir()
+        size = 4000 << 20
+        (work / "x").touch()
+        os.truncate(work / "x", size)       # a hole: it takes no place in the image either
+        loads.image(work, image_file)
+        said = subprocess.run(["/sbin/dumpe2fs", "-h", image_file], capture_output=True, text=True, check=True).stdout
+        blocks, of = (int(re.search(rf"^{name}: *(\d+)", said, re.M)[1]) for name in ("Free blocks", "Block size"))
+        self.assertGreater(blocks * of, size)
+        self.assertLessEqual(image_file.stat().st_size >> 20, loads.image_mib(4001))
+
+    def test_what_mke2fs_cannot_do_is_one_line_of_its_own(self):
+        with self.assertRaisesRegex(ui.Fail, "^mke2fs failed: ") as caught:
+            loads.image(self.cache, "/nonexistent/image")
+        self.assertNotIn("\n", str(caught.exception))
+
+    def test_it_is_as_old_as_what_it_holds(self):
+        with self.kind("1"):
+            first = loads.ensure(self.cache, "mine", 8, 2)
+            self.assertEqual(loads.ensure(self.cache, "mine", 8, 2), first)
+        self.assertEqual((self.made, first["version"], first["answers"], first["keys"]), (["1"], "1", [2, 3], 5))
+        with self.kind("2"):
+            second = loads.ensure(self.cache, "mine", 8, 2)
+        self.assertEqual((self.made, second["version"], second["image"]), (["1", "2"], "2", first["image"]))
+        self.assertEqual(sorted(os.listdir(self.cache)), ["mine-2x8M.ext4", "mine-2x8M.json"])
+
+    def test_one_for_all_numbers_of_compilers(self):
+        with self.kind(value_bytes=None):
+            for servers in (1, 2):
+                loads.ensure(self.cache, "mine", None, servers)
+        self.assertEqual((self.made, sorted(os.listdir(self.cache))), (["1"], ["mine.ext4", "mine.json"]))
+
+    def test_space_is_asked_for_files_and_image(self):
+        with mock.patch.object(ui, "need_root"), mock.patch.object(hosts, "choose"), \
+                mock.patch.object(compare, "host_memory", return_value=1), \
+                mock.patch.object(ui, "need_space", side_effect=ui.Fail("no")) as asked, self.assertRaises(ui.Fail):
+            compare.compare(["--load", "memcached", "--data", "8G", "--memory", "32G"])
+        self.assertGreater(asked.call_args.args[0], 2 * 8.192)
+
+
+class Limit(unittest.TestCase):
+    def load_timeout(self, *argv):
+        args = compare.parser().parse_args(argv)
+        told = []
+
+        def run(plan_file, *_):
+            told.append(json.loads(plan_file.read_text())["load_timeout"])
+            return ""
+
+        build = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (build / "compare").mkdir()
+        host, jobs = types.SimpleNamespace(stage=False, run=run), plan.jobs(["on"], ["quiet"], 1, 1)
+        with mock.patch.object(compare, "host_memory", return_value=1), mock.patch.object(paths, "BUILD", build):
+            compare.check(args)
+            compare.carry_out(args, host, {}, jobs, io.StringIO())
+        return told[0]
+
+    def test_a_build_has_time_and_data_take_it(self):
+        self.assertGreater(self.load_timeout("--load", "build", "--vcpus", "4"), 10 * 157)
+        self.assertEqual(self.load_timeout("--data", "512M") - self.load_timeout("--data", "64M"), 448)
 
 
 class Protocol(unittest.TestCase):
@@ -248,7 +344,7 @@ class Balanced(html.parser.HTMLParser):
 class Output(unittest.TestCase):
     def kinds(self):
         return (compare_sample.results(), compare_sample.results(("stock",), counted=False, discards=False),
-                compare_sample.results(("off", "on"), runs=2))
+                compare_sample.results(("off", "on"), runs=2), compare_sample.results(load="build"))
 
     def test_report_is_whole_and_asks_for_nothing(self):
         for results in self.kinds():
@@ -296,6 +392,18 @@ class Output(unittest.TestCase):
         results = compare_sample.results()
         self.assertEqual(json.loads(json.dumps(results)), results)
         self.assertEqual((results["schema"], results["schema_version"]), ("kvmspf-compare", 1))
+
+    def test_results_name_what_the_image_was_made_with(self):
+        sample = compare_sample.results(load="build")
+        args = compare.parser().parse_args(["--load", "build"])
+        compare.check(args)
+        watcher = compare.Watcher([], io.StringIO())
+        watcher.events = [{"event": "host", **sample["platform"]["host"]}, *({"event": "run", **run} for run in sample["runs"])]
+        host = types.SimpleNamespace(facts=lambda: dict(sample["platform"]), storm_mib=8)
+        results = compare.assemble(args, host, watcher, {"version": "of then", "keys": 22, "image_sha256": "0"}, 1)
+        self.assertEqual(results["platform"]["build"], "of then")
+        self.assertEqual([results["settings"][key] for key in ("data_mib", "value_bytes")], [None, None])
+        self.assertIn("gcc of then: the 22 files", results["platform_text"]["Load"])
 
     def test_steps_of_an_axis(self):
         self.assertEqual([svg.nice_step(t) for t in (4, 11, 0.7, 30000)], [1, 5, 0.2, 10000])

@@ -43,6 +43,19 @@ class Difference(unittest.TestCase):
         new["platform"]["host"]["cpus"] = 4
         self.assertIn("  vcpus: 8, 16\n  host cpus: 2, 4\n", self.compare(old, new).stdout)
 
+    def test_the_loads_version_is_compared_whatever_the_load(self):
+        for load in ("redis", "build"):
+            old = compare_sample.results(load=load)
+            new = copy.deepcopy(old)
+            new["platform"][load] = "8.0"
+            self.assertIn("  load's version: 7.0, 8.0\n", self.compare(old, new).stdout)
+
+    def test_results_of_before_there_were_loads_are_of_redis(self):
+        old = compare_sample.results()
+        new = copy.deepcopy(old)
+        del old["settings"]["load"]
+        self.assertNotIn("Not alike", self.compare(old, new).stdout)
+
     def test_bad_input_is_one_line(self):
         good = compare_sample.results()
         other = dict(copy.deepcopy(good), storms=[])

@@ -7,10 +7,9 @@ It has no snapshot to load: each connection's commands are a file on the guest's
 import os
 from pathlib import Path
 
-from spf import foreign, ui
+from spf import foreign, paths, ui
 
 HEAD, TITLE = "Database load", "memcached"
-PACKAGES = ()
 PROGRAM = "/usr/bin/memcached"
 VALUE_BYTES = 4000
 # The class of its slabs that such a value with its header falls in, at the default growth of 1.25.
@@ -23,12 +22,16 @@ def memory_mib(data_mib, servers):
 
 
 def disk_mib(data_mib):
-    return data_mib + 4
+    return data_mib
+
+
+def seconds(data_mib):
+    return data_mib
 
 
 def what(settings):
-    return (f"one memcached, a thread for each vCPU, takes {settings['keys']} keys, {settings['data_mib']} MiB, over {settings['servers']} connections at "
-            "once, until it has all of them")
+    return (f"one memcached, a thread for each vCPU, takes {settings['keys']} keys, {settings['data_mib']} MiB, over "
+            f"{settings['servers']} connections at once, until it has all of them")
 
 
 def version():
@@ -41,23 +44,17 @@ def version():
 def files(_root):
     root = foreign.here()
     # Root may only start it if there is a name for the user it goes on as.
-    return {"etc/passwd": Path("/usr/share/base-passwd/passwd.master"), "bin/memcached": foreign.resolve(root, PROGRAM)} | {
+    return {"bin/load": paths.SCRIPTS / "guest/load-memcached", "etc/passwd": Path("/usr/share/base-passwd/passwd.master"),
+            "bin/memcached": foreign.resolve(root, PROGRAM)} | {
         path: foreign.resolve(root, path) for path in foreign.libraries(root, PROGRAM)}
 
 
 def make(directory, data_mib, servers):
     keys = max(1, (data_mib << 20) // servers // KEY_BYTES)
-    shards = []
     for i in range(servers):
-        path = os.path.join(directory, f"{i}.set")
-        with open(path, "wb") as out:
+        with open(os.path.join(directory, f"{i}.set"), "wb") as out:
             for n in range(keys):
                 value = f"shard{i}:{n}:".encode()
                 out.write(b"set shard%d:%d 0 0 %d noreply\r\n%s\r\n" % (i, n, VALUE_BYTES, value.ljust(VALUE_BYTES, b"v")))
             out.write(b"quit\r\n")
-        shards.append({"file": f"{i}.set", "keys": keys, "bytes": os.path.getsize(path)})
-    return shards
-
-
-def answers(shards):
-    return [sum(shard["keys"] for shard in shards)]
+    return [keys * servers]
