@@ -17,7 +17,7 @@ from pathlib import Path
 
 SETTINGS = {"off": ("0", "0"), "on": ("2", "1")}
 FILES = ("/sys/module/kvm/parameters/speculative_faults", "/proc/sys/vm/speculative_user_faults")
-LIMIT = 900
+LIMIT = 300
 # kselftest's status for a test that cannot be run here.
 STATUS = {0: "pass", 4: "skip"}
 MM = "run_vmtests.sh"
