@@ -123,7 +123,10 @@ class Loads(unittest.TestCase):
         least = loads.memory_needed_mib(name, args.data, args.servers, args.vcpus)
         watcher = life(lambda spec: wanted.extend(spec["keys"]), "--load", name, "--memory", f"{least}M")
         self.assertEqual([run["keys"] for run in watcher.of("run")], [sum(wanted)], watcher.events)
-        self.assertGreater(watcher.of("run")[0]["counters"]["load"]["hva_fault_speculative"], 2000)
+        counted = watcher.of("run")[0]["counters"]["load"]
+        # How many of its pages the boot has touched and freed before varies by thousands.
+        self.assertGreater(counted["hva_fault_speculative"], 0)
+        self.assertEqual(counted["hva_fault_mmap_lock"], 0)
 
     def test_redis(self):
         self.loaded("redis")

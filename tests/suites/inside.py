@@ -17,7 +17,8 @@ from pathlib import Path
 
 SETTINGS = {"off": ("0", "0"), "on": ("2", "1")}
 FILES = ("/sys/module/kvm/parameters/speculative_faults", "/proc/sys/vm/speculative_user_faults")
-LIMIT = 300
+# Of a program, and of a category of many.
+KVM_LIMIT, MM_LIMIT = 300, 900
 # kselftest's status for a test that cannot be run here.
 STATUS = {0: "pass", 4: "skip"}
 MM = "run_vmtests.sh"
@@ -27,13 +28,13 @@ def say(test, result, **more):
     print(json.dumps({"test": test, "result": result, **more}), flush=True)
 
 
-def run(words, where):
+def run(words, where, limit):
     """(status or None if it did not end, what it printed, seconds)"""
     start = time.monotonic()
     child = subprocess.Popen(words, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
     try:
-        out, _ = child.communicate(timeout=LIMIT)
+        out, _ = child.communicate(timeout=limit)
         status = child.returncode
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
@@ -61,7 +62,7 @@ def parts(lines):
 def kvm(folder, names):
     for name in names:
         program, *words = name.split()
-        status, out, seconds = run([folder / program, *words], "/tmp")
+        status, out, seconds = run([folder / program, *words], "/tmp", KVM_LIMIT)
         result = "timeout" if status is None else STATUS.get(status, f"fail, status {status}")
         say(name, result, seconds=seconds)
         for part, said in parts(out.splitlines()):
@@ -72,7 +73,7 @@ def mm(folder, categories):
     """run_vmtests.sh prints, for each program, a line "# running PROGRAM", its output, and [PASS], [SKIP] or [FAIL]."""
     where = Path(shutil.copytree(folder, "/tmp/mm"))
     for category in categories:
-        status, out, seconds = run([where / MM, "-t", category], where)
+        status, out, seconds = run([where / MM, "-t", category], where, MM_LIMIT)
         program, lines = None, []
         for line in out.splitlines():
             found = re.match(r"# running (?:bash )?(?:\./)?(.*)", line)
