@@ -72,6 +72,8 @@ def kvm(folder, names):
 def mm(folder, categories):
     """run_vmtests.sh prints, for each program, a line "# running PROGRAM", its output, and [PASS], [SKIP] or [FAIL]."""
     where = Path(shutil.copytree(folder, "/tmp/mm"))
+    # Some make a directory there.
+    subprocess.run(["mount", "-t", "tmpfs", "tmp", "/mnt"], check=True)
     for category in categories:
         status, out, seconds = run([where / MM, "-t", category], where, MM_LIMIT)
         program, lines = None, []
