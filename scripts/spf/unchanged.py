@@ -46,6 +46,11 @@ def since(program, inputs):
     return None
 
 
+def forget(program):
+    """Before it runs: one that fails now, or is killed, has not passed, whatever it did before."""
+    ui.forget(_stamp(program))
+
+
 def passed(program, inputs):
     ui.remember(_stamp(program), inputs=inputs, packages=_packages(), when=time.strftime("%Y-%m-%d %H:%M"))
 

@@ -60,6 +60,15 @@ class Unchanged(unittest.TestCase):
             self.run_all()
             self.assertEqual(self.run_all()[0], ["unit", "torture"], status)
 
+    def test_what_fails_after_it_has_passed_runs_again(self):
+        flag = self.root.parent / "fail"
+        self.program("unit", f"! [ -e {flag} ]")
+        self.run_all()
+        flag.touch()
+        self.run_all("unit")
+        flag.unlink()
+        self.assertEqual(self.run_all()[0], ["unit", "torture"])
+
     def test_any_change_has_all_run_again(self):
         def new_file():
             (self.root / "new").write_text("")
