@@ -50,6 +50,12 @@ for mode in off vma-lock on; do
 	./fault-storm --mode $mode --size 32M --backing memfd >&2
 	echo "\"$mode\": $(($(faults) - before))"
 done | paste -sd, | sed 's/.*/{&}/' >"$KVMSPF_OUT/memfd-faults"
+allocated() { awk '/^pgalloc_/ { n += $2 } END { print n }' /proc/vmstat; }
+for mode in vma-lock on; do
+	before=$(allocated)
+	./fault-storm --mode $mode --size 512M --stride 2M >&2
+	echo "\"$mode\": $(($(allocated) - before))"
+done | paste -sd, | sed 's/.*/{&}/' >"$KVMSPF_OUT/allocations"
 ./db-load make /root/table 100000
 ./db-load load /root/table 4 >"$KVMSPF_OUT/db-load"
 ./user-load multi-fault 3 1 >"$KVMSPF_OUT/multi-fault"
@@ -111,6 +117,11 @@ class Storms(unittest.TestCase):
         self.assertGreater(faults["off"], 8192)
         for mode in ("vma-lock", "on"):
             self.assertLess(abs(faults[mode] - faults["off"]), 1000, faults)
+
+    def test_no_page_is_allocated_where_there_is_no_table_to_put_it_in(self):
+        allocations = self.results["allocations"]
+        self.assertGreater(allocations["vma-lock"], 2 * 256)
+        self.assertLess(abs(allocations["on"] - allocations["vma-lock"]), 256 / 2, allocations)
 
     def test_what_each_backing_is_resolved_by(self):
         tables = 2 * 16 / 2
