@@ -152,6 +152,9 @@ def refresh(what):
     where, target = paths.EDIT / what, paths.SERIES[what]
     if not (where / ".git").exists():
         raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
+    # HEAD is then somewhere in the series, and what follows would be lost.
+    if any(Path(where, text(where, "rev-parse", "--git-path", d)).exists() for d in ("rebase-merge", "rebase-apply")):
+        raise ui.Fail(f"a rebase is under way in {ui.shown(where)}", "git rebase --continue or --abort there, then again")
     if text(where, "status", "--porcelain", "--untracked-files=no"):
         ui.say(f"{ui.shown(where)} has uncommitted changes, which are left out")
     start = text(where, "merge-base", "HEAD", base(what))

@@ -109,6 +109,18 @@ class Tools(unittest.TestCase):
         patches.refresh("linux")
         self.assertEqual(sorted(p.name for p in paths.SERIES["linux"].iterdir()), ["0001-mm-first.patch", "series"])
 
+    def test_refresh_in_the_middle_of_a_rebase_loses_nothing(self):
+        self.two()
+        files = {p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}
+        edit = paths.EDIT / "linux"
+        subprocess.run(["git", "-C", edit, "-c", "sequence.editor=sed -i 1s/pick/edit/", "rebase", "-qi", "base"],
+                       check=True, capture_output=True, env={**os.environ, **WHO})
+        with self.assertRaisesRegex(ui.Fail, "a rebase is under way"):
+            patches.refresh("linux")
+        self.assertEqual({p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}, files)
+        self.git(edit, "rebase", "--abort")
+        patches.refresh("linux")
+
     def test_sync_touches_only_what_changes(self):
         self.two()
         tree, head = patches.sync("linux")
