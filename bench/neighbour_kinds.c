@@ -29,21 +29,31 @@ static int fail(const struct neighbour *me, const char *call)
 	value_;								\
 })
 
+/*
+ * Between guards: the kernel merges what lies side by side and is alike, and where an area comes to lie differs from run
+ * to run.  Each mprotect() of one that has been merged splits it and merges it again, and frees a VMA by RCU, whose
+ * threads then run beside, or before, the vCPUs.
+ */
+#define GUARD ((size_t)64 << 10)
+
 static int get_area(struct neighbour *me, size_t size, int flags)
 {
-	me->size = size;
-	me->area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-	if (me->area == MAP_FAILED) {
-		me->area = NULL;
+	char *reserved = mmap(NULL, size + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (reserved == MAP_FAILED)
 		return fail(me, "mmap");
-	}
+	me->area = reserved + GUARD;
+	me->size = size;
+	if (mmap(me->area, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | flags, -1, 0) ==
+	    MAP_FAILED)
+		return fail(me, "mmap");
 	return 0;
 }
 
 static void put_area(struct neighbour *me)
 {
 	if (me->area)
-		munmap(me->area, me->size);
+		munmap((char *)me->area - GUARD, me->size + 2 * GUARD);
 }
 
 static int mmap__step(struct neighbour *me)
