@@ -62,9 +62,10 @@ def parts(lines):
 def kvm(folder, names):
     for name in names:
         program, *words = name.split()
+        before = speculative()
         status, out, seconds = run([folder / program, *words], "/tmp", KVM_LIMIT)
         result = "timeout" if status is None else STATUS.get(status, f"fail, status {status}")
-        say(name, result, seconds=seconds)
+        say(name, result, seconds=seconds, speculative=speculative() - before)
         for part, said in parts(out.splitlines()):
             say(f"{name}: {part}", said)
 
@@ -75,6 +76,7 @@ def mm(folder, categories):
     # Some make a directory there.
     subprocess.run(["mount", "-t", "tmpfs", "tmp", "/mnt"], check=True)
     for category in categories:
+        before = speculative()
         status, out, seconds = run([where / MM, "-t", category], where, MM_LIMIT)
         program, lines = None, []
         for line in out.splitlines():
@@ -91,7 +93,7 @@ def mm(folder, categories):
                 lines.append(line)
         if program:
             say(program, "timeout")
-        say(category, "timeout" if status is None else "ran", seconds=seconds)
+        say(category, "timeout" if status is None else "ran", seconds=seconds, speculative=speculative() - before)
 
 
 def speculative():
@@ -102,9 +104,8 @@ def speculative():
 def main(setting, folder, *names):
     for file, value in zip(FILES, SETTINGS[setting]):
         Path(file).write_text(value)
-    folder, before = Path(folder), speculative()
+    folder = Path(folder)
     (mm if (folder / MM).exists() else kvm)(folder, names)
-    print(json.dumps({"speculative": speculative() - before}), flush=True)
 
 
 if __name__ == "__main__":

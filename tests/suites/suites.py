@@ -35,20 +35,19 @@ def programs():
 
 
 def setting(name, folder, names, kernel):
-    """{test: result}, seconds by test, speculative faults"""
+    """{test: result}, seconds and speculative faults by test"""
     machine = lab.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT, stall=300, qemu_args=["-smp", "sockets=2"])
     log = paths.LOG / f"suites-{folder.name}-{name}.log"
     with open(log, "wb", buffering=0) as out:
         done = machine.run(["/usr/bin/python3", HERE / "inside.py", name, folder, *names], stderr=out.write)
     if done.kind != "exit" or done.status:
         raise ui.Fail(f"{name}: {done.what or f'status {done.status}'}", f"see {ui.shown(log)}, {ui.shown(done.console)}")
-    results, seconds, speculative = {}, {}, 0
+    results, seconds, speculative = {}, {}, {}
     for said in map(json.loads, done.out.decode().splitlines()):
-        speculative += said.get("speculative", 0)
-        if "test" in said:
-            results[said["test"]] = said["result"]
+        test = said["test"]
+        results[test] = said["result"]
         if "seconds" in said:
-            seconds[said["test"]] = said["seconds"]
+            seconds[test], speculative[test] = said["seconds"], said["speculative"]
     for trouble in done.trouble:
         results[f"the kernel: {trouble.split('] ', 1)[-1]}"] = "said"
     return results, seconds, speculative
@@ -63,6 +62,13 @@ def run(suite, names, kernel="patched"):
     return {name: setting(name, folder, names or (MM if suite == "mm" else programs()), kernel) for name in SETTINGS}
 
 
+def note(name, seconds, speculative):
+    text = f"{sum(seconds.values()):.0f} s, {sum(speculative.values())} speculative faults"
+    # With speculation off: of those that turn it on for VMs of their own.
+    who = [f"{test} {count}" for test, count in speculative.items() if count]
+    return text + (f" ({', '.join(who)})" if who and name == "off" else "")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=("kvm", "mm"), help="selftests/kvm, or selftests/mm")
@@ -72,8 +78,7 @@ def main():
     args = parser.parse_args()
     ui.need_root()
     found = run(args.suite, args.name, args.kernel)
-    notes = {name: f"{sum(seconds.values()):.0f} s, {speculative} speculative faults"
-             for name, (_, seconds, speculative) in found.items()}
+    notes = {name: note(name, seconds, speculative) for name, (_, seconds, speculative) in found.items()}
     return difference.tell({name: results for name, (results, _, _) in found.items()}, notes=notes)
 
 
