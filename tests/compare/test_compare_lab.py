@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import build, compare, hosts, kvmparam, loads, patches, paths  # noqa: E402
+from spf import build, compare, hosts, kvmparam, lab, loads, patches, paths  # noqa: E402
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M", "--cpus", "2"]
@@ -112,6 +112,29 @@ def life(change, *words):
     change(spec)
     with open(os.devnull, "w", encoding="utf-8") as raw:
         return compare.carry_out(args, host, spec, compare.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
+
+
+class Here(unittest.TestCase):
+    """On a host that runs our kernel, as a user's does: the lab, of whose root only scratch can be written to."""
+
+    SCRIPT = """
+set -e
+mkdir -p /run/build/upper /run/build/work
+mount -t overlay -o "lowerdir=$2,upperdir=/run/build/upper,workdir=/run/build/work" overlay "$2"
+exec "$1" compare --no-build --host here --vcpus 1 --servers 1 --memory 256M --data 16M --runs 1 --modes off,on --vmm quiet \
+	--json --out "$KVMSPF_OUT"
+"""
+
+    def test_guests_run_right_here(self):
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as out:
+            run = lab.Lab("patched", cpus=2, memory=4 << 30, timeout=1200).run(
+                ["sh", "-c", self.SCRIPT, "sh", KVMSPF, paths.BUILD], out_dir=out)
+            self.assertTrue(run.ok, f"{run.kind} {run.status} {run.what}\n{run.err.decode()}")
+            results = json.loads(run.out)
+            self.assertEqual(json.loads((Path(out) / "results.json").read_text()), results)
+        self.assertFalse(results["platform"]["in_lab"])
+        self.assertEqual(sorted(r["mode"] for r in results["runs"]), ["off", "on"], results["discards"])
+        self.assertEqual([sorted(r["mode"] for r in s["runs"]) for s in results["storms"]], [["off", "on"]])
 
 
 class Loads(unittest.TestCase):
