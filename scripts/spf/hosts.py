@@ -206,7 +206,7 @@ class Power(Host):
             "usr/bin/fault-storm": meson.bench_power() / "bench/fault-storm",
             "guest/kernel": need(self.guest_kernel(), "linux-power"),
             "guest/initramfs": initramfs("redis", meson.agent_power(), root)}
-        return {"qemu": ["/usr/bin/qemu-system-ppc64", "-L", "/usr/share/qemu"], "machine": PSERIES,
+        return {"qemu": ["/usr/bin/qemu-system-ppc64", "-L", "/usr/share/qemu"], "machine": PSERIES, "cpu": "host",
                 "kernel": "/guest/kernel", "initramfs": "/guest/initramfs", "disk": "/dev/vda", "agent": True,
                 "storm": "/usr/bin/fault-storm", "command_line": "console=hvc0 quiet panic=-1 oops=panic"}
 

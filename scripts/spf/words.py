@@ -43,14 +43,16 @@ def method(results):
     small = small_pages(results)
     pages = (f"Guest memory is on the host's {small} (huge pages are off for the VMM alone, by prctl)" if s["pages"] == "4k"
              else "Guest memory may get transparent huge pages on the host")
-    kernel = ("the kernel's part has QEMU's Virtual Open Firmware in it, and ends" if results["platform"].get("arch") == "power" else
+    power = results["platform"].get("arch") == "power"
+    cpu = "" if power else " The guest's CPU is the host's without svm and vmx, so that the KVM in its kernel does not start."
+    kernel = ("the kernel's part has QEMU's Virtual Open Firmware in it, and ends" if power else
               "firmware ends at the kernel's first byte on the serial port, the kernel's part")
     lines = [
         f"One guest life gives one boot time and one load time. {s['runs']} lives of each kind; the kinds alternate, "
         f"in an order shuffled each round (seed {s['seed']}); one life before them is not counted.",
         "The mode is the KVM module's parameter speculative_faults, set before the VMM starts. QEMU, guest kernel, "
         "initramfs and snapshots are the same in all modes.",
-        pages + ".",
+        f"{pages}.{cpu}",
         f"Boot: CLOCK_MONOTONIC of the host with KVM, from before QEMU is started; {kernel} at the first line of process 1, "
         "userspace at the line that says the system is up.",
         f"Load: from the host's word on, {loads.KINDS[s['load']].what(s)}. Any other number of keys voids the run.",
