@@ -23,8 +23,8 @@ from spf.qmp import QMP, QMPError, sum_vcpu_stats
 # firmware's part; "quiet", later on the line, makes the rest silent: each byte is an exit.
 COMMAND_LINE = "console=ttyS0 debug quiet earlyprintk=ttyS0 panic=-1 oops=panic"
 FIRST_WORDS = b"early console"
-# The guest's kernel is the lab's, with KVM built in.  If the guest may nest, that starts, patches its code and interrupts each
-# vCPU more than 1000 times for it: 3.7 to 4.2 s of a boot of 16.4 (svm_init() by initcall_debug), without a guest fault.
+# The guest's kernel is the lab's, with KVM built in.  Where it may nest it starts that, and patches its code for it, which
+# interrupts all vCPUs: seconds of a boot that have little to do with faults (docs/benchmarks.md).
 CPU = "host,svm=off,vmx=off"
 CRASHES = (b"Kernel panic", b"BUG: ", b"Oops: ", b"double fault", b"general protection fault")
 
