@@ -21,7 +21,7 @@ from spf.qmp import QMP, QMPError, sum_vcpu_stats
 
 # "debug" makes the kernel's real-mode code say its first words on the serial port, which ends the
 # firmware's part; "quiet", later on the line, makes the rest silent: each byte is an exit.  The kernel's configuration has
-# 256 BSD terminals, a second of an emulated boot, that distributions' kernels do not have.
+# 256 BSD terminals; making them takes most of a second of an emulated boot (docs/benchmarks.md).
 COMMAND_LINE = "console=ttyS0 debug quiet earlyprintk=ttyS0 panic=-1 oops=panic pty.legacy_count=0"
 FIRST_WORDS = b"early console"
 # The guest's kernel is the lab's, with KVM built in.  Where it may nest it starts that, and patches its code for it, which

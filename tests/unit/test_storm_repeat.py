@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""bench/storm-repeat's table and verdict, on made-up storms."""
+"""bench/storm-repeat's table, and how much a ratio differs in it, on made-up storms."""
 
 import random
 import runpy
