@@ -134,7 +134,8 @@ static void parse(struct options *options, int argc, char **argv)
 			help();
 			exit(0);
 		case VCPUS:
-			storm->vcpus = number(name, optarg, 1, vmm__max_vcpus() ?: 1);
+			/* 0: there is no KVM, which vmm__create() will say. */
+			storm->vcpus = number(name, optarg, 1, vmm__max_vcpus() ?: 1024);
 			break;
 		case SIZE:
 			storm->size = size(name, optarg);

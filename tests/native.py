@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs of the matrix, the injection and the torture, on bench/vmm; they need nothing but a compiler."""
+"""The programs of the lab's tests, the matrix, the injection and the torture, on bench/vmm; they need nothing but a compiler."""
 
 from collections import namedtuple
 
@@ -11,9 +11,11 @@ PROGRAMS = {
     "rounds": [*VMM, "bench/backing.c", "tests/matrix/memory.c", "tests/injection/rounds.c"],
     "failures": [*VMM, "tests/injection/failures.c", "tests/injection/kinds.c", "tests/matrix/number.c"],
     "torture": [*VMM, *[f"tests/torture/{name}.c" for name in ("torture", "mutations", "late", "userfaultfd", "host")]],
+    "two_guests": [*VMM, "tests/lab/two_guests.c"],
 }
 # What runs in the guest: as in bench/meson.build.
-GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/storm.c"}
+GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/storm.c",
+         "two_guests": "tests/lab/sum.c"}
 GUEST_FLAGS = "-O2 -fno-stack-protector -fno-tree-loop-distribute-patterns -fno-pic".split()
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Ibench", "-Ibench/vmm",
          "-Itests/matrix"]

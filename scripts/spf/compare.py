@@ -233,9 +233,10 @@ def notes(results, wanted):
                                for k in sorted({d["kind"] for d in results["discards"]})) + ".")
     if len(results["runs"]) < wanted:
         out.append(f"Only {len(results['runs'])} of {wanted} runs were had before too many had to be thrown away.")
-    trouble = sum(bool(r.get("host_trouble")) for r in results["runs"])
-    if trouble:
-        out.append(f"The host's kernel complained during {trouble} runs; see host_trouble in results.json.")
+    for what, all_of_them in (("runs", results["runs"]), ("storms", results["storms"]), ("runs thrown away", results["discards"])):
+        trouble = sum(bool(one.get("host_trouble")) for one in all_of_them)
+        if trouble:
+            out.append(f"The host's kernel complained during {trouble} of {len(all_of_them)} {what}; see host_trouble in results.json.")
     return out
 
 
@@ -255,7 +256,7 @@ def assemble(args, host, watcher, manifest, seconds):
         "platform": {**facts, "accelerator": words.accelerator(kvm, facts["emulated"]), "host": kvm,
                      "machine": describe_machine(), args.load: manifest["version"]},
         "runs": runs, "discards": discards,
-        "summary": summary.summarise(runs, discards, modes, args.vmm, modes[0] if "off" not in modes else "off"),
+        "summary": summary.summarise(runs, discards, modes, args.vmm),
     }
     results["storms"] = [{k: v for k, v in e.items() if k not in ("event", "id")} for e in watcher.of("storm")]
     results["notes"] = notes(results, args.runs * len(modes) * len(args.vmm))

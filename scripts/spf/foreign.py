@@ -41,6 +41,7 @@ def _unpacked(arch, headers, programs):
 
 def _unpack(arch, headers, programs, target):
     home = paths.BUILD / "apt" / arch
+    shutil.rmtree(home / "cache/archives", ignore_errors=True)     # all that lies there is unpacked
     for name in ("lists/partial", "cache/archives/partial"):
         (home / name).mkdir(parents=True, exist_ok=True)
     (home / "sources.list").write_text(f"deb [signed-by={setup.KEYRING}] {setup.mirror()} {setup.codename()} main\n")

@@ -117,7 +117,6 @@ class X86(Host):
 
     def prepare(self, disk):
         if not self.args.no_build:
-            build.bring_up_to_date(self.args.kernel, "patched")
             build.bring_up_to_date("stock", "patched")
         kernel, qemu = need(self.guest_kernel(), "linux-stock"), need(paths.qemu(), "qemu")
         # The guest's marks come from the agent, if QEMU has the device that it reads.
@@ -166,6 +165,8 @@ class Lab(X86):
         return paths.kernel(self.args.kernel, "config")
 
     def prepare(self, disk):
+        if not self.args.no_build:
+            build.bring_up_to_date(self.args.kernel, "patched")
         spec = super().prepare(disk)
         lab.kernel_path(self.args.kernel)
         return spec

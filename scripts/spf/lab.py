@@ -288,7 +288,7 @@ def keep(directory, result, out_dir=None):
     for old in sorted(paths.LOG.glob("lab-*.console"))[:-100]:
         for part in paths.LOG.glob(old.stem + ".*"):
             part.unlink(missing_ok=True)
-    stem = f"lab-{time.strftime('%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
+    stem = f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
     result.console = paths.LOG / f"{stem}.console"
     for name, suffix in (("console", "console"), ("qemu.log", "qemu"), ("registers", "registers"),
                          ("share/dmesg", "dmesg")):
@@ -414,7 +414,7 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
     p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto", help="default: kvm where it works nested")
     p.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
     p.add_argument("--append", default="", help="more kernel arguments")
-    p.add_argument("--timeout", type=float, default=0, help="seconds for the whole run (default: none)")
+    p.add_argument("--timeout", type=float, default=0, help="seconds for the whole run (default: none; ept and power: 900)")
     p.add_argument("--stall", type=float, default=120, help="seconds without a sign of life that make a stall (120)")
     p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
     p.add_argument("--no-build", action="store_true", help="take the kernel as it is, do not bring it up to date")

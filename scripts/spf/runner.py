@@ -29,9 +29,11 @@ def tell(event, **fields):
     os.write(1, (json.dumps({"event": event, **fields}) + "\n").encode())
 
 
-def hopeless(_number, _frame):
+def hopeless(was):
     """Even the timeouts of the life did not help: the host is sick.  QEMU dies with this process."""
     tell("sick", detail="a guest life did not even time out")
+    if was is not None:
+        kvmparam.write(was)
     os._exit(3)
 
 
@@ -166,10 +168,10 @@ def work(plan, spec):
 def main(argv):
     with open(argv[1], encoding="utf-8") as f:
         plan = json.load(f)
-    signal.signal(signal.SIGALRM, hopeless)
+    was = kvmparam.read()
+    signal.signal(signal.SIGALRM, lambda *_: hopeless(was))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tell("host", **describe_host())
-    was = kvmparam.read()
     if was is None and any(job["mode"] in kvmparam.MODES for job in plan["jobs"]):
         print("this host's kernel has no parameter speculative_faults", file=sys.stderr)
         return 4

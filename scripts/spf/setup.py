@@ -171,6 +171,8 @@ def meson():
         packages(["meson"])
         return
     with ui.locked(".sourcelock"):
+        if target.exists():     # by another run, while this one waited
+            return
         paths.TOOLS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=paths.TOOLS) as scratch:
             apt([*private(), "-t", MESON_SUITE[codename()], "download", "meson"], "fetch meson", cwd=scratch)

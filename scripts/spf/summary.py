@@ -12,13 +12,13 @@ def _counter_medians(runs, part):
     return {name: stats.median([row.get(name, 0) for row in rows]) for name in kvmparam.COUNTERS if name in names}
 
 
-def summarise(runs, discards, modes, vmms, base="off"):
-    """Cells in the order of the table. Ratios are to `base` with the same VMM load."""
+def summarise(runs, discards, modes, vmms):
+    """Cells in the order of the table. Ratios are to mode off, where it ran, with the same VMM load."""
     cells = []
     for vmm in vmms:
         for mode in modes:
             mine = [r for r in runs if (r["mode"], r["vmm"]) == (mode, vmm)]
-            bases = [r for r in runs if (r["mode"], r["vmm"]) == (base, vmm)]
+            bases = [r for r in runs if (r["mode"], r["vmm"]) == ("off", vmm)]
             if not mine:
                 continue
             cell = {"vmm": vmm, "mode": mode,
@@ -26,7 +26,7 @@ def summarise(runs, discards, modes, vmms, base="off"):
             for part in ("boot", "load"):
                 times = [r[part]["total_s"] for r in mine]
                 cell[part] = {**stats.spread(times), "counters": _counter_medians(mine, part)}
-                if mode != base and bases:
+                if mode != "off" and bases:
                     cell[part]["ratio"] = stats.ratio(times, [r[part]["total_s"] for r in bases])
             for phase in PHASES:
                 values = [r["boot"][phase] for r in mine if r["boot"][phase] is not None]

@@ -74,8 +74,11 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
                     if progress:
                         progress(log)
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            # make and ninja remove what they have half written, if they are asked to end.
+            for last in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(child.pid, last)
+                    child.wait(5)
             child.wait()
             raise
     if check and child.returncode:

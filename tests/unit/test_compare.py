@@ -405,6 +405,20 @@ class Output(unittest.TestCase):
         self.assertEqual([results["settings"][key] for key in ("data_mib", "value_bytes")], [None, None])
         self.assertIn("gcc of then: the 22 files", results["platform_text"]["Load"])
 
+    def test_nothing_is_said_about_a_mode_that_did_not_run(self):
+        results = compare_sample.results(modes=("vma-lock", "on"))
+        self.assertNotRegex(" ".join(results["conclusions"]), r"(than|from|second of) off\b")
+        self.assertFalse([c for c in results["summary"] if "ratio" in c["boot"] or "ratio" in c["load"]])
+        self.assertNotIn("no difference", table.text(results))
+        self.assertNotIn("Time relative to off", report.html(results))
+
+    def test_a_kernel_that_complained_is_in_the_notes(self):
+        results = compare_sample.results()
+        results["storms"][2]["host_trouble"] = results["runs"][0]["host_trouble"] = ["WARNING: CPU: 0"]
+        said = " ".join(compare.notes(results, len(results["runs"])))
+        self.assertIn("complained during 1 of 30 runs;", said)
+        self.assertIn("complained during 1 of 8 storms;", said)
+
     def test_steps_of_an_axis(self):
         self.assertEqual([svg.nice_step(t) for t in (4, 11, 0.7, 30000)], [1, 5, 0.2, 10000])
 
