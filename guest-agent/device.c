@@ -137,8 +137,8 @@ static int read_bar(struct device *device, bool records, struct snapshot *s, str
 }
 
 /*
- * The generation passes what it was before we rang, or another epoch begins
- * with its own count: either way the figures are newer than the ring.
+ * Ring, until the generation passes what it was before, or another epoch begins
+ * with its own count.
  */
 static bool wait_for_news(struct device *device)
 {
@@ -157,7 +157,11 @@ static bool wait_for_news(struct device *device)
 
 int device__collect(struct device *device, bool records, struct snapshot *snapshot, struct error *error)
 {
-	bool news = wait_for_news(device);
+	/*
+	 * The first news may be of a collection that had begun before we rang,
+	 * at the host's interval or for somebody else; the next is not.
+	 */
+	bool news = wait_for_news(device) && wait_for_news(device);
 
 	if (read_bar(device, records, snapshot, error))
 		return -1;

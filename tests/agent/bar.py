@@ -72,6 +72,11 @@ class Bar:
         struct.pack_into("<3Q", self.map, at + C["NS_SUM"], *ns)
         struct.pack_into("<32Q", self.map, at + 0x100, *buckets)
 
+    @property
+    def asked(self):
+        """How often the agent has asked, or is about to have: it rings twice each time."""
+        return (self.rings + 1) // 2
+
     def collect(self):
         """What the host does when the bell rings."""
         self.set32("SEQ", self.get32("SEQ") + 1)

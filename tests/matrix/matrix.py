@@ -72,6 +72,8 @@ def faults_of(row, modes):
     others = sum(count.values()) - count["fast"]
     if row.tier == "fast" and others:
         bad.append(f"more than fast: {count}")
+    if row.once and others > row.pages:
+        bad.append(f"{others} faults for {row.pages} pages")
     # A page table in 512 pages is another tier's.
     if row.tier in TIERS[1:] and (not count[row.tier] or 16 * count[row.tier] < 15 * others):
         bad.append(f"not by {row.tier}: {count}")

@@ -27,6 +27,8 @@ class Row:
     after: str = ""
     # A memory cgroup's limits, by file.
     cgroup: tuple = ()
+    # None of its faults waits for anybody, and so none is put off and comes a second time.
+    once: bool = False
     # What the kernel kills takes its counters along.
     killed: bool = False
 
@@ -100,7 +102,9 @@ ROWS = [
     Row("copied after fork, hugetlb", "hugetlb", "write fork measure write host", "vma_lock", mib=16, pages=32,
         before=HUGETLB[0], after=HUGETLB[1]),
     Row("copied for a snapshot", "anon", "write snapshot measure write host", "vma_lock"),
+    Row("copied for a snapshot, huge pages", "thp", "overwrite snapshot measure write host", "vma_lock"),
     Row("copied for a snapshot, memfd", "memfd", "write snapshot measure write host", "vma_lock"),
+    Row("read during a snapshot, memfd", "memfd", "write snapshot-unmapped measure read host", "vma_lock", once=True),
     Row("soft-dirty bits cleared", "anon", "write soft-dirty measure write host", "vma_lock"),
     Row("post-copy, userfaultfd", "anon", "write postcopy measure write host", "vma_lock"),
     Row("post-copy, memfd", "memfd", "write punch postcopy measure write host", "vma_lock"),

@@ -241,6 +241,7 @@ static int state_plug(struct row *row)
 /* -- userfaultfd: the other side of post-copy, and of a background snapshot -- */
 
 static struct row *served;
+static bool only_read;	/* and so never asked about a page that is write-protected */
 static int uffd;
 
 static void serve(const struct uffd_msg *message)
@@ -251,6 +252,7 @@ static void serve(const struct uffd_msg *message)
 	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
 		struct uffdio_writeprotect off = { .range = { .start = page, .len = 4096 } };
 
+		served->wrong += only_read;
 		ioctl(uffd, UFFDIO_WRITEPROTECT, &off);
 	} else {
 		static uint64_t contents[512] __attribute__((aligned(4096)));
@@ -307,6 +309,15 @@ static int state_snapshot(struct row *row)
 	return ioctl(uffd, UFFDIO_WRITEPROTECT, &all) ? fail("UFFDIO_WRITEPROTECT") : 0;
 }
 
+/* Of each page there is its protection in the page table, and no more. */
+static int state_snapshot_unmapped(struct row *row)
+{
+	if (state_snapshot(row))
+		return -1;
+	only_read = true;
+	return advise(row, MADV_DONTNEED, "MADV_DONTNEED");
+}
+
 const struct step states[] = {
 	{ "pageout", "swap it out", state_pageout },
 	{ "evict", "write the file back and drop its pages", state_evict },
@@ -333,5 +344,6 @@ const struct step states[] = {
 	{ "read-only-slot", "map it read-only in the guest", state_read_only_slot },
 	{ "postcopy", "pages missing, given by userfaultfd", state_postcopy },
 	{ "snapshot", "write-protected by userfaultfd", state_snapshot },
+	{ "snapshot-unmapped", "the same, and unmapped; only to be read", state_snapshot_unmapped },
 	{ }
 };
