@@ -66,6 +66,8 @@ def faults_of(row, modes):
         bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it")
     if row.why == ONCE and (said["locks"] != 1 or count["mmap_lock"]):
         bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it, for '{row.why}'")
+    if row.tier and row.tier != "mmap_lock" and count["mmap_lock"]:
+        bad.append(f"{count['mmap_lock']} faults by the mmap_lock")
     if row.why and not said["locks"]:
         bad.append(f"no mmap_lock taken: '{row.why}' is out of date")
     # What the VMM has mapped is always fast: the guest's program, and pages seen again.

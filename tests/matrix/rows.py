@@ -35,6 +35,7 @@ class Row:
 
 ONCE = "once a VMA: its anon_vma"
 ERROR = "an error: the mmap_lock's to tell"
+SWAPPED = "its anon_vma; and the VMM's own memory comes back"
 PFNMAP = "no struct page: only the mmap_lock's code looks through such mappings"
 THP = "/sys/kernel/mm/transparent_hugepage"
 SWAP = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0",
@@ -134,7 +135,7 @@ ROWS = [
     Row("DIMM pulled", "anon", "write unplug measure read", None, outcome="MMIO"),
     Row("read-only slot, read", "anon", "write read-only-slot measure read", "fast"),
     Row("read-only slot, written", "anon", "write read-only-slot measure write", None, outcome="MMIO"),
-    Row("cgroup's limit, swap", "anon", "measure overwrite host", "speculative", ONCE, mib=32, pages=8192,
+    Row("cgroup's limit, swap", "anon", "measure overwrite host", "speculative", SWAPPED, mib=32, pages=8192,
         before=f"{SWAP[0]} && {{ {FLUSHER} & }}", after=SWAP[1], cgroup=(("memory.max", "6M"),)),
     Row("cgroup's limit, no swap", "anon", "measure overwrite", None, mib=32, pages=8192,
         cgroup=(("memory.max", "6M"), ("memory.swap.max", "0")), killed=True),
