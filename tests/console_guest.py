@@ -12,9 +12,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "scripts"))
 
-from spf import image  # noqa: E402
-from spf.guest import child_setup  # noqa: E402
-from spf.qmp import QMP  # noqa: E402
+from spf.lab import image  # noqa: E402
+from spf.compare.guest import child_setup  # noqa: E402
+from spf.lab.qmp import QMP  # noqa: E402
 
 LIMIT = 180
 

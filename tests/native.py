@@ -3,7 +3,9 @@
 
 from collections import namedtuple
 
-from spf import meson, paths, setup, ui
+from spf import paths, ui
+from spf.source import setup
+from spf.build import meson
 
 VMM = ["bench/vmm/vmm.c", "bench/vmm/stats.c"]
 PROGRAMS = {

@@ -13,13 +13,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from spf import ui  # noqa: E402
 
 VERBS = {
-    "compare": ("compare", "guest boot and database load with speculation off, vma-lock, on"),
-    "test": ("testrun", "run the tests, or the groups named"),
-    "lab": ("lab", "boot the patched host here and run a command in it"),
-    "build": ("build", "build kernels, QEMU, selftests"),
-    "setup": ("setup", "install what is needed and fetch the sources"),
-    "patches": ("patches", "check, edit or refresh the patch series"),
-    "deb": ("deb", "make Debian packages"),
+    "compare": ("compare.verb", "guest boot and database load with speculation off, vma-lock, on"),
+    "test": ("testing.verb", "run the tests, or the groups named"),
+    "lab": ("lab.x86", "boot the patched host here and run a command in it"),
+    "build": ("build.targets", "build kernels, QEMU, selftests"),
+    "setup": ("source.setup", "install what is needed and fetch the sources"),
+    "patches": ("source.patches", "check, edit or refresh the patch series"),
+    "deb": ("build.deb", "make Debian packages"),
 }
 
 
@@ -30,7 +30,7 @@ def usage():
 
 
 def available(verb):
-    return (Path(__file__).parent / (VERBS[verb][0] + ".py")).exists()
+    return (Path(__file__).parent / (VERBS[verb][0].replace(".", "/") + ".py")).exists()
 
 
 def stop(number, _frame):

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from console_guest import Guest, Lines  # noqa: E402
-from spf import agent  # noqa: E402
+from spf.compare import agent  # noqa: E402
 
 MIB = 1 << 20
 PAGES = 16384

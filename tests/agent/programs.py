@@ -6,7 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import meson, setup  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import meson  # noqa: E402
 
 SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
 

@@ -13,7 +13,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import programs  # noqa: E402
 from console_guest import initramfs  # noqa: E402
-from spf import build, lab, paths, setup  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 LIMIT = 600
 QEMU = os.environ.get("KVMSPF_TEST_QEMU", "patched")     # "edit": what lies in build/edit/qemu
@@ -24,7 +27,7 @@ APPLETS = ("cat", "grep", "sleep", "true", "wc")
 def setUpModule():
     setup.packages(["busybox-static"])
     for kernel in ("stock", "patched"):
-        build.bring_up_to_date(kernel, QEMU)
+        targets.bring_up_to_date(kernel, QEMU)
     devices = subprocess.run([paths.qemu(QEMU), "-device", "help"], capture_output=True, text=True, check=True).stdout
     if '"kvm-spf"' not in devices:
         raise unittest.SkipTest("the QEMU series has no kvm-spf device yet")
@@ -41,7 +44,7 @@ def touch_new():
 
 class Guest(unittest.TestCase):
     def play(self, scenario, **how):
-        result = lab.Lab("patched", qemu=QEMU, cpus=2, memory=2 << 30, timeout=LIMIT, **how).run(
+        result = x86.Lab("patched", qemu=QEMU, cpus=2, memory=2 << 30, timeout=LIMIT, **how).run(
             ["/usr/bin/python3", str(HERE / "lab_guest.py"), scenario, str(INITRAMFS)])
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err.decode()))
         self.assertEqual(result.trouble, [])

@@ -12,7 +12,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "scripts")]
 
-from spf import build, deb, image, lab, paths, setup  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import deb, targets  # noqa: E402
+from spf.lab import image, x86  # noqa: E402
 
 SUITE = "bookworm"
 LIMIT = 900
@@ -48,11 +51,11 @@ class Debian(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         for kernel in ("stock", "patched"):
-            build.bring_up_to_date(kernel)
+            targets.bring_up_to_date(kernel)
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
             initramfs = Path(scratch) / "initramfs"
             initramfs.write_bytes(cls.initramfs())
-            result = lab.Lab("patched", cpus=2, memory=3 << 30, timeout=LIMIT).run(
+            result = x86.Lab("patched", cpus=2, memory=3 << 30, timeout=LIMIT).run(
                 ["/usr/bin/python3", HERE / "lab_guest.py", "debian", initramfs, cls.disk()])
         if (result.kind, result.status) != ("exit", 0) or result.trouble:
             raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")

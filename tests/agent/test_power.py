@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import meson  # noqa: E402
+from spf.build import meson  # noqa: E402
 
 
 class Power(unittest.TestCase):

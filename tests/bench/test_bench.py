@@ -11,7 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import build, lab, meson, patches, paths  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import patches  # noqa: E402
+from spf.build import meson, targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 BENCH = paths.ROOT / "bench"
 LIMIT = 900
@@ -66,7 +69,7 @@ done | paste -sd, | sed 's/.*/{&}/' >"$KVMSPF_OUT/allocations"
 def in_the_lab(programs, storms):
     words = [word for pair in storms.items() for word in pair]
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as out:
-        run = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+        run = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
             ["sh", "-c", SCRIPT, "sh", programs, *words], out_dir=out)
         if not run.ok:
             raise AssertionError(f"{run.kind} {run.status} {run.what} {run.trouble}\n{run.err.decode()}")
@@ -76,7 +79,7 @@ def in_the_lab(programs, storms):
 def setUpModule():
     if not patches.series("linux"):
         raise unittest.SkipTest("there is no kernel series")
-    build.bring_up_to_date("patched")
+    targets.bring_up_to_date("patched")
 
 
 class Storms(unittest.TestCase):

@@ -14,7 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import build, compare, hosts, kvmparam, lab, loads, patches, paths  # noqa: E402
+from spf import kvmparam, paths  # noqa: E402
+from spf.source import patches  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
+from spf.compare import hosts, loads, verb  # noqa: E402
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M", "--cpus", "2"]
@@ -24,7 +28,7 @@ def setUpModule():
     if not patches.series("linux"):
         raise unittest.SkipTest("there is no kernel series yet")
     for kernel in ("stock", "patched"):
-        build.bring_up_to_date(kernel)
+        targets.bring_up_to_date(kernel)
 
 
 class Compare(unittest.TestCase):
@@ -105,13 +109,13 @@ class Compare(unittest.TestCase):
 
 def life(change, *words):
     """One guest life, with something changed in what it is made of."""
-    args = compare.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet", *words])
-    compare.check(args)
+    args = verb.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet", *words])
+    verb.check(args)
     host = hosts.choose(args)
-    spec, _ = compare.prepare(args, host)
+    spec, _ = verb.prepare(args, host)
     change(spec)
     with open(os.devnull, "w", encoding="utf-8") as raw:
-        return compare.carry_out(args, host, spec, compare.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
+        return verb.carry_out(args, host, spec, verb.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
 
 
 class Here(unittest.TestCase):
@@ -127,7 +131,7 @@ exec "$1" compare --no-build --host here --vcpus 1 --servers 1 --memory 256M --d
 
     def test_guests_run_right_here(self):
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as out:
-            run = lab.Lab("patched", cpus=2, memory=4 << 30, timeout=1200).run(
+            run = x86.Lab("patched", cpus=2, memory=4 << 30, timeout=1200).run(
                 ["sh", "-c", self.SCRIPT, "sh", KVMSPF, paths.BUILD], out_dir=out)
             self.assertTrue(run.ok, f"{run.kind} {run.status} {run.what}\n{run.err.decode()}")
             results = json.loads(run.out)
@@ -142,7 +146,7 @@ class Loads(unittest.TestCase):
 
     def loaded(self, name):
         wanted = []
-        args = compare.parser().parse_args([*SMALL, "--load", name])
+        args = verb.parser().parse_args([*SMALL, "--load", name])
         least = loads.memory_needed_mib(name, args.data, args.servers, args.vcpus)
         watcher = life(lambda spec: wanted.extend(spec["keys"]), "--load", name, "--memory", f"{least}M")
         self.assertEqual([run["keys"] for run in watcher.of("run")], [sum(wanted)], watcher.events)

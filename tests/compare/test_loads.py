@@ -10,7 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import image, loads, paths, setup  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.lab import image  # noqa: E402
+from spf.compare import loads  # noqa: E402
 
 SERVERS, DATA_MIB = 2, 16
 # What init does before a load, as far as that touches nothing of this machine; all ends with the load.

@@ -12,7 +12,10 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
 import storms  # noqa: E402
-from spf import lab_ept, lab_serial, meson, patches, paths, setup, ui  # noqa: E402
+from spf import paths, ui  # noqa: E402
+from spf.source import patches, setup  # noqa: E402
+from spf.build import meson  # noqa: E402
+from spf.lab import ept, serial  # noqa: E402
 
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
@@ -44,7 +47,7 @@ def setUpModule():
         raise unittest.SkipTest("there is no kernel series")
     setup.ready()
     setup.packages(["busybox-static"])
-    lab_ept.bring_up_to_date("patched")
+    ept.bring_up_to_date("patched")
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -64,11 +67,11 @@ def machines():
 class Ept(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        lab_serial.init_program(lab_ept.Ept.compiler)     # not by two at once
+        serial.init_program(ept.Ept.compiler)     # not by two at once
         # Bochs is one thread, and its time goes by instructions: as many machines at once as there are CPUs.
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         cls.addClassCleanup(pool.shutdown, cancel_futures=True)
-        cls.runs = {name: pool.submit(lambda words, options: lab_ept.Ept("patched", timeout=LIMIT, **options).run(words),
+        cls.runs = {name: pool.submit(lambda words, options: ept.Ept("patched", timeout=LIMIT, **options).run(words),
                                       *machine) for name, machine in machines().items()}
 
     def said(self, name):

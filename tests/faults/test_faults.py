@@ -11,7 +11,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import console_guest  # noqa: E402
-from spf import build, lab, patches, paths, setup  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import patches, setup  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 LIMIT = 900
 USER_FAULTS = """
@@ -31,7 +34,7 @@ def setUpModule():
         raise unittest.SkipTest("there is no kernel series")
     setup.packages(["busybox-static"])
     for target in ("stock", "patched"):
-        build.bring_up_to_date(target)
+        targets.bring_up_to_date(target)
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -45,7 +48,7 @@ def cost(what):
 
 class Faults(unittest.TestCase):
     def test_selftest_every_mode_counters_and_contents(self):
-        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run([str(SELFTESTS / "speculative_faults_test")])
+        result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run([str(SELFTESTS / "speculative_faults_test")])
         self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
 
@@ -61,7 +64,7 @@ class Faults(unittest.TestCase):
         program.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
                         Path(__file__).with_name("user_faults.c")], check=True)
-        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(["/bin/sh", "-c", USER_FAULTS, "sh", str(program)])
+        result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(["/bin/sh", "-c", USER_FAULTS, "sh", str(program)])
         self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
         rows = [line.split() for line in result.out.decode().splitlines()]
@@ -83,7 +86,7 @@ class Faults(unittest.TestCase):
         archive = paths.BUILD / "tests" / "initramfs.cpio"
         archive.parent.mkdir(parents=True, exist_ok=True)
         archive.write_bytes(console_guest.initramfs(["dd", "md5sum"]))
-        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+        result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
             ["/usr/bin/python3", str(Path(__file__).with_name("lab_async.py")), str(archive)])
         self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])

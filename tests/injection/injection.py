@@ -16,7 +16,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 
 import native  # noqa: E402
-from spf import build, lab, ui  # noqa: E402
+from spf import ui  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 CHECKS = ("killed", "paused", "signals", "unplugged")
 FAILING = "failing"     # wants a kernel with fault injection
@@ -25,9 +27,9 @@ LIMIT = 1500
 
 def run(kernel, seed, times, checks):
     """What the checks printed, line by line."""
-    build.bring_up_to_date(kernel)
+    targets.bring_up_to_date(kernel)
     programs = [native.program(name) for name in ("rounds", "failures", "torture")]
-    machine = lab.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT, stall=180, qemu_args=["-smp", "sockets=2"])
+    machine = x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT, stall=180, qemu_args=["-smp", "sockets=2"])
     done = machine.run(["/usr/bin/python3", HERE / "inside.py", programs[0].parent, str(seed), str(times), *checks])
     said = done.out.decode(errors="replace").splitlines()
     if (done.kind, done.status) != ("exit", 0) or done.trouble:

@@ -15,7 +15,9 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
 import native  # noqa: E402
-from spf import build, lab, paths  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 LIMIT = 240
@@ -23,7 +25,7 @@ LIMIT = 240
 
 def setUpModule():
     for kernel in ("stock", "patched"):
-        build.bring_up_to_date(kernel)
+        targets.bring_up_to_date(kernel)
 
 
 def kvmspf(*words, kernel="stock", **kw):
@@ -36,9 +38,9 @@ class Run(unittest.TestCase):
         code = ("import fcntl, os\nfd = os.open('/dev/kvm', os.O_RDWR)\n"
                 "print(fcntl.ioctl(fd, 0xAE00, 0), fcntl.ioctl(fd, 0xAE01, 0) > 0, "
                 "os.path.exists('/sys/module/kvm/parameters/speculative_faults'))")
-        from spf import patches
+        from spf.source import patches
         for kernel, ours in (("stock", False), ("patched", bool(patches.series("linux")))):
-            result = lab.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(["/usr/bin/python3", "-c", code])
+            result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(["/usr/bin/python3", "-c", code])
             self.assertEqual((result.kind, result.status, result.what), ("exit", 0, ""), result.err)
             self.assertEqual(result.out.decode(), f"12 True {ours}\n")
             self.assertEqual(result.trouble, [])
@@ -68,7 +70,7 @@ class Run(unittest.TestCase):
 
     def test_a_guest_runs(self):
         """The stock kernel as a guest of KVM in the lab: it comes as far as looking for a root file system."""
-        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+        result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
             ["sh", "-c", 'timeout 120 "$KVMSPF_QEMU" -accel kvm -cpu host -m 256M -nodefaults -display none -no-reboot '
              '-kernel "$KVMSPF_GUEST_KERNEL" -append "console=ttyS0 panic=-1 loglevel=3" -serial stdio | '
              'grep -a "Unable to mount root"'])
@@ -91,7 +93,7 @@ class Run(unittest.TestCase):
 
     def test_interrupts_end_while_devices_are_mapped(self):
         """As in each boot: one CPU maps devices, and the others' stores to their local APICs have to get there."""
-        result = lab.Lab("stock", cpus=4, memory=1 << 30, timeout=LIMIT, stall=30, qemu_args=["-device", "pci-testdev"]).run(
+        result = x86.Lab("stock", cpus=4, memory=1 << 30, timeout=LIMIT, stall=30, qemu_args=["-device", "pci-testdev"]).run(
             [paths.ROOT / "tests/lab/switch_bars"])
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
         said = sorted(line.split() for line in result.out.decode().splitlines())
@@ -119,12 +121,12 @@ class Run(unittest.TestCase):
 class Failure(unittest.TestCase):
     def test_panic_is_the_labs_failure(self):
         result = kvmspf("--", "sh", "-c", "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 60")
-        self.assertEqual(result.returncode, lab.LAB_FAILED)
+        self.assertEqual(result.returncode, x86.LAB_FAILED)
         self.assertEqual(result.stdout, b"before\n")
         self.assertRegex(result.stderr.decode(), r"kvmspf: lab: panic: .*; console log: \S+\.console\n$")
 
     def test_command_that_does_not_end_is_a_timeout(self):
-        result = lab.Lab("stock", cpus=2, memory=2 << 30, timeout=20).run(["sleep", "1000"])
+        result = x86.Lab("stock", cpus=2, memory=2 << 30, timeout=20).run(["sleep", "1000"])
         self.assertEqual(result.kind, "timeout")
 
     def test_host_that_hangs_is_a_stall(self):
@@ -133,19 +135,19 @@ class Failure(unittest.TestCase):
                 if f"{paths.RUN}/{os.getpid()}-".encode() in Interrupt.read(process):
                     os.kill(int(process.parent.name), signal.SIGSTOP)
 
-        result = lab.Lab("stock", cpus=1, memory=1 << 30, timeout=LIMIT, stall=20).run(
+        result = x86.Lab("stock", cpus=1, memory=1 << 30, timeout=LIMIT, stall=20).run(
             ["sh", "-c", "echo up; sleep 1000"], hang)
         self.assertEqual(result.kind, "stall", result.what)
 
     def test_machine_switched_off_is_no_result(self):
         result = kvmspf("--", "sh", "-c", "echo o >/proc/sysrq-trigger; sleep 60")
-        self.assertEqual(result.returncode, lab.LAB_FAILED)
+        self.assertEqual(result.returncode, x86.LAB_FAILED)
 
     def test_not_a_kernel(self):
         with tempfile.NamedTemporaryFile() as empty:
             result = subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", empty.name, "--", "true"],
                                     capture_output=True, timeout=LIMIT)
-        self.assertEqual(result.returncode, lab.LAB_FAILED)
+        self.assertEqual(result.returncode, x86.LAB_FAILED)
         self.assertNotIn(b"Traceback", result.stderr)
 
 
@@ -181,7 +183,7 @@ class Interrupt(unittest.TestCase):
     def test_killed(self):
         status, alive, directory = self.left(signal.SIGKILL)
         self.assertEqual((status, alive), (-signal.SIGKILL, []))
-        os.rmdir(lab.run_directory())
+        os.rmdir(x86.run_directory())
         self.assertFalse(directory.exists())
 
 

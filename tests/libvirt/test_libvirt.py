@@ -9,7 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import build, image, lab, meson, paths, setup  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import meson, targets  # noqa: E402
+from spf.lab import image, x86  # noqa: E402
 
 PACKAGES = ["libvirt-daemon", "libvirt-clients", "python3-prometheus-client", *image.PACKAGES]
 
@@ -20,12 +23,12 @@ class Libvirt(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         setup.packages(PACKAGES)
-        build.bring_up_to_date("patched")
-        build.bring_up_to_date("stock")
+        targets.bring_up_to_date("patched")
+        targets.bring_up_to_date("stock")
         initramfs = paths.BUILD / "libvirt" / "initramfs.cpio"
         initramfs.parent.mkdir(parents=True, exist_ok=True)
         image.ensure_initramfs(str(initramfs), {})
-        result = lab.Lab("patched", cpus=2, memory=3 << 30, timeout=900).run(
+        result = x86.Lab("patched", cpus=2, memory=3 << 30, timeout=900).run(
             ["/usr/bin/python3", Path(__file__).with_name("lab_libvirt.py"), meson.spfctl(), initramfs])
         if (result.kind, result.status) != ("exit", 0):
             raise AssertionError(f"{result.kind} {result.what} {result.status}: {result.err.decode()}")

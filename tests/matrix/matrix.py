@@ -13,7 +13,10 @@ sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 
 import native  # noqa: E402
 from rows import ONCE, ROWS  # noqa: E402
-from spf import build, lab, paths, setup  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
@@ -29,10 +32,10 @@ LIMIT = 900
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what the program said})]"""
     setup.packages(["e2fsprogs", "util-linux"])
-    build.bring_up_to_date(kernel)
+    targets.bring_up_to_date(kernel)
     program = native.program("matrix")
     # A kernel that finds two nodes in one package complains.
-    machine = lab.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT,
+    machine = x86.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT,
                       qemu_args=["-smp", "sockets=2", "-device", "bochs-display"],
                       append="default_hugepagesz=2M hugepagesz=1G hugepages=1")
     done = machine.run(["/usr/bin/python3", HERE / "inside.py", program, *numbers])

@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "scripts"))
 
-from spf import setup  # noqa: E402
+from spf.source import setup  # noqa: E402
 
 MODEL = HERE / "speculative_fault.pml"
 LIMIT = 600

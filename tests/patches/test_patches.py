@@ -16,7 +16,9 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import check, patches, paths, setup, ui  # noqa: E402
+from spf import paths, ui  # noqa: E402
+from spf.source import patches, setup  # noqa: E402
+from spf.testing import check  # noqa: E402
 
 WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
 
@@ -148,7 +150,7 @@ class Tools(unittest.TestCase):
         self.replace(paths, "OBJ", self.top / "obj")
 
         def compile_kernel(tree, obj, files, name):
-            lines, _ = check.build.wanted(files)
+            lines, _ = check.targets.wanted(files)
             made.append((name, "line thirty\n" in (tree / "a.c").read_text(), lines["CONFIG_SPECULATIVE_FAULT"]))
 
         class Lab:
@@ -156,10 +158,10 @@ class Tools(unittest.TestCase):
                 booted.append(kernel)
 
             def run(self, _argv):
-                return check.lab.Result("exit", 0)
+                return check.x86.Result("exit", 0)
 
-        self.replace(check.build, "compile_kernel", compile_kernel)
-        self.replace(check.lab, "Lab", Lab)
+        self.replace(check.targets, "compile_kernel", compile_kernel)
+        self.replace(check.x86, "Lab", Lab)
         self.replace(check, "checkpatch", lambda what, patch: [])
         self.replace(check, "offered", lambda tree: "line thirty\n" in (tree / "a.c").read_text())
         self.replace(patches, "version", lambda what: "6.12")

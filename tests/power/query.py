@@ -10,8 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from spf import guest, kvmparam, runner  # noqa: E402
-from spf.qmp import QMP  # noqa: E402
+from spf import kvmparam  # noqa: E402
+from spf.compare import guest, runner  # noqa: E402
+from spf.lab.qmp import QMP  # noqa: E402
 
 spec = json.loads(Path(sys.argv[1]).read_text())["spec"]
 runner.stage(spec, "/tmp")

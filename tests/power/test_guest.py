@@ -11,14 +11,17 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent / "compare")]
 
 import test_compare_lab as x86  # noqa: E402
-from spf import build, compare, hosts, lab_power, paths  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import power  # noqa: E402
+from spf.compare import hosts, verb  # noqa: E402
 
 WORDS = [*x86.SMALL, "--arch", "power"]
 
 
 def setUpModule():
-    lab_power.bring_up_to_date("patched")
-    build.build("qemu-power")
+    power.bring_up_to_date("patched")
+    targets.build("qemu-power")
 
 
 class Guest(x86.Compare):
@@ -38,14 +41,14 @@ class Guest(x86.Compare):
 
 class Device(unittest.TestCase):
     def test_query(self):
-        args = compare.parser().parse_args(WORDS)
-        compare.check(args)
+        args = verb.parser().parse_args(WORDS)
+        verb.check(args)
         host = hosts.choose(args)
-        spec, _ = compare.prepare(args, host)
+        spec, _ = verb.prepare(args, host)
         with tempfile.NamedTemporaryFile("w", dir=paths.BUILD) as plan:
             json.dump({"spec": spec}, plan)
             plan.flush()
-            machine = lab_power.Power(memory=compare.host_memory(args) << 20, disk=host.disk,
+            machine = power.Power(memory=verb.host_memory(args) << 20, disk=host.disk,
                                       files=host.files | {"kvmspf/query.py": HERE / "query.py"})
             done = machine.run(["/usr/bin/python3", "/kvmspf/query.py", plan.name])
         self.assertEqual((done.kind, done.status), ("exit", 0), done.out)

@@ -8,7 +8,10 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
 import storms  # noqa: E402
-from spf import build, lab_power, meson, patches, paths, ui  # noqa: E402
+from spf import paths, ui  # noqa: E402
+from spf.source import patches  # noqa: E402
+from spf.build import meson, targets  # noqa: E402
+from spf.lab import power  # noqa: E402
 
 LIMIT = 600
 
@@ -16,12 +19,12 @@ LIMIT = 600
 def setUpModule():
     if not any("PPC" in p.name for p in patches.series("linux")):
         raise unittest.SkipTest("the kernel series has no POWER part")
-    lab_power.bring_up_to_date("patched")
+    power.bring_up_to_date("patched")
 
 
 class Power(unittest.TestCase):
     def run_in_lab(self, kernel, model, *argv):
-        result = lab_power.Power(kernel, model, numa=2, timeout=LIMIT).run(argv)
+        result = power.Power(kernel, model, numa=2, timeout=LIMIT).run(argv)
         said = result.out.decode(errors="replace")
         self.assertEqual((result.kind, result.status), ("exit", 0), f"{result.what}; see {ui.shown(result.console)}\n{said}")
         # Among them would be "BUG: Bad rss-counter state" and "BUG: non-zero pgtables_bytes".
@@ -43,9 +46,9 @@ class Power(unittest.TestCase):
         self.every_mode("patched", "powernv10")
 
     def test_power9_with_4k_pages(self):
-        if not paths.kernel(lab_power.KERNELS["4k"], "vmlinux").exists():
+        if not paths.kernel(power.KERNELS["4k"], "vmlinux").exists():
             self.skipTest("a second kernel is not built for this: kvmspf build linux-power4k")
-        build.build("linux-power4k")
+        targets.build("linux-power4k")
         self.every_mode("4k", "powernv9")
 
     def test_page_made_clean(self):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import image  # noqa: E402
+from spf.lab import image  # noqa: E402
 
 
 def make(where):

@@ -13,7 +13,6 @@ import statistics
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -100,13 +99,15 @@ def main(argv):
     p.add_argument("--runs", type=int, default=5, help="of each kind (default 5)")
     args = p.parse_args(argv[1:])
     import guest_image
-    from spf import build, lab, paths
+    from spf import paths
+    from spf.build import targets
+    from spf.lab import x86
     for kernel in ("stock", "patched"):
-        build.bring_up_to_date(kernel)
+        targets.bring_up_to_date(kernel)
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         initramfs = Path(scratch) / "initramfs"
         guest_image.make(initramfs)
-        result = lab.Lab("patched", memory=4 << 30, icount=True).run(
+        result = x86.Lab("patched", memory=4 << 30, icount=True).run(
             ["/usr/bin/python3", __file__, "--inside", paths.qemu(), paths.kernel("stock"), initramfs, args.runs])
     if not result.ok:
         sys.exit(f"polling: {result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")

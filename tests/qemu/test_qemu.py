@@ -13,7 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import guest_image  # noqa: E402
-from spf import build, lab, patches, paths  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import patches  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 600
@@ -30,7 +33,7 @@ def program(name):
 
 def setUpModule():
     for kernel in ("stock", "patched"):
-        build.bring_up_to_date(kernel, FLAVOUR)
+        targets.bring_up_to_date(kernel, FLAVOUR)
 
 
 class Qtest(unittest.TestCase):
@@ -66,7 +69,7 @@ def in_lab(kernel, *what, out=None):
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         initramfs = Path(scratch) / "initramfs"
         guest_image.make(initramfs)
-        result = lab.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
+        result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
             ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), paths.kernel("stock"), initramfs,
              *what], out_dir=out)
     if (result.kind, result.status) != ("exit", 0) or result.trouble:

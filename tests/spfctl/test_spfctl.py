@@ -17,7 +17,9 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parent)]
 
 import server  # noqa: E402
-from spf import build, meson, paths, setup  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import meson, targets  # noqa: E402
 
 OLD_QEMU = "/usr/bin/qemu-system-x86_64"
 TOO_OLD = "this QEMU has no kvm-spf: it is too old, or not patched"
@@ -32,7 +34,7 @@ def setUpModule():
     PROGRAM = meson.spfctl()
     setup.ready()
     setup.packages(["qemu-system-x86", "python3-prometheus-client"])
-    build.build("qemu")
+    targets.build("qemu")
 
 
 class Test(unittest.TestCase):

@@ -15,7 +15,10 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts")]
 
 import difference  # noqa: E402
-from spf import accel, build, paths, setup, ui  # noqa: E402
+from spf import paths, ui  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import accel  # noqa: E402
 
 FLAVOURS = ("stock", "patched")
 # Firmware of ppce500 and mpc8544ds, which tests of all machines start; QEMU has another name for it.
@@ -38,7 +41,7 @@ def parts(text):
 
 
 def place_firmware(share):
-    build.place_firmware(share)
+    targets.place_firmware(share)
     name, target = UBOOT
     if not (share / name).is_symlink():
         (share / name).symlink_to(target)
@@ -46,19 +49,19 @@ def place_firmware(share):
 
 def results(flavour):
     """{test: result} of one QEMU, with the parts of each test."""
-    src, _ = build.tree("qemu", flavour)
+    src, _ = targets.tree("qemu", flavour)
     name = f"qtest-{flavour}"
     obj = paths.OBJ / name
     with ui.locked():
-        build.compile_qemu(src, obj, name, flavour)
+        targets.compile_qemu(src, obj, name, flavour)
         place_firmware(obj / "qemu-bundle/usr/local/share/qemu")
     said = obj / "meson-logs/testlog.json"
     said.unlink(missing_ok=True)
-    log = build.fresh(name)
+    log = targets.fresh(name)
     with ui.Progress(f"check-qtest, {flavour}") as progress:
-        build.sandbox(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(paths.qemu(), paths.kernel("stock")),
-                                 "check-qtest", f"-j{build.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
-                      log, build.qemu_environment(), build.counted(progress))
+        targets.sandbox(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(paths.qemu(), paths.kernel("stock")),
+                                 "check-qtest", f"-j{targets.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
+                      log, targets.qemu_environment(), targets.counted(progress))
     found = {}
     for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
         test = json.loads(line)

@@ -14,7 +14,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts")]
 
 import difference  # noqa: E402
-from spf import build, lab, paths, ui  # noqa: E402
+from spf import paths, ui  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import x86  # noqa: E402
 
 SETTINGS = ("off", "on")
 # The categories of run_vmtests.sh that have to do with page faults; vmalloc and hmm want modules.
@@ -36,7 +38,7 @@ def programs():
 
 def setting(name, folder, names, kernel):
     """{test: result}, seconds and speculative faults by test"""
-    machine = lab.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT, stall=300, qemu_args=["-smp", "sockets=2"])
+    machine = x86.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT, stall=300, qemu_args=["-smp", "sockets=2"])
     log = paths.LOG / f"suites-{folder.name}-{name}.log"
     with open(log, "wb", buffering=0) as out:
         done = machine.run(["/usr/bin/python3", HERE / "inside.py", name, folder, *names], stderr=out.write)
@@ -55,9 +57,9 @@ def setting(name, folder, names, kernel):
 
 def run(suite, names, kernel="patched"):
     """{setting: what setting() returns}"""
-    build.bring_up_to_date(kernel)
+    targets.bring_up_to_date(kernel)
     target = {"kvm": "selftests", "mm": "mmtests"}[suite]
-    build.build(target)
+    targets.build(target)
     folder = paths.OUT / f"{target}-patched"
     return {name: setting(name, folder, names or (MM if suite == "mm" else programs()), kernel) for name in SETTINGS}
 

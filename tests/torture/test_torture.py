@@ -8,7 +8,8 @@ import unittest
 
 import planted
 import torture
-from spf import build, lab_power
+from spf.build import targets
+from spf.lab import power
 
 
 # With the minute that the planted ones take, ten.
@@ -16,9 +17,9 @@ SECONDS = {"patched": 300, "power": 120, "nothing": 120}
 
 
 def setUpModule():
-    build.bring_up_to_date("patched")
-    build.bring_up_to_date("planted")
-    lab_power.bring_up_to_date("patched")
+    targets.bring_up_to_date("patched")
+    targets.bring_up_to_date("planted")
+    power.bring_up_to_date("patched")
     # All tests are to take 50 minutes at most; on a slow machine, a quarter of the torture at least is done all the same.
     passed = time.monotonic() - float(os.environ.get("KVMSPF_TEST_BEGAN", time.monotonic()))
     part = min(1, max(0.25, (50 * 60 - 60 - passed) / sum(SECONDS.values())))

@@ -14,17 +14,19 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 
 import native  # noqa: E402
-from spf import build, lab, lab_power, setup  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import power, x86  # noqa: E402
 
 
 # Which of the POWER lab's kernels; there, no `inside` makes the host eager.
 POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
 
 
-def x86(kernel, limit, settings):
+def npt(kernel, limit, settings):
     setup.packages(["util-linux"])
     # A kernel that finds two nodes in one package complains.
-    return lab.Lab(kernel, cpus=2, numa=2, memory=3 << 30,
+    return x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30,
                    timeout=limit, stall=180, qemu_args=["-smp", "sockets=2"],
                    env={f"KVMSPF_{name.upper()}": value for name, value in settings.items() if value})
 
@@ -43,9 +45,9 @@ def run(kernel, seed, seconds, words=(), **settings):
     words = ["--nodes", "2", "--seed", seed, "--seconds", seconds, *words]
     limit = seconds * 3 + 600
     if kernel in POWER:
-        done = lab_power.Power(POWER[kernel], numa=2, timeout=limit).run([native.program("torture", "power"), *words])
+        done = power.Power(POWER[kernel], numa=2, timeout=limit).run([native.program("torture", "power"), *words])
     else:
-        done = x86(kernel, limit, settings).run([HERE / "inside", native.program("torture"), *words])
+        done = npt(kernel, limit, settings).run([HERE / "inside", native.program("torture"), *words])
     said = done.out.decode(errors="replace").strip()
     if done.trouble:
         return said, f"the kernel: {done.trouble[0]}; console log: {done.console}\n{report(done)}"
@@ -65,9 +67,9 @@ def main():
                         help="at most so many microseconds in each window of a race, with --kernel planted")
     args = parser.parse_args()
     if args.kernel in POWER:
-        lab_power.bring_up_to_date(POWER[args.kernel])
-    elif args.kernel in lab.FLAVOURS:
-        build.bring_up_to_date(args.kernel)
+        power.bring_up_to_date(POWER[args.kernel])
+    elif args.kernel in x86.FLAVOURS:
+        targets.bring_up_to_date(args.kernel)
     first = random.randrange(1 << 32) if args.seed is None else args.seed
     for seed in range(first, first + args.runs):
         said, wrong = run(args.kernel, seed, args.seconds, args.word, stretch=args.stretch)

@@ -7,7 +7,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 
-from spf import compare, loads, plan, summary, words  # noqa: E402
+from spf.report import summary, words  # noqa: E402
+from spf.compare import loads, plan, verb  # noqa: E402
 
 
 def latency(rng, middle):
@@ -54,7 +55,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
     thrown = [{**made[0], "kind": "stall", "detail": "no 'ready' within 138 s", "console": ""}] if discards else []
     host = {"kernel": "6.12.0", "kernel_build": "#1 SMP", "cpus": 2, "cpu_model": "AMD EPYC Processor", "memory_mib": 2000,
             "hypervisor": True, "mmu": "AMD NPT", "thp": "madvise", "modes": counted}
-    out = {**compare.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
+    out = {**verb.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
            "settings": {"runs": runs, "modes": list(modes), "vmm": ["quiet", "busy"], "vcpus": 8, "memory_mib": 1024,
                         "data_mib": None if load == "build" else 128, "load": load, "servers": 8, "keys": 31608,
                         "value_bytes": loads.KINDS[load].VALUE_BYTES, "pages": "4k", "seed": 1, "snapshot_sha256": "0" * 64},
@@ -63,7 +64,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
                         "guest_kernel": "6.12.0", "vmm_qemu": "10.0", "outer_qemu": "10.0", load: "7.0"},
            "runs": made, "discards": thrown, "storms": list(storms(rng, modes, runs, counted)),
            "summary": summary.summarise(made, thrown, modes, ["quiet", "busy"])}
-    out["notes"] = compare.notes(out, len(made))
+    out["notes"] = verb.notes(out, len(made))
     out["conclusions"] = words.conclusions(out)
     out["method"] = words.method(out)
     out["platform_text"] = words.platform_text(out)

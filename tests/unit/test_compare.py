@@ -19,9 +19,11 @@ from pathlib import Path
 from unittest import mock
 
 import compare_sample  # puts scripts/ on the path
-from spf import (compare, hosts, image, kvmparam, lab_power, loads, paths, plan, qmp, report, runner, spreadsheet, svg, table,
-                 ui)
-from spf.loads import memcached, redis
+from spf import kvmparam, paths, ui
+from spf.lab import image, power, qmp
+from spf.report import document, spreadsheet, svg, table
+from spf.compare import hosts, loads, plan, runner, verb
+from spf.compare.loads import memcached, redis
 
 
 class Plan(unittest.TestCase):
@@ -57,7 +59,7 @@ class Plan(unittest.TestCase):
 class Watch(unittest.TestCase):
     def setUp(self):
         self.jobs = plan.jobs(["off"], ["quiet"], 1, 1)
-        self.watcher = compare.Watcher(self.jobs, io.StringIO())
+        self.watcher = verb.Watcher(self.jobs, io.StringIO())
         self.said = io.StringIO()
         self.enterContext(contextlib.redirect_stderr(self.said))
 
@@ -78,8 +80,8 @@ class Watch(unittest.TestCase):
 class Refusals(unittest.TestCase):
     def refused(self, *argv):
         with self.assertRaises(ui.Fail) as caught:
-            args = compare.parser().parse_args(argv)
-            compare.check(args)
+            args = verb.parser().parse_args(argv)
+            verb.check(args)
         text = str(caught.exception)
         self.assertNotIn("\n", text)
         self.assertIn("; ", text)
@@ -101,34 +103,34 @@ class Refusals(unittest.TestCase):
             self.refused(*argv)
 
     def test_a_power_host_is_emulated(self):
-        args = compare.parser().parse_args(["--arch", "power", "--host", "here"])
+        args = verb.parser().parse_args(["--arch", "power", "--host", "here"])
         with self.assertRaisesRegex(ui.Fail, "leave out --host here"):
             hosts.choose(args)
 
     def test_databases_that_power_has_not(self):
-        args = compare.parser().parse_args(["--arch", "power", "--load", "memcached"])
+        args = verb.parser().parse_args(["--arch", "power", "--load", "memcached"])
         with self.assertRaisesRegex(ui.Fail, "has no load 'memcached'; leave out --load"):
             hosts.choose(args)
 
     def test_kernels_that_power_has_not(self):
         with self.assertRaisesRegex(ui.Fail, "no stock kernel for POWER; say one of patched"):
-            lab_power.kernel_path("stock")
+            power.kernel_path("stock")
 
     def test_the_hint_is_enough(self):
         for argv in (["--data", "900M"], ["--load", "build", "--servers", "12"]):
             need = int(re.search(r"--memory (\d+)M", self.refused(*argv)).group(1))
-            args = compare.parser().parse_args([*argv, "--memory", f"{need}M"])
-            with mock.patch.object(compare, "host_memory", return_value=1):
-                compare.check(args)
+            args = verb.parser().parse_args([*argv, "--memory", f"{need}M"])
+            with mock.patch.object(verb, "host_memory", return_value=1):
+                verb.check(args)
 
     def test_a_build_has_no_size(self):
         self.assertIn("always the same; leave out --data", self.refused("--load", "build", "--data", "64M"))
         hint = self.refused("--load", "build", "--memory", "256M")
         self.assertIn("fewer --servers", hint)
         self.assertNotRegex(hint, "data|None")
-        args = compare.parser().parse_args(["--load", "build", "--vcpus", "96", "--servers", "96", "--memory", "8G"])
-        with mock.patch.object(compare, "host_memory", return_value=1):
-            compare.check(args)
+        args = verb.parser().parse_args(["--load", "build", "--vcpus", "96", "--servers", "96", "--memory", "8G"])
+        with mock.patch.object(verb, "host_memory", return_value=1):
+            verb.check(args)
         self.assertIsNone(args.data)
 
 
@@ -234,15 +236,15 @@ class Image(unittest.TestCase):
 
     def test_space_is_asked_for_files_and_image(self):
         with mock.patch.object(ui, "need_root"), mock.patch.object(hosts, "choose"), \
-                mock.patch.object(compare, "host_memory", return_value=1), \
+                mock.patch.object(verb, "host_memory", return_value=1), \
                 mock.patch.object(ui, "need_space", side_effect=ui.Fail("no")) as asked, self.assertRaises(ui.Fail):
-            compare.compare(["--load", "memcached", "--data", "8G", "--memory", "32G"])
+            verb.compare(["--load", "memcached", "--data", "8G", "--memory", "32G"])
         self.assertGreater(asked.call_args.args[0], 2 * 8.192)
 
 
 class Limit(unittest.TestCase):
     def load_timeout(self, *argv):
-        args = compare.parser().parse_args(argv)
+        args = verb.parser().parse_args(argv)
         told = []
 
         def run(plan_file, *_):
@@ -252,9 +254,9 @@ class Limit(unittest.TestCase):
         build = Path(self.enterContext(tempfile.TemporaryDirectory()))
         (build / "compare").mkdir()
         host, jobs = types.SimpleNamespace(stage=False, run=run), plan.jobs(["on"], ["quiet"], 1, 1)
-        with mock.patch.object(compare, "host_memory", return_value=1), mock.patch.object(paths, "BUILD", build):
-            compare.check(args)
-            compare.carry_out(args, host, {}, jobs, io.StringIO())
+        with mock.patch.object(verb, "host_memory", return_value=1), mock.patch.object(paths, "BUILD", build):
+            verb.check(args)
+            verb.carry_out(args, host, {}, jobs, io.StringIO())
         return told[0]
 
     def test_a_build_has_time_and_data_take_it(self):
@@ -348,24 +350,24 @@ class Output(unittest.TestCase):
 
     def test_report_is_whole_and_asks_for_nothing(self):
         for results in self.kinds():
-            page = report.html(results)
+            page = document.html(results)
             checker = Balanced()
             checker.feed(page)
             self.assertEqual((checker.stack, checker.outside), ([], []))
             self.assertIsNone(re.search(r"url\(|@import|<script|>nan|None", page))
 
     def test_report_has_every_curve(self):
-        page = report.html(compare_sample.results())
+        page = document.html(compare_sample.results())
         # Rates over time; of storms the rates, the tails of touches and of the busy VMM's calls.
         self.assertEqual(page.count("<polyline"), 2 * 3 + 2 * (3 + 1) + 3 * 3)
-        self.assertNotIn("<polyline", report.html({**compare_sample.results(), "storms": [], "runs": []}))
+        self.assertNotIn("<polyline", document.html({**compare_sample.results(), "storms": [], "runs": []}))
 
     def test_results_of_before_there_were_storms(self):
         results = compare_sample.results()
         del results["storms"]
         for run in results["runs"]:
             del run["faults_over_time"], run["load"]["began_s"]
-        self.assertNotIn("<polyline", report.html(results))
+        self.assertNotIn("<polyline", document.html(results))
         self.assertNotIn("Fault storm", table.text(results))
 
     def test_spreadsheets_have_a_line_for_each_run(self):
@@ -378,7 +380,7 @@ class Output(unittest.TestCase):
     def test_report_escapes(self):
         results = compare_sample.results()
         results["discards"][0]["detail"] = "<b>&"
-        self.assertIn("&lt;b&gt;&amp;", report.html(results))
+        self.assertIn("&lt;b&gt;&amp;", document.html(results))
 
     def test_table_is_aligned(self):
         for results in self.kinds():
@@ -395,12 +397,12 @@ class Output(unittest.TestCase):
 
     def test_results_name_what_the_image_was_made_with(self):
         sample = compare_sample.results(load="build")
-        args = compare.parser().parse_args(["--load", "build"])
-        compare.check(args)
-        watcher = compare.Watcher([], io.StringIO())
+        args = verb.parser().parse_args(["--load", "build"])
+        verb.check(args)
+        watcher = verb.Watcher([], io.StringIO())
         watcher.events = [{"event": "host", **sample["platform"]["host"]}, *({"event": "run", **run} for run in sample["runs"])]
         host = types.SimpleNamespace(facts=lambda: dict(sample["platform"]), storm_mib=8)
-        results = compare.assemble(args, host, watcher, {"version": "of then", "keys": 22, "image_sha256": "0"}, 1)
+        results = verb.assemble(args, host, watcher, {"version": "of then", "keys": 22, "image_sha256": "0"}, 1)
         self.assertEqual(results["platform"]["build"], "of then")
         self.assertEqual([results["settings"][key] for key in ("data_mib", "value_bytes")], [None, None])
         self.assertIn("gcc of then: the 22 files", results["platform_text"]["Load"])
@@ -410,12 +412,12 @@ class Output(unittest.TestCase):
         self.assertFalse([line for line in results["conclusions"] if " VMM, " in line])
         self.assertFalse([c for c in results["summary"] if "ratio" in c["boot"] or "ratio" in c["load"]])
         self.assertNotIn("no difference", table.text(results))
-        self.assertNotIn("Time relative to off", report.html(results))
+        self.assertNotIn("Time relative to off", document.html(results))
 
     def test_a_kernel_that_complained_is_in_the_notes(self):
         results = compare_sample.results()
         results["storms"][2]["host_trouble"] = results["runs"][0]["host_trouble"] = ["WARNING: CPU: 0"]
-        said = " ".join(compare.notes(results, len(results["runs"])))
+        said = " ".join(verb.notes(results, len(results["runs"])))
         self.assertIn("complained during 1 of 30 runs;", said)
         self.assertIn("complained during 1 of 8 storms;", said)
 
@@ -424,7 +426,7 @@ class Output(unittest.TestCase):
 
     def test_an_interrupted_write_leaves_the_old_result(self):
         with tempfile.TemporaryDirectory() as directory:
-            compare.write_results(compare.Path(directory), compare_sample.results())
+            verb.write_results(verb.Path(directory), compare_sample.results())
             self.assertEqual(sorted(os.listdir(directory)), ["report.html", "results.json", "runs.csv", "storms.csv"])
 
 

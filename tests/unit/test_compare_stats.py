@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 
-from spf import stats, summary  # noqa: E402
+from spf.report import stats, summary  # noqa: E402
 
 
 def enumerated(m, n):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import foreign, ui  # noqa: E402
+from spf import ui  # noqa: E402
+from spf.source import debroot  # noqa: E402
 
-HERE, THERE = (Path(d) for d in foreign.library_dirs(Path("ppc64el")))
+HERE, THERE = (Path(d) for d in debroot.library_dirs(Path("ppc64el")))
 
 
 class Libraries(unittest.TestCase):
@@ -33,14 +34,14 @@ class Libraries(unittest.TestCase):
                        input=f"int {name}(void) {{ return 0; }}\n".encode())
 
     def test_all_that_is_needed_is_found_and_links_are_followed(self):
-        found = foreign.libraries(self.root, "/bin/program")
-        self.assertEqual(found, sorted([foreign.LOADERS["ppc64el"], f"{HERE}/libone.so", f"{HERE}/libtwo.so"]))
-        self.assertEqual(foreign.resolve(self.root, f"{HERE}/libtwo.so"), self.root / THERE / "real.so")
+        found = debroot.libraries(self.root, "/bin/program")
+        self.assertEqual(found, sorted([debroot.LOADERS["ppc64el"], f"{HERE}/libone.so", f"{HERE}/libtwo.so"]))
+        self.assertEqual(debroot.resolve(self.root, f"{HERE}/libtwo.so"), self.root / THERE / "real.so")
 
     def test_what_no_package_has_is_told(self):
         (self.root / HERE / "libone.so").unlink()
         with self.assertRaisesRegex(ui.Fail, "needs libone.so"):
-            foreign.libraries(self.root, "bin/program")
+            debroot.libraries(self.root, "bin/program")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import accel, build, lab, paths, setup, ui  # noqa: E402
+from spf import paths, ui  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.build import targets  # noqa: E402
+from spf.lab import accel, x86  # noqa: E402
 
 ROOT = paths.ROOT
 KVMSPF = ROOT / "scripts" / "kvmspf"
@@ -28,7 +31,7 @@ def tracked():
 class Stream(unittest.TestCase):
     def test_token_cut_anywhere_ends_the_stream(self):
         for cut in range(1, 11):
-            stream = lab.Stream("TOKEN", None)
+            stream = x86.Stream("TOKEN", None)
             data = b"abcdeTOKEN"
             stream.feed(data[:cut])
             stream.feed(data[cut:])
@@ -36,7 +39,7 @@ class Stream(unittest.TestCase):
             self.assertEqual(bytes(stream.kept), b"abcde")
 
     def test_bytes_like_the_token_are_kept(self):
-        stream = lab.Stream("TOKEN", None)
+        stream = x86.Stream("TOKEN", None)
         for byte in b"TOKTOKETO":
             stream.feed(bytes([byte]))
         stream.finish()
@@ -46,12 +49,12 @@ class Stream(unittest.TestCase):
 
 class Arguments(unittest.TestCase):
     def test_sizes(self):
-        self.assertEqual(lab.size("512M"), 512 << 20)
-        self.assertEqual(lab.size("4GiB"), 4 << 30)
-        self.assertEqual(lab.size("1024"), 1 << 30)
+        self.assertEqual(x86.size("512M"), 512 << 20)
+        self.assertEqual(x86.size("4GiB"), 4 << 30)
+        self.assertEqual(x86.size("1024"), 1 << 30)
         for bad in ("", "4X", "-1G", "G"):
             with self.assertRaises(argparse.ArgumentTypeError):
-                lab.size(bad)
+                x86.size(bad)
 
     def refused(self, *words, status=2):
         done = subprocess.run([KVMSPF, *words], capture_output=True, text=True)
@@ -102,13 +105,13 @@ class Stamps(unittest.TestCase):
             tried.append(1)
             raise ui.Fail("no")
 
-        with mock.patch.dict(build.RECIPES, {"linux": ("linux", recipe, lambda f: [])}), \
-                mock.patch.object(build, "tree", return_value=(Path("/"), "key")), \
+        with mock.patch.dict(targets.RECIPES, {"linux": ("linux", recipe, lambda f: [])}), \
+                mock.patch.object(targets, "tree", return_value=(Path("/"), "key")), \
                 mock.patch.object(ui, "need_space"):
             ui.remember("linux-stock", key="of something older")
             for _ in range(2):
                 with self.assertRaises(ui.Fail):
-                    build.build("linux-stock")
+                    targets.build("linux-stock")
         self.assertEqual(len(tried), 2)
         self.assertEqual(ui.recall("linux-stock"), {})
 
@@ -134,10 +137,10 @@ class Config(unittest.TestCase):
             fragment.write_text("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n# CONFIG_D is not set\n"
                                 "# optional\nCONFIG_E=y\n")
             config.write_text("CONFIG_A=y\nCONFIG_C=y\n")
-            self.assertEqual(build.missing(config, [fragment]), ["CONFIG_B=y", "# CONFIG_C is not set"])
+            self.assertEqual(targets.missing(config, [fragment]), ["CONFIG_B=y", "# CONFIG_C is not set"])
 
     def test_later_fragment_wins(self):
-        lines, _ = build.wanted(build.fragments("debug"))
+        lines, _ = targets.wanted(targets.fragments("debug"))
         self.assertEqual(lines["CONFIG_NR_CPUS"], "CONFIG_NR_CPUS=64")
         self.assertEqual(lines["CONFIG_KVM_AMD"], "CONFIG_KVM_AMD=y")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import lab_serial, paths, ui  # noqa: E402
+from spf import paths, ui  # noqa: E402
+from spf.lab import serial  # noqa: E402
 
 X86, POWER = 62, 21
 
@@ -25,7 +26,7 @@ class Initramfs(unittest.TestCase):
             subprocess.run(["gcc", *how, "-o", target, self.here / "main.c"], check=True)
 
     def make(self, *argv, machine=X86):
-        return lab_serial.initramfs([str(a) for a in argv], "mark", self.program, machine)
+        return serial.initramfs([str(a) for a in argv], "mark", self.program, machine)
 
     def names(self, *argv):
         done = subprocess.run(["cpio", "-t", "--quiet"], input=self.make(*argv), capture_output=True, check=True)

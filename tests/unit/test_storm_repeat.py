@@ -6,7 +6,8 @@ import runpy
 import unittest
 
 import compare_sample  # puts scripts/ on the path
-from spf import paths, storms
+from spf import paths
+from spf.report import storms
 
 BENCH = runpy.run_path(str(paths.ROOT / "bench" / "storm-repeat"))
 

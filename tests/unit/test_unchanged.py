@@ -13,7 +13,9 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import paths, setup, testrun, unchanged  # noqa: E402
+from spf import paths  # noqa: E402
+from spf.source import setup  # noqa: E402
+from spf.testing import unchanged, verb  # noqa: E402
 
 
 class Unchanged(unittest.TestCase):
@@ -27,7 +29,7 @@ class Unchanged(unittest.TestCase):
             self.program(group, "exit 0")
         subprocess.run(["git", "init", "-q", self.root], check=True)
         for where, name, value in ((paths, "ROOT", self.root), (paths, "STAMP", self.root.parent / "stamp"),
-                                   (testrun, "TESTS", self.root / "tests"), (setup, "check_machine", mock.Mock()),
+                                   (verb, "TESTS", self.root / "tests"), (setup, "check_machine", mock.Mock()),
                                    (setup, "packages", mock.Mock())):
             patch = mock.patch.object(where, name, value)
             patch.start()
@@ -43,7 +45,7 @@ class Unchanged(unittest.TestCase):
         self.ran.write_text("")
         said = io.StringIO()
         with contextlib.redirect_stdout(said), mock.patch.dict(os.environ):
-            testrun.main(list(words))
+            verb.main(list(words))
         return self.ran.read_text().split(), said.getvalue().splitlines()[-1]
 
     def test_what_passed_is_left_out_and_the_torture_never(self):
@@ -55,7 +57,7 @@ class Unchanged(unittest.TestCase):
         self.assertEqual(self.run_all("unit")[0], ["unit"])
 
     def test_failed_and_skipped_run_again(self):
-        for status in 1, testrun.SKIPPED:
+        for status in 1, verb.SKIPPED:
             self.program("unit", f"exit {status}")
             self.run_all()
             self.assertEqual(self.run_all()[0], ["unit", "torture"], status)

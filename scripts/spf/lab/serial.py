@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A lab of an initramfs and a serial line, without this machine's root: what EPT on Bochs and POWER have in common.
+
+scripts/lab/init.c is process 1 in there and says what comes over the line."""
+
+import os
+import pty
+import re
+import secrets
+import select
+import shlex
+import shutil
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+from spf import paths, ui
+from spf.lab import image, x86
+
+INIT = paths.SCRIPTS / "lab" / "init.c"
+PT_INTERP = 3
+# Emulated time is not ours, so that silence means nothing; this bounds a run.
+TIMEOUT = 900
+
+
+class Serial:
+    """What an architecture adds: compiler (of its programs), machine (its number in ELF), words()."""
+
+    def __init__(self, kernel, memory, cpus=1, append="", timeout=0, files=None):
+        """files: what is to be in there besides the command; name in there, without the first slash -> path here."""
+        self.kernel, self.cpus, self.memory = kernel, cpus, memory
+        self.append, self.timeout, self.files = append, timeout or TIMEOUT, files or {}
+
+    def words(self, directory, initramfs):
+        """The emulator's command line.  It writes the serial line to `console` in the directory."""
+        raise NotImplementedError
+
+    def command_line(self, console):
+        # Of the kernel's messages only an oops may get in between the command's own; the init has the rest.
+        return f"console={console} loglevel=1 panic=-1 oops=panic " + self.append
+
+    def run(self, argv, stdout=None, _stderr=None, _out_dir=None):
+        """Run argv; what it prints, errors among it, goes to stdout, or into the result."""
+        if not argv:
+            raise ui.Fail("this lab has no shell", "give it a COMMAND", 2)
+        directory = x86.run_directory()
+        try:
+            return self._run(directory, [str(a) for a in argv], stdout)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _run(self, directory, argv, stdout):
+        token = secrets.token_hex(16)
+        archive = directory / "initramfs"
+        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine, self.files))
+        words = [str(w) for w in self.words(directory, archive)]
+        if ui.verbose:
+            ui.say("+ " + shlex.join(words))
+        result, stream = x86.Result("emulator"), x86.Stream(f"\n{token} dmesg\n", stdout)
+        start = time.monotonic()
+        # Bochs's text display wants a terminal; nobody looks at it.
+        master, slave = pty.openpty()
+        with open(directory / "qemu.log", "wb") as log:
+            child = subprocess.Popen(words, cwd=directory, stdin=slave, stdout=slave, stderr=log,
+                                     env={**os.environ, "TERM": "xterm"}, preexec_fn=ui.die_with_parent,
+                                     start_new_session=True)
+        os.close(slave)
+        try:
+            self.follow(child, master, directory / "console", token, stream, result, start)
+        finally:
+            child.kill()
+            child.wait()
+            os.close(master)
+        result.seconds = time.monotonic() - start
+        stream.finish()
+        result.out = bytes(stream.kept)
+        x86.keep(directory, result)
+        # The command may print what it likes.
+        before, _, rest = result.console.read_text(errors="replace").partition(f"\n{token} up\n")
+        result.trouble = x86.trouble(before + rest.partition(f"\n{token} dmesg\n")[2])
+        return result
+
+    def follow(self, child, master, console, token, stream, result, start):
+        """Pass on what the command prints until its end is told, or until it is clear that it will not be."""
+        up = f"\n{token} up\n".encode()
+        end = re.compile(rf"\n{token} end (\d+)\n".encode())
+        console.touch()
+        seen = b""
+        with open(console, "rb") as line:
+            while True:
+                dead = child.poll() is not None
+                drain(master)
+                data = line.read()
+                seen += data
+                if result.boot_seconds:
+                    stream.feed(data)
+                elif up in seen:
+                    result.boot_seconds = time.monotonic() - start
+                    stream.feed(seen[seen.index(up) + len(up):])
+                found = end.search(seen)
+                if found:
+                    result.kind, result.status = "exit", int(found[1])
+                    return
+                if dead:
+                    panic = re.search(rb"Kernel panic[^\n]*", seen)
+                    result.kind = "panic" if panic else "emulator"
+                    result.what = panic[0].decode() if panic else f"the emulator ended with status {child.returncode}"
+                    return
+                if time.monotonic() - start > self.timeout:
+                    result.kind, result.what = "timeout", f"the command did not end within {self.timeout:g} s"
+                    return
+
+
+def drain(master):
+    """Wait a little for the emulator's display, and throw it away."""
+    if select.select([master], [], [], 0.1)[0]:
+        try:
+            os.read(master, 1 << 16)
+        except OSError:
+            time.sleep(0.1)
+
+
+def init_program(compiler):
+    """scripts/lab/init.c, compiled once for each compiler."""
+    name = f"lab-init-{compiler}"
+    target, key = paths.OUT / name, ui.digest(INIT, compiler)
+    if ui.recall(name).get("key") != key or not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(f".{name}.{os.getpid()}")
+        ui.run([compiler, "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", new, INIT])
+        new.replace(target)
+        ui.remember(name, key=key)
+    return target
+
+
+def check_program(path, machine):
+    """There are no libraries and no other machine's instructions in there."""
+    data = path.read_bytes()
+    if data[:4] != b"\x7fELF":
+        return
+    offset, size, count = *struct.unpack_from("<Q", data, 32), *struct.unpack_from("<HH", data, 54)
+    if struct.unpack_from("<H", data, 18)[0] != machine:
+        raise ui.Fail(f"{ui.shown(path)} is not a program for this lab's machine", "compile it for that", 2)
+    if any(struct.unpack_from("<I", data, offset + i * size)[0] == PT_INTERP for i in range(count)):
+        raise ui.Fail(f"{ui.shown(path)} needs shared libraries, which this lab does not have", "link it statically", 2)
+
+
+def initramfs(argv, token, init, machine, files=()):
+    """The init, the files, the command, and each file that the command names, at its own path."""
+    cpio = image.Cpio()
+    for name in ("dev", "proc", "sys", "tmp"):
+        cpio.directory(name)
+    cpio.device("dev/console", 5, 1)
+    for name, path in {"init": init, **dict(files)}.items():
+        cpio.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+    words, packed = list(argv), set(files)
+    if words[0].lstrip("/") not in files:
+        words[0] = shutil.which(words[0]) or words[0]
+    for i, word in enumerate(words):
+        path = Path(os.path.abspath(word))
+        name = str(path).lstrip("/")
+        if name in packed:
+            words[i] = str(path)
+        elif path.is_file():
+            check_program(path, machine)
+            cpio.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+            words[i] = str(path)
+            packed.add(name)
+        elif not i:
+            raise ui.Fail(f"there is no program '{word}'", "give the path of a static one", 2)
+    cpio.file("command", "".join(w + "\0" for w in [token, *words]).encode())
+    return cpio.finish()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two results of `kvmspf compare`, the second against the first."""
+
+import json
+from pathlib import Path
+
+from spf import ui
+from spf.report import stats, table
+from spf.report.summary import verdict
+
+PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
+# What should be alike; whoever changes one of them means to compare just that.
+SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
+PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host", "machine")
+
+
+def load(name):
+    try:
+        results = json.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ui.Fail(f"cannot read {name}: {error}", "name a results.json that `kvmspf compare` wrote", 2) from None
+    if not isinstance(results, dict) or (results.get("schema"), results.get("schema_version")) != ("kvmspf-compare", 1):
+        raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one", 2)
+    results.get("settings", {}).setdefault("load", "redis")
+    return results
+
+
+def times(results):
+    """(part, VMM, mode): what each run took, the less the better.  A storm's mode has its vCPUs with it."""
+    found = {}
+    for part in ("boot", "load"):
+        for cell in results["summary"]:
+            found[part, cell["vmm"], cell["mode"]] = [
+                run[part]["total_s"] for run in results["runs"] if (run["vmm"], run["mode"]) == (cell["vmm"], cell["mode"])]
+    for storm in results.get("storms", ()):
+        for run in storm["runs"]:
+            key = "storm", storm["vmm"], f"{run['mode']}, {storm['config']['vcpus']} vCPUs"
+            found.setdefault(key, []).append(1e6 / run["rate"])
+    return found
+
+
+def cells(first, second):
+    """For each part, VMM and mode that both have: both spreads, and the ratio of the second to the first."""
+    before, after = times(first), times(second)
+    for key, old in before.items():
+        if old and (new := after.get(key)):
+            yield {**dict(zip(("part", "vmm", "mode"), key)), "first": stats.spread(old), "second": stats.spread(new),
+                   "ratio": stats.ratio(new, old)}
+
+
+def load_version(results):
+    return results["platform"].get(results["settings"]["load"])
+
+
+def unlike(first, second):
+    pairs = [(key, first["settings"].get(key), second["settings"].get(key)) for key in SETTINGS]
+    pairs += [("load's version", load_version(first), load_version(second))]
+    pairs += [(key, first["platform"].get(key), second["platform"].get(key)) for key in PLATFORM]
+    for key, old, new in pairs:
+        if isinstance(old, dict) and isinstance(new, dict):
+            for inner in sorted(old.keys() | new.keys()):
+                if old.get(inner) != new.get(inner):
+                    yield f"{key} {inner}: {old.get(inner)}, {new.get(inner)}"
+        elif old != new:
+            yield f"{key}: {old}, {new}"
+
+
+def spread_text(spread):
+    return f"{spread['median']:.2f} ({spread['min']:.2f}..{spread['max']:.2f}) {spread['n']}"
+
+
+def text(first, second):
+    found = list(cells(first, second))
+    if not found:
+        raise ui.Fail("the two results have no VMM and mode in common", "compare what ran in the same modes", 2)
+    lines = []
+    for part, title, unit in PARTS:
+        rows = [["VMM", "mode", f"first {unit} (min..max) runs", f"second {unit} (min..max) runs", "ratio", "interval", ""]]
+        rows += [[cell["vmm"], cell["mode"], spread_text(cell["first"]), spread_text(cell["second"]),
+                  *table.ratio_text(cell["ratio"]), verdict(cell["ratio"])] for cell in found if cell["part"] == part]
+        lines += [] if len(rows) == 1 else [title, *("  " + line for line in table.aligned(rows, last=True)), ""]
+    if other := list(unlike(first, second)):
+        lines += ["Not alike, first and second:", *("  " + line for line in other), ""]
+    if first["platform"].get("emulated") or second["platform"].get("emulated"):
+        lines.append("Software emulation: only results of one machine, with nothing else running on it, can be compared.")
+    return "\n".join(lines).rstrip()
+
+
+def main(names, as_json=False):
+    if len(names) != 2:
+        raise ui.Fail(f"cannot compare {len(names)} results", "name two, the older one first", 2)
+    first, second = (load(name) for name in names)
+    if as_json:
+        print(json.dumps({"schema": "kvmspf-difference", "schema_version": 1, "cells": list(cells(first, second)),
+                          "unlike": list(unlike(first, second))}, indent=1))
+    else:
+        print(text(first, second))
+    return 0

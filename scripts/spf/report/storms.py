@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What fault-storm wrote as tables and curves, for bench/storm-report and for compare.
+
+A cell is all runs of one number of vCPUs in one mode; all else is alike in what is shown together."""
+
+from spf.report import curve, page, stats
+
+MODES = ("off", "vma-lock", "on", "default")
+CSS = {"default": "stock"}
+HEAD = ["vCPUs", "mode", "runs", "faults/s", "min..max", "x off", "interval", "p50 us", "p99 us", "p99.9 us", "p99.99 us"]
+
+
+def cells(results):
+    found = {}
+    for result in results:
+        for run in result["runs"]:
+            found.setdefault((result["config"]["vcpus"], run["mode"]), []).append(run)
+    return dict(sorted(found.items(), key=lambda item: (item[0][0], MODES.index(item[0][1]))))
+
+
+def histogram(runs, pick):
+    """Merged over the runs: (ns, count), upwards."""
+    merged = {}
+    for run in runs:
+        for ns, count in pick(run)["histogram"]:
+            merged[ns] = merged.get(ns, 0) + count
+    return sorted(merged.items())
+
+
+def percentile(counts, part):
+    total, below = sum(count for _, count in counts), 0
+    for ns, count in counts:
+        below += count
+        if below >= part * total:
+            return ns
+    return 0
+
+
+def tail(counts):
+    """The part of all that took at least so long, on which a tail can be seen."""
+    total, left, points = sum(count for _, count in counts), sum(count for _, count in counts), []
+    for ns, count in counts:
+        points.append((max(ns, 1) / 1e3, left / total))
+        left -= count
+    return points
+
+
+def touch(run):
+    return run["latency_ns"]
+
+
+def calls(runs):
+    """Every kind of neighbour, with a way to its latency."""
+    return [(n["kind"], lambda run, i=i: run["neighbours"][i]["latency_ns"])
+            for i, n in enumerate(runs[0]["neighbours"])]
+
+
+def row(found, key):
+    runs, base = found[key], found.get((key[0], "off"))
+    rates = [run["rate"] for run in runs]
+    spread = stats.spread(rates)
+    against = stats.ratio(rates, [run["rate"] for run in base]) if base and key[1] != "off" else None
+    counts = histogram(runs, touch)
+    words = [str(key[0]), key[1], str(len(runs)), f"{spread['median']:.0f}",
+             f"{spread['min']:.0f}..{spread['max']:.0f}", f"{against['estimate']:.2f}" if against else "", ""]
+    if against and len(runs) > 1:
+        words[-1] = f"{against['low']:.2f}..{against['high']:.2f} ({against['confidence']:.0%})"
+    words += [f"{percentile(counts, part) / 1e3:.1f}" for part in (0.5, 0.99, 0.999, 0.9999)]
+    return words + [f"{percentile(histogram(runs, pick), 0.99) / 1e3:.1f}" for _, pick in calls(runs)]
+
+
+def table(found):
+    """Rows of strings, the first of them the head."""
+    kinds = [f"{kind} p99 us" for kind, _ in calls(next(iter(found.values())))]
+    return [HEAD + kinds] + [row(found, key) for key in found]
+
+
+def scaling(found):
+    """Median rates, and the line on which one vCPU's would lie."""
+    series = []
+    for mode in MODES:
+        points = [(v, stats.median([run["rate"] for run in runs])) for (v, m), runs in found.items() if m == mode]
+        if len(points) > 1:
+            series.append((CSS.get(mode, mode), mode, points))
+    if series:
+        first = max(points[0] for _, _, points in series if points[0][0] == min(p[0][0] for _, _, p in series))
+        last = max(points[-1][0] for _, _, points in series)
+        series.append(("one", "ideal", [first, (last, first[1] * last / first[0])]))
+    return series
+
+
+def tail_card(title, found, vcpus, pick):
+    series = [(CSS.get(mode, mode), mode, tail(histogram(runs, pick)))
+              for (v, mode), runs in found.items() if v == vcpus]
+    drawn = curve.plot(series, "us", title, log_x=True, log_y=True,
+                       show_x=lambda v: f"{v:g}", show_y=lambda v: f"{v:.4g}")
+    return page.curves(title, "The part of all that took at least so long; both axes are logarithmic.", series, drawn)
+
+
+def cards(found, where=""):
+    """The scaling curve, and the tails with the most vCPUs; where: what to add to their titles."""
+    out, most = [], max(v for v, _ in found)
+    if series := scaling(found):
+        out.append(page.curves(f"Faults a second by vCPUs{where}", "Medians; dashed: the best of the fewest vCPUs, scaled.",
+                               series, curve.plot(series, "vCPUs", "faults a second", log_x=True, log_y=True)))
+    out.append(tail_card(f"Latency of a touch, {most} vCPUs{where}", found, most, touch))
+    runs = next(runs for (v, _), runs in found.items() if v == most)
+    return out + [tail_card(f"{kind}: its calls, {most} vCPUs{where}", found, most, pick) for kind, pick in calls(runs)]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian packages unpacked under build/, of which the machine's own apt does not hear: ppc64el's, and what installed would
+start a server here.
+
+A root is a directory named for its architecture, with the packages' files.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from spf import paths, ui
+from spf.source import setup
+
+TRIPLETS = {"amd64": "x86_64-linux-gnu", "ppc64el": "powerpc64le-linux-gnu"}
+LOADERS = {"amd64": "lib64/ld-linux-x86-64.so.2", "ppc64el": "lib64/ld64.so.2"}
+TRIPLET = TRIPLETS["ppc64el"]
+# What we link with, statically.
+HEADERS = "libfdt-dev libglib2.0-dev libjson-c-dev libpcre2-dev liburing-dev zlib1g-dev".split()
+# What runs there, each with all that it depends on.
+PROGRAMS = "busybox-static libpython3-stdlib python3-minimal redis-tools".split()
+
+
+def root():
+    """POWER's."""
+    return _unpacked("ppc64el", HEADERS, PROGRAMS)
+
+
+def here():
+    """This machine's."""
+    return _unpacked("amd64", [], ["memcached"])
+
+
+def _unpacked(arch, headers, programs):
+    with ui.locked(".foreignlock"):
+        target = paths.TOOLS / arch
+        if not all((target / "usr/share/doc" / name).exists() for name in headers + programs):
+            _unpack(arch, headers, programs, target)
+        return target
+
+
+def _unpack(arch, headers, programs, target):
+    home = paths.BUILD / "apt" / arch
+    shutil.rmtree(home / "cache/archives", ignore_errors=True)     # all that lies there is unpacked
+    for name in ("lists/partial", "cache/archives/partial"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    (home / "sources.list").write_text(f"deb [signed-by={setup.KEYRING}] {setup.mirror()} {setup.codename()} main\n")
+    (home / "status").touch()
+    options = [f"APT::Architecture={arch}", f"APT::Architectures={arch}", f"Dir::Etc::sourcelist={home}/sources.list",
+               "Dir::Etc::sourceparts=-", f"Dir::State::Lists={home}/lists", f"Dir::State::status={home}/status",
+               f"Dir::Cache={home}/cache", "APT::Sandbox::User=root"]
+    words = [w for o in options for w in ("-o", o)]
+    setup.apt([*words, "update"], f"fetch the package lists of {arch}")
+    if headers:
+        setup.apt([*words, "download", *headers], f"fetch libraries for {arch}", cwd=home / "cache/archives")
+    # Nothing counts as installed, so that this fetches all dependencies.
+    setup.apt([*words, "install", "--download-only", "--no-install-recommends", *programs],
+              f"fetch programs for {arch}")
+    new = target.with_name(target.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for package in (home / "cache/archives").glob("*.deb"):
+        ui.run(["dpkg-deb", "-x", package, new])
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
+
+
+def needed(file):
+    said = ui.run(["readelf", "-d", file]).stdout
+    return re.findall(r"\(NEEDED\)\s+Shared library: \[(.+)\]", said)
+
+
+def library_dirs(where):
+    return f"lib/{TRIPLETS[where.name]}", f"usr/lib/{TRIPLETS[where.name]}"
+
+
+def libraries(where, program):
+    """The shared libraries that a program of `where` needs, and the loader: as paths from there."""
+    found, wanted = {LOADERS[where.name]}, [program]
+    while wanted:
+        for name in needed(resolve(where, wanted.pop())):
+            path = next((f"{d}/{name}" for d in library_dirs(where) if resolve(where, f"{d}/{name}").exists()), None)
+            if not path:
+                raise ui.Fail(f"{program} for {where.name} needs {name}, and no package has it", "see scripts/spf/source/debroot.py")
+            if path not in found:
+                found.add(path)
+                wanted.append(path)
+    return sorted(found)
+
+
+def loaded(program):
+    """The same of a program of this machine's, by its own loader; as paths from /."""
+    text = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    return sorted(set(re.findall(r"(/\S+) \(0x", text)))
+
+
+def resolve(where, name):
+    """The file that a name stands for; links may begin at the root, which is not ours.  No root: this machine's own."""
+    if not where:
+        return Path(name)
+    path = where / name.lstrip("/")
+    while path.is_symlink():
+        link = path.readlink()
+        path = where / str(link).lstrip("/") if link.is_absolute() else path.parent / link
+    return path
+
+
+def python(where):
+    """Python with its library, and what of the latter's needs shared libraries that we need: name -> file."""
+    library = resolve(where, "usr/bin/python3").name
+    files = {str(p.relative_to(where)): p for p in (where / "usr/lib" / library).rglob("*") if p.is_file()}
+    ctypes = next(name for name in files if "/_ctypes." in name)
+    names = ["usr/bin/python3", *libraries(where, "usr/bin/python3"), *libraries(where, ctypes)]
+    return files | {name: resolve(where, name) for name in names}

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`patches check`: the series is whole, applies without fuzz, is clean to checkpatch, and each patch stands alone."""
+
+import re
+import subprocess
+
+from spf import paths, ui
+from spf.source import patches
+from spf.build import targets
+from spf.lab import x86
+
+ZERO = "From " + "0" * 40 + " "
+
+
+def listed(what):
+    """The series names every patch there is, and only those, in the order of their numbers."""
+    directory = paths.SERIES[what]
+    names = [p.name for p in patches.series(what)]
+    stray = sorted({p.name for p in directory.glob("*.patch")} - set(names))
+    if stray:
+        raise ui.Fail(f"{ui.shown(directory)}/series does not name {stray[0]}", "kvmspf patches refresh")
+    if names != sorted(names) or len(names) != len(set(names)):
+        raise ui.Fail(f"{ui.shown(directory)}/series is not in the order of the numbers", "kvmspf patches refresh")
+
+
+def form(patch):
+    """What git format-patch writes when told not to write what changes from day to day."""
+    text = patch.read_text(errors="replace")
+    if not text.startswith(ZERO):
+        return "begins with a commit's name; use kvmspf patches refresh"
+    if not re.search(r"^Subject: \[PATCH\] \S", text, re.M):
+        return "has no plain [PATCH] subject"
+    if re.search(r"^-- \n\d+\.\d+", text, re.M):
+        return "ends with a version of git"
+    return ""
+
+
+def checkpatch(what, patch):
+    """The tree's own checkpatch; returns its complaints, one a line."""
+    tree = paths.SRC / what
+    # --strict there is --strict here; QEMU's script calls it the default.
+    words = ["--strict"] if what == "linux" else []
+    done = subprocess.run(["perl", "scripts/checkpatch.pl", "--terse", "--no-summary", *words, str(patch)], cwd=tree,
+                          capture_output=True, text=True, errors="replace", preexec_fn=ui.die_with_parent)
+    lines = [line for line in done.stdout.splitlines() if re.search(r": (ERROR|WARNING|CHECK):", line)]
+    # A new file without a MAINTAINERS entry is a question, and out of the tree there is nobody to ask it.
+    # A header of the kernel's, changed by the kernel series, comes from no kernel that QEMU's script could fetch.
+    lines = [line for line in lines if "does MAINTAINERS need updating" not in line
+             and "are you using scripts/update-linux-headers.sh" not in line]
+    if done.returncode > 1 or (done.returncode and not done.stdout.strip()):
+        lines.append(f"{patch.name}: checkpatch itself failed: {ui.last_line(done.stderr)}")
+    return lines
+
+
+def offered(tree):
+    """Whether the option can be on: before the patch that x86 selects it by, on and off are the same kernel."""
+    kconfig = tree / "arch/x86/Kconfig"
+    return kconfig.exists() and "select ARCH_SUPPORTS_SPECULATIVE_FAULT" in kconfig.read_text()
+
+
+def alone(what, number, commit, boot):
+    """Build one commit of the series: the kernel with the option on and off."""
+    tree = paths.TREE / f"{what}-check"
+    patches.worktree(what, tree, commit)
+    if what == "qemu":
+        targets.compile_qemu(tree, paths.OBJ / "qemu-check", "qemu-check", "alone")
+        return
+    files = targets.fragments("patched")
+    off = paths.OBJ / "off.config"
+    paths.OBJ.mkdir(parents=True, exist_ok=True)
+    off.write_text("# CONFIG_SPECULATIVE_FAULT is not set\n")
+    for name, more in (("off", [off]), ("on", [])):
+        if name == "on" and not offered(tree):
+            continue
+        obj = paths.OBJ / f"linux-check-{name}"
+        targets.compile_kernel(tree, obj, files + more, f"linux-check-{name}")
+        if boot:
+            result = x86.Lab(obj / "arch/x86/boot/bzImage", timeout=300).run(["true"])
+            if not result.ok:
+                why = result.what or (result.trouble + [f"status {result.status}"])[0]
+                raise ui.Fail(f"patch {number}, option {name}, does not boot: {why}",
+                              f"console log: {ui.shown(result.console)}")
+
+
+def check(what, build_each=False, boot=False):
+    listed(what)
+    files = patches.series(what)
+    commits = patches.apply(what)
+    complaints = []
+    for patch in files:
+        complaints += [f"{patch.name} {wrong}" for wrong in [form(patch)] if wrong]
+        complaints += checkpatch(what, patch)
+    for line in complaints:
+        print(line)
+    if complaints:
+        raise ui.Fail(f"{what}: {len(complaints)} complaints about {len(files)} patches", "correct the patches above")
+    ui.say(f"{what} {patches.version(what)}: {len(files)} patches apply without fuzz, checkpatch has nothing to say")
+    if build_each:
+        with ui.locked():
+            for number, (patch, commit) in enumerate(zip(files, commits), 1):
+                ui.say(f"{what} {number}/{len(files)}: {patch.name}")
+                alone(what, number, commit, boot)
+        ui.say(f"{what}: every patch builds{' and boots' if boot else ''} alone")
