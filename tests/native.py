@@ -4,7 +4,7 @@
 from collections import namedtuple
 
 from spf import paths, ui
-from spf.source import setup
+from spf.source import apt
 from spf.build import meson
 
 VMM = ["bench/vmm/vmm.c", "bench/vmm/stats.c"]
@@ -35,7 +35,7 @@ ARCHES = {
 def program(name, arch="x86"):
     """Compile it if it is not up to date; where it is."""
     machine = ARCHES[arch]
-    setup.packages(machine.packages)
+    apt.packages(machine.packages)
     target = paths.OUT / "tests" / (name if arch == "x86" else f"{name}-{arch}")
     named = [*PROGRAMS[name], machine.source]
     sources = [paths.ROOT / s for s in (*named, GUEST[name])]

@@ -15,10 +15,10 @@ from spf import ui  # noqa: E402
 VERBS = {
     "compare": ("compare.verb", "guest boot and database load with speculation off, vma-lock, on"),
     "test": ("testing.verb", "run the tests, or the groups named"),
-    "lab": ("lab.x86", "boot the patched host here and run a command in it"),
+    "lab": ("lab.verb", "boot the patched host here and run a command in it"),
     "build": ("build.targets", "build kernels, QEMU, selftests"),
     "setup": ("source.setup", "install what is needed and fetch the sources"),
-    "patches": ("source.patches", "check, edit or refresh the patch series"),
+    "patches": ("testing.check", "check, edit or refresh the patch series"),
     "deb": ("build.deb", "make Debian packages"),
 }
 

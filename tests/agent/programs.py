@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf.source import setup  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.build import meson  # noqa: E402
 
 SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
@@ -15,11 +15,11 @@ static = meson.agent
 
 
 def sanitized():
-    setup.packages(meson.AGENT_PACKAGES)
+    apt.packages(meson.AGENT_PACKAGES)
     return meson.build("agent-sanitized", "guest-agent", *SANITIZE) / "guest-agent" / "spf-agent"
 
 
 def fuzz(target):
-    setup.packages([*meson.AGENT_PACKAGES, "clang", "libclang-rt-dev"])
+    apt.packages([*meson.AGENT_PACKAGES, "clang", "libclang-rt-dev"])
     where = meson.build("agent-fuzz", "guest-agent,tests/agent", *SANITIZE, env={"CC": "clang"})
     return where / "tests" / "agent" / f"fuzz-{target}"

@@ -13,22 +13,22 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import programs  # noqa: E402
 from console_guest import initramfs  # noqa: E402
-from spf import paths  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf import paths, series  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
 LIMIT = 600
-QEMU = os.environ.get("KVMSPF_TEST_QEMU", "patched")     # "edit": what lies in build/edit/qemu
+QEMU = os.environ.get("KVMSPF_TEST_QEMU", "patched")     # "edit": what lies in the edit tree
 INITRAMFS = paths.BUILD / "agent" / "initramfs.cpio"
 APPLETS = ("cat", "grep", "sleep", "true", "wc")
 
 
 def setUpModule():
-    setup.packages(["busybox-static"])
+    apt.packages(["busybox-static"])
     for kernel in ("stock", "patched"):
         targets.bring_up_to_date(kernel, QEMU)
-    devices = subprocess.run([paths.qemu(QEMU), "-device", "help"], capture_output=True, text=True, check=True).stdout
+    devices = subprocess.run([series.qemu(QEMU), "-device", "help"], capture_output=True, text=True, check=True).stdout
     if '"kvm-spf"' not in devices:
         raise unittest.SkipTest("the QEMU series has no kvm-spf device yet")
     INITRAMFS.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "scripts")]
 
 from spf import paths  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.build import deb, targets  # noqa: E402
 from spf.lab import image, x86  # noqa: E402
 
@@ -27,7 +27,7 @@ def run(*words, **kw):
 
 def setUpModule():
     global PACKAGE
-    setup.packages(["busybox-static", "debootstrap", "e2fsprogs", "lintian", "man-db"])
+    apt.packages(["busybox-static", "debootstrap", "e2fsprogs", "lintian", "man-db"])
     PACKAGE = Path(deb.agent())
 
 
@@ -70,7 +70,7 @@ class Debian(unittest.TestCase):
             with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
                 root, disk = Path(scratch) / "root", Path(scratch) / "disk"
                 done = run("debootstrap", "--variant=minbase", "--include=systemd-sysv,udev", SUITE, root,
-                           setup.mirror())
+                           apt.mirror())
                 if done.returncode:
                     raise AssertionError(done.stdout[-2000:] + done.stderr)
                 done = run("mke2fs", "-q", "-t", "ext4", "-d", root, disk, "1G")
@@ -118,7 +118,7 @@ class Manual(unittest.TestCase):
     PAGE = paths.ROOT / "guest-agent" / "spf-agent.1"
 
     def test_no_complaint(self):
-        setup.packages(["man-db"])
+        apt.packages(["man-db"])
         done = run("man", "--warnings=w", "-l", self.PAGE, env={"MANWIDTH": "100", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 

@@ -2,10 +2,15 @@
 """The register layout is the same here and in the QEMU series, comments and white space aside."""
 
 import re
+import sys
 import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from spf import series  # noqa: E402
+
 OURS = ROOT / "guest-agent" / "kvm_spf_regs.h"
 THEIRS = "include/hw/misc/kvm_spf_regs.h"
 
@@ -25,7 +30,7 @@ def code(text):
 
 class Registers(unittest.TestCase):
     def test_the_same_in_qemu(self):
-        patches = sorted((ROOT / "qemu-patches" / "qemu-10.0").glob("*.patch"))
+        patches = sorted(series.of("qemu").folder.glob("*.patch"))
         makers = {p.name: text for p in patches if (text := added(p, THEIRS)) is not None}
         if not makers:
             self.skipTest("the QEMU series has no device yet")

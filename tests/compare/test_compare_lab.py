@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import kvmparam, paths  # noqa: E402
+from spf import kvmparam, paths, series  # noqa: E402
 from spf.source import patches  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
@@ -25,7 +25,7 @@ SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--
 
 
 def setUpModule():
-    if not patches.series("linux"):
+    if not patches.files("linux"):
         raise unittest.SkipTest("there is no kernel series yet")
     for kernel in ("stock", "patched"):
         targets.bring_up_to_date(kernel)
@@ -94,7 +94,7 @@ class Compare(unittest.TestCase):
             self.assertGreaterEqual(run["load"]["began_s"], run["boot"]["total_s"])
 
     def test_marks_are_the_agents_where_there_is_a_device(self):
-        wanted = "agent" if hosts.has_device(paths.qemu()) else "console"
+        wanted = "agent" if hosts.has_device(series.qemu()) else "console"
         self.assertEqual({r["marks"] for r in self.results["runs"]}, {wanted})
 
     def test_results_are_written_and_say_where_they_are_from(self):
@@ -103,8 +103,8 @@ class Compare(unittest.TestCase):
         self.assertEqual(sorted(os.listdir(self.directory.name)), ["report.html", "results.json", "runs.csv", "storms.csv"])
         platform = self.results["platform"]
         self.assertTrue(platform["host"]["modes"])
-        self.assertTrue(platform["vmm_qemu"].startswith("10."))
-        self.assertTrue(platform["guest_kernel"].startswith("6.12"))
+        self.assertTrue(platform["vmm_qemu"].startswith(series.of("qemu").version))
+        self.assertTrue(platform["guest_kernel"].startswith(series.of("linux").version))
 
 
 def life(change, *words):

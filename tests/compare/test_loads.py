@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import paths  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.lab import image  # noqa: E402
 from spf.compare import loads  # noqa: E402
 
@@ -27,7 +27,7 @@ exec chroot "$1" /bin/load "$2"
 
 class Loads(unittest.TestCase):
     def setUp(self):
-        setup.packages([*image.PACKAGES, "cpio"])
+        apt.packages([*image.PACKAGES, "cpio"])
         paths.BUILD.mkdir(exist_ok=True)
         self.root = self.enterContext(tempfile.TemporaryDirectory(prefix="load-", dir=paths.BUILD))
         self.data = Path(self.root, "data")

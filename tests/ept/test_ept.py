@@ -12,14 +12,14 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
 import storms  # noqa: E402
-from spf import paths, ui  # noqa: E402
-from spf.source import patches, setup  # noqa: E402
+from spf import paths, series, ui  # noqa: E402
+from spf.source import apt, patches, setup  # noqa: E402
 from spf.build import meson  # noqa: E402
 from spf.lab import ept, serial  # noqa: E402
 
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
-SELFTESTS = paths.OUT / "selftests-patched"
+SELFTESTS = series.out("selftests-patched")
 # Counts what a selftest does to the second-stage tables: leaves that it put there (bit 11: present; bit 7: a huge page),
 # by level, and the faults that the fast path had to do with, by what it returned; whose faults came by which tier, and who
 # took an mmap_lock.
@@ -43,10 +43,10 @@ DIRTY_LOG = {"anonymous": False, "anonymous_thp": True}
 
 
 def setUpModule():
-    if not patches.series("linux"):
+    if not patches.files("linux"):
         raise unittest.SkipTest("there is no kernel series")
     setup.ready()
-    setup.packages(["busybox-static"])
+    apt.packages(["busybox-static"])
     ept.bring_up_to_date("patched")
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
 

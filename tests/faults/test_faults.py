@@ -11,8 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import console_guest  # noqa: E402
-from spf import paths  # noqa: E402
-from spf.source import patches, setup  # noqa: E402
+from spf import paths, series  # noqa: E402
+from spf.source import apt, patches  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
@@ -25,14 +25,14 @@ for switch in 1 0; do
 	echo 1 >/sys/block/zram0/reset
 done
 """
-SELFTESTS = paths.OUT / "selftests-patched"
+SELFTESTS = series.out("selftests-patched")
 COST = paths.ROOT / "bench" / "fault-cost"
 
 
 def setUpModule():
-    if not patches.series("linux"):
+    if not patches.files("linux"):
         raise unittest.SkipTest("there is no kernel series")
-    setup.packages(["busybox-static"])
+    apt.packages(["busybox-static"])
     for target in ("stock", "patched"):
         targets.bring_up_to_date(target)
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)

@@ -39,7 +39,7 @@ class Run(unittest.TestCase):
                 "print(fcntl.ioctl(fd, 0xAE00, 0), fcntl.ioctl(fd, 0xAE01, 0) > 0, "
                 "os.path.exists('/sys/module/kvm/parameters/speculative_faults'))")
         from spf.source import patches
-        for kernel, ours in (("stock", False), ("patched", bool(patches.series("linux")))):
+        for kernel, ours in (("stock", False), ("patched", bool(patches.files("linux")))):
             result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(["/usr/bin/python3", "-c", code])
             self.assertEqual((result.kind, result.status, result.what), ("exit", 0, ""), result.err)
             self.assertEqual(result.out.decode(), f"12 True {ours}\n")

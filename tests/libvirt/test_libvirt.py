@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import paths  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.build import meson, targets  # noqa: E402
 from spf.lab import image, x86  # noqa: E402
 
@@ -22,7 +22,7 @@ class Libvirt(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        setup.packages(PACKAGES)
+        apt.packages(PACKAGES)
         targets.bring_up_to_date("patched")
         targets.bring_up_to_date("stock")
         initramfs = paths.BUILD / "libvirt" / "initramfs.cpio"

@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 import native  # noqa: E402
 from rows import ONCE, ROWS  # noqa: E402
 from spf import paths  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
@@ -31,7 +31,7 @@ LIMIT = 900
 
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what the program said})]"""
-    setup.packages(["e2fsprogs", "util-linux"])
+    apt.packages(["e2fsprogs", "util-linux"])
     targets.bring_up_to_date(kernel)
     program = native.program("matrix")
     # A kernel that finds two nodes in one package complains.

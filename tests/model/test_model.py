@@ -12,14 +12,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "scripts"))
 
-from spf.source import setup  # noqa: E402
+from spf.source import apt  # noqa: E402
 
 MODEL = HERE / "speculative_fault.pml"
 LIMIT = 600
 
 
 def setUpModule():
-    setup.packages(["build-essential", "spin"])
+    apt.packages(["build-essential", "spin"])
 
 
 def check(*defines):

@@ -16,17 +16,17 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import paths, ui  # noqa: E402
-from spf.source import patches, setup  # noqa: E402
+from spf import paths, series, ui  # noqa: E402
+from spf.source import fetch, patches  # noqa: E402
 from spf.testing import check  # noqa: E402
 
 WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
 
 
 class Ours(unittest.TestCase):
-    def series(self, what):
-        setup.sources(what)
-        if not patches.series(what):
+    def whole(self, what):
+        fetch.sources(what)
+        if not patches.files(what):
             self.skipTest(f"the {what} series is empty")
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
@@ -36,17 +36,17 @@ class Ours(unittest.TestCase):
                 self.fail(f"{failure}\n{said.getvalue()}")
 
     def test_linux(self):
-        self.series("linux")
+        self.whole("linux")
 
     def test_qemu(self):
-        self.series("qemu")
+        self.whole("qemu")
 
     def test_each_patch_of_the_x86_kernel_has_its_cost_measured(self):
-        setup.sources("linux")
+        fetch.sources("linux")
         points = list(runpy.run_path(str(paths.ROOT / "bench/patch-cost"))["points"]())
         measured = {file.name for _, _, files in points for file in files}
         code = re.compile(r"^\+\+\+ b/(arch/x86|fs|include|mm|virt)/", re.M)
-        self.assertEqual({file.name for file in patches.series("linux") if code.search(file.read_text())} - measured, set())
+        self.assertEqual({file.name for file in patches.files("linux") if code.search(file.read_text())} - measured, set())
 
 
 class Tools(unittest.TestCase):
@@ -56,10 +56,13 @@ class Tools(unittest.TestCase):
         self.top = Path(self.directory.name).resolve()
         for name in ("SRC", "TREE", "EDIT", "STAMP", "BUILD"):
             self.replace(paths, name, self.top / name.lower())
-        self.replace(paths, "SERIES", {"linux": self.top / "series", "qemu": self.top / "none"})
-        self.replace(setup, "sources", lambda what: None)
+        self.replace(series, "FOLDERS", {kind: self.top / f"{kind}-patches" for kind in ("linux", "qemu")})
+        self.folder = self.top / "linux-patches" / "linux-1"
+        self.folder.mkdir(parents=True)
+        (self.folder / "base").write_text("package linux-source-1\nversion 1\ndefault yes\n")
+        self.replace(fetch, "sources", lambda what: None)
         self.replace(ui, "say", lambda text: None)
-        self.source = paths.SRC / "linux"
+        self.source = series.src("linux")
         self.source.mkdir(parents=True)
         (self.source / "a.c").write_text("".join(f"line {n}\n" for n in range(40)))
         (self.source / "b.c").write_text("b\n")
@@ -90,36 +93,36 @@ class Tools(unittest.TestCase):
 
     def test_refresh_and_sync_give_the_edited_tree(self):
         self.two()
-        self.assertEqual((paths.SERIES["linux"] / "series").read_text(), "0001-mm-first.patch\n0002-KVM-second.patch\n")
+        self.assertEqual((self.folder / "series").read_text(), "0001-mm-first.patch\n0002-KVM-second.patch\n")
         tree, _ = patches.sync("linux")
-        self.assertEqual((tree / "a.c").read_text(), (paths.EDIT / "linux" / "a.c").read_text())
+        self.assertEqual((tree / "a.c").read_text(), (series.edit("linux") / "a.c").read_text())
         self.assertEqual(patches.text(tree, "log", "-2", "--format=%s %an"), "KVM: second A B\nmm: first A B")
 
     def test_refresh_is_stable(self):
         self.two()
-        files = {p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}
-        edit = paths.EDIT / "linux"
+        files = {p: p.read_bytes() for p in self.folder.iterdir()}
+        edit = series.edit("linux")
         self.git(self.source, "worktree", "remove", "--force", str(edit))
         patches.edit("linux")
         patches.refresh("linux")
-        self.assertEqual({p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}, files)
+        self.assertEqual({p: p.read_bytes() for p in self.folder.iterdir()}, files)
         self.assertFalse(any(check.form(p) for p in files if p.suffix == ".patch"))
 
     def test_refresh_removes_what_is_no_more(self):
         self.two()
-        self.git(paths.EDIT / "linux", "reset", "-q", "--hard", "HEAD~1")
+        self.git(series.edit("linux"), "reset", "-q", "--hard", "HEAD~1")
         patches.refresh("linux")
-        self.assertEqual(sorted(p.name for p in paths.SERIES["linux"].iterdir()), ["0001-mm-first.patch", "series"])
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["0001-mm-first.patch", "base", "series"])
 
     def test_refresh_in_the_middle_of_a_rebase_loses_nothing(self):
         self.two()
-        files = {p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}
-        edit = paths.EDIT / "linux"
+        files = {p: p.read_bytes() for p in self.folder.iterdir()}
+        edit = series.edit("linux")
         subprocess.run(["git", "-C", edit, "-c", "sequence.editor=sed -i 1s/pick/edit/", "rebase", "-qi", "base"],
                        check=True, capture_output=True, env={**os.environ, **WHO})
         with self.assertRaisesRegex(ui.Fail, "a rebase is under way"):
             patches.refresh("linux")
-        self.assertEqual({p: p.read_bytes() for p in paths.SERIES["linux"].iterdir()}, files)
+        self.assertEqual({p: p.read_bytes() for p in self.folder.iterdir()}, files)
         self.git(edit, "rebase", "--abort")
         patches.refresh("linux")
 
@@ -138,7 +141,7 @@ class Tools(unittest.TestCase):
     def test_sync_that_was_killed_is_done_again(self):
         self.two()
         tree, head = patches.sync("linux")
-        ui.forget("tree-linux")
+        ui.forget("tree-linux-1")
         (tree / "b.c").unlink()
         Path(tree, patches.text(tree, "rev-parse", "--git-path", "index.lock")).touch()
         self.assertEqual(patches.sync("linux"), (tree, head))
@@ -149,9 +152,9 @@ class Tools(unittest.TestCase):
         made, booted = [], []
         self.replace(paths, "OBJ", self.top / "obj")
 
-        def compile_kernel(tree, obj, files, name):
+        def compile_kernel(tree, target, files):
             lines, _ = check.targets.wanted(files)
-            made.append((name, "line thirty\n" in (tree / "a.c").read_text(), lines["CONFIG_SPECULATIVE_FAULT"]))
+            made.append((target, "line thirty\n" in (tree / "a.c").read_text(), lines["CONFIG_SPECULATIVE_FAULT"]))
 
         class Lab:
             def __init__(self, kernel, **_):
@@ -164,7 +167,7 @@ class Tools(unittest.TestCase):
         self.replace(check.x86, "Lab", Lab)
         self.replace(check, "checkpatch", lambda what, patch: [])
         self.replace(check, "offered", lambda tree: "line thirty\n" in (tree / "a.c").read_text())
-        self.replace(patches, "version", lambda what: "6.12")
+        self.replace(patches, "version", lambda what: "1")
         check.check("linux", True, True)
         on, off = "CONFIG_SPECULATIVE_FAULT=y", "# CONFIG_SPECULATIVE_FAULT is not set"
         self.assertEqual(made, [("linux-check-off", False, off), ("linux-check-off", True, off),
@@ -173,21 +176,21 @@ class Tools(unittest.TestCase):
 
     def test_patch_that_does_not_apply_is_named_in_one_line(self):
         self.two()
-        patch = paths.SERIES["linux"] / "0002-KVM-second.patch"
+        patch = self.folder / "0002-KVM-second.patch"
         patch.write_text(patch.read_text().replace(" line 29\n", " line twenty-nine\n"))
         with self.assertRaises(ui.Fail) as caught:
             patches.sync("linux")
         self.assertRegex(str(caught.exception), r"^0002-KVM-second\.patch does not apply: .*a\.c.*; rebase")
         self.assertNotIn("\n", str(caught.exception))
-        self.assertEqual(ui.recall("tree-linux"), {})
+        self.assertEqual(ui.recall("tree-linux-1"), {})
 
     def test_series_and_files_agree(self):
         self.two()
-        (paths.SERIES["linux"] / "0003-stray.patch").write_text("")
+        (self.folder / "0003-stray.patch").write_text("")
         with self.assertRaisesRegex(ui.Fail, "does not name 0003-stray.patch"):
             check.listed("linux")
-        (paths.SERIES["linux"] / "0003-stray.patch").unlink()
-        (paths.SERIES["linux"] / "0001-mm-first.patch").unlink()
+        (self.folder / "0003-stray.patch").unlink()
+        (self.folder / "0001-mm-first.patch").unlink()
         with self.assertRaisesRegex(ui.Fail, "names 0001-mm-first.patch, which does not exist"):
             check.listed("linux")
 

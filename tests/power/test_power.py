@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
 
 import storms  # noqa: E402
-from spf import paths, ui  # noqa: E402
+from spf import series, ui  # noqa: E402
 from spf.source import patches  # noqa: E402
 from spf.build import meson, targets  # noqa: E402
 from spf.lab import power  # noqa: E402
@@ -17,7 +17,7 @@ LIMIT = 600
 
 
 def setUpModule():
-    if not any("PPC" in p.name for p in patches.series("linux")):
+    if not any("PPC" in p.name for p in patches.files("linux")):
         raise unittest.SkipTest("the kernel series has no POWER part")
     power.bring_up_to_date("patched")
 
@@ -46,7 +46,7 @@ class Power(unittest.TestCase):
         self.every_mode("patched", "powernv10")
 
     def test_power9_with_4k_pages(self):
-        if not paths.kernel(power.KERNELS["4k"], "vmlinux").exists():
+        if not series.kernel(power.KERNELS["4k"], "vmlinux").exists():
             self.skipTest("a second kernel is not built for this: kvmspf build linux-power4k")
         targets.build("linux-power4k")
         self.every_mode("4k", "powernv9")

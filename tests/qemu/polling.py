@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "scripts")]
 
 import inside  # noqa: E402
+from spf import series  # noqa: E402
 
 INTERVALS = (0, 0.1, 0.01)      # seconds; 0: nobody asks
 MIB = 1 << 20
@@ -108,7 +109,7 @@ def main(argv):
         initramfs = Path(scratch) / "initramfs"
         guest_image.make(initramfs)
         result = x86.Lab("patched", memory=4 << 30, icount=True).run(
-            ["/usr/bin/python3", __file__, "--inside", paths.qemu(), paths.kernel("stock"), initramfs, args.runs])
+            ["/usr/bin/python3", __file__, "--inside", series.qemu(), series.kernel("stock"), initramfs, args.runs])
     if not result.ok:
         sys.exit(f"polling: {result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
     show(json.loads(result.out))

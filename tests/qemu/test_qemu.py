@@ -13,14 +13,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import guest_image  # noqa: E402
-from spf import paths  # noqa: E402
+from spf import paths, series  # noqa: E402
 from spf.source import patches  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 600
-# "edit" tests what lies in build/edit/qemu, as with `kvmspf lab`.
+# "edit" tests what lies in the edit tree, as with `kvmspf lab`.
 FLAVOUR = os.environ.get("KVMSPF_QEMU", "patched")
 PAGES = 4096
 TIERS = ("fast", "speculative", "vma-lock", "mmap-lock")
@@ -28,7 +28,7 @@ ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-b
 
 
 def program(name):
-    return paths.qemu(FLAVOUR, name)
+    return series.qemu(FLAVOUR, name)
 
 
 def setUpModule():
@@ -70,7 +70,7 @@ def in_lab(kernel, *what, out=None):
         initramfs = Path(scratch) / "initramfs"
         guest_image.make(initramfs)
         result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
-            ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), paths.kernel("stock"), initramfs,
+            ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), series.kernel("stock"), initramfs,
              *what], out_dir=out)
     if (result.kind, result.status) != ("exit", 0) or result.trouble:
         raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
@@ -84,7 +84,7 @@ def added(after, before):
 class Lab(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if not patches.series("linux"):
+        if not patches.files("linux"):
             raise unittest.SkipTest("there is no kernel series")
         cls.seen = in_lab("patched", "patched")
 
@@ -223,7 +223,7 @@ class Migration(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if not patches.series("linux"):
+        if not patches.files("linux"):
             raise unittest.SkipTest("there is no kernel series")
         cls.scratch = tempfile.TemporaryDirectory(dir=paths.BUILD)
         cls.addClassCleanup(cls.scratch.cleanup)

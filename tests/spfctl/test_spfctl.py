@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parent)]
 
 import server  # noqa: E402
-from spf import paths  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf import paths, series  # noqa: E402
+from spf.source import apt, setup  # noqa: E402
 from spf.build import meson, targets  # noqa: E402
 
 OLD_QEMU = "/usr/bin/qemu-system-x86_64"
@@ -33,7 +33,7 @@ def setUpModule():
     global PROGRAM
     PROGRAM = meson.spfctl()
     setup.ready()
-    setup.packages(["qemu-system-x86", "python3-prometheus-client"])
+    apt.packages(["qemu-system-x86", "python3-prometheus-client"])
     targets.build("qemu")
 
 
@@ -185,7 +185,7 @@ class Patched(Test):
     """QEMU with our patches, where it has nothing to count: tests/libvirt has it on the patched host."""
 
     def test_host_without_kvm(self):
-        path, _ = self.qemu("socket", paths.qemu(), "-name", "db1")
+        path, _ = self.qemu("socket", series.qemu(), "-name", "db1")
         vm, = json.loads(self.check(["--json", "-D", self.dir], 0, []))["vms"]
         self.assertEqual((vm["domain"], vm["available"], vm["mode"], vm["latency"]["count"]),
                          ("db1", False, "unavailable", 0))

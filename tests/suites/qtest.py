@@ -15,8 +15,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts")]
 
 import difference  # noqa: E402
-from spf import paths, ui  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf import paths, series, ui  # noqa: E402
+from spf.source import apt, setup  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import accel  # noqa: E402
 
@@ -50,16 +50,16 @@ def place_firmware(share):
 def results(flavour):
     """{test: result} of one QEMU, with the parts of each test."""
     src, _ = targets.tree("qemu", flavour)
-    name = f"qtest-{flavour}"
-    obj = paths.OBJ / name
+    target = f"qemu-qtest-{flavour}"
+    obj = series.obj(target)
     with ui.locked():
-        targets.compile_qemu(src, obj, name, flavour)
+        targets.compile_qemu(src, target, flavour)
         place_firmware(obj / "qemu-bundle/usr/local/share/qemu")
     said = obj / "meson-logs/testlog.json"
     said.unlink(missing_ok=True)
-    log = targets.fresh(name)
+    log = targets.fresh(target)
     with ui.Progress(f"check-qtest, {flavour}") as progress:
-        targets.sandbox(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(paths.qemu(), paths.kernel("stock")),
+        targets.sandbox(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(series.qemu(), series.kernel("stock")),
                                  "check-qtest", f"-j{targets.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
                       log, targets.qemu_environment(), targets.counted(progress))
     found = {}
@@ -68,7 +68,7 @@ def results(flavour):
         program = test["name"].rpartition(" / ")[2]
         found[program] = {"OK": "pass"}.get(test["result"], test["result"].lower())
         found |= {f"{program}: {part}": result for part, result in parts(test.get("stdout", "")).items()}
-    (paths.LOG / f"{name}.json").write_text(json.dumps(found, indent=1))
+    (paths.LOG / f"{series.label(target)}.json").write_text(json.dumps(found, indent=1))
     return found
 
 
@@ -77,7 +77,7 @@ def main():
     parser.parse_args()
     ui.need_root()
     setup.ready()
-    setup.packages(PACKAGES)
+    apt.packages(PACKAGES)
     return difference.tell({flavour: results(flavour) for flavour in FLAVOURS}, OURS)
 
 

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts")]
 
 import difference  # noqa: E402
-from spf import paths, ui  # noqa: E402
+from spf import paths, series, ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
@@ -31,7 +31,7 @@ LESS = {"access_tracking_perf_test": "-b 16M", "demand_paging_test": "-b 16M", "
 
 def programs():
     """All of selftests/kvm."""
-    folder = paths.OUT / "selftests-patched"
+    folder = series.out("selftests-patched")
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     return [f"{name} {LESS[name]}" if name in LESS else name for name in names]
 
@@ -60,7 +60,7 @@ def run(suite, names, kernel="patched"):
     targets.bring_up_to_date(kernel)
     target = {"kvm": "selftests", "mm": "mmtests"}[suite]
     targets.build(target)
-    folder = paths.OUT / f"{target}-patched"
+    folder = series.out(f"{target}-patched")
     return {name: setting(name, folder, names or (MM if suite == "mm" else programs()), kernel) for name in SETTINGS}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torture  # noqa: E402
-from torture import build  # noqa: E402
+from torture import series, targets  # noqa: E402
 
 # Microseconds: as long as a mutation takes, so that all of one has its place in the window of one fault.
 STRETCH = 8000
@@ -58,10 +58,12 @@ def main():
     parser.add_argument("rule", nargs="*", help=f"of {', '.join(RULES)} (default: all)")
     parser.add_argument("--seconds", type=int, default=100, help="to find it in (default 100)")
     parser.add_argument("--seed", type=int, help="(default: a random one)")
+    series.option(parser)
     args = parser.parse_args()
+    series.use(args.series)
     if bad := set(args.rule) - set(RULES):
         parser.error(f"there is no rule {', '.join(bad)}")
-    build.bring_up_to_date("planted")
+    targets.bring_up_to_date("planted")
     missed = 0
     for rule in args.rule or RULES:
         seed = random.randrange(1 << 32) if args.seed is None else args.seed

@@ -14,7 +14,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
 
 import native  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf import series  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import power, x86  # noqa: E402
 
@@ -24,7 +25,7 @@ POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
 
 
 def npt(kernel, limit, settings):
-    setup.packages(["util-linux"])
+    apt.packages(["util-linux"])
     # A kernel that finds two nodes in one package complains.
     return x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30,
                    timeout=limit, stall=180, qemu_args=["-smp", "sockets=2"],
@@ -65,10 +66,12 @@ def main():
     parser.add_argument("--runs", type=int, default=1, help="each with the next seed (default 1)")
     parser.add_argument("--stretch", type=int, default=0,
                         help="at most so many microseconds in each window of a race, with --kernel planted")
+    series.option(parser)
     args = parser.parse_args()
+    series.use(args.series)
     if args.kernel in POWER:
         power.bring_up_to_date(POWER[args.kernel])
-    elif args.kernel in x86.FLAVOURS:
+    elif args.kernel in targets.FLAVOURS:
         targets.bring_up_to_date(args.kernel)
     first = random.randrange(1 << 32) if args.seed is None else args.seed
     for seed in range(first, first + args.runs):

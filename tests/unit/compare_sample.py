@@ -64,6 +64,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
                         "guest_kernel": "6.12.0", "vmm_qemu": "10.0", "outer_qemu": "10.0", load: "7.0"},
            "runs": made, "discards": thrown, "storms": list(storms(rng, modes, runs, counted)),
            "summary": summary.summarise(made, thrown, modes, ["quiet", "busy"])}
+    out["load_text"] = loads.text(out["settings"])
     out["notes"] = verb.notes(out, len(made))
     out["conclusions"] = words.conclusions(out)
     out["method"] = words.method(out)

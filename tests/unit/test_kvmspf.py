@@ -14,8 +14,8 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from spf import paths, ui  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf import limits, paths, series, ui  # noqa: E402
+from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import accel, x86  # noqa: E402
 
@@ -49,12 +49,12 @@ class Stream(unittest.TestCase):
 
 class Arguments(unittest.TestCase):
     def test_sizes(self):
-        self.assertEqual(x86.size("512M"), 512 << 20)
-        self.assertEqual(x86.size("4GiB"), 4 << 30)
-        self.assertEqual(x86.size("1024"), 1 << 30)
+        self.assertEqual(limits.size("512M"), 512 << 20)
+        self.assertEqual(limits.size("4GiB"), 4 << 30)
+        self.assertEqual(limits.size("1024"), 1 << 30)
         for bad in ("", "4X", "-1G", "G"):
             with self.assertRaises(argparse.ArgumentTypeError):
-                x86.size(bad)
+                limits.size(bad)
 
     def refused(self, *words, status=2):
         done = subprocess.run([KVMSPF, *words], capture_output=True, text=True)
@@ -108,12 +108,12 @@ class Stamps(unittest.TestCase):
         with mock.patch.dict(targets.RECIPES, {"linux": ("linux", recipe, lambda f: [])}), \
                 mock.patch.object(targets, "tree", return_value=(Path("/"), "key")), \
                 mock.patch.object(ui, "need_space"):
-            ui.remember("linux-stock", key="of something older")
+            ui.remember(series.label("linux-stock"), key="of something older")
             for _ in range(2):
                 with self.assertRaises(ui.Fail):
                     targets.build("linux-stock")
         self.assertEqual(len(tried), 2)
-        self.assertEqual(ui.recall("linux-stock"), {})
+        self.assertEqual(ui.recall(series.label("linux-stock")), {})
 
     def test_lock_handed_down_by_flock_is_not_waited_for(self):
         lock = paths.BUILD / ".buildlock"
@@ -151,13 +151,13 @@ class Machine(unittest.TestCase):
                             "Packages|bookworm|contrib|proto://a/other/", "Sources|bookworm|main|proto://a/no/",
                             "Packages|bookworm|main|proto://a/debian/"))
         with mock.patch.object(ui, "run", return_value=mock.Mock(stdout=listed)), \
-                mock.patch.object(setup, "codename", return_value="bookworm"):
-            self.assertEqual(setup.mirror(), "proto://a/debian/")
+                mock.patch.object(apt, "codename", return_value="bookworm"):
+            self.assertEqual(apt.mirror(), "proto://a/debian/")
 
     def test_no_archive_is_one_clear_line(self):
         with mock.patch.object(ui, "run", return_value=mock.Mock(stdout="")):
             with self.assertRaisesRegex(ui.Fail, "names no Debian archive; add"):
-                setup.mirror()
+                apt.mirror()
 
     def test_device_node_alone_is_not_hardware(self):
         with mock.patch.object(Path, "read_text", return_value="flags\t\t: fpu sse\n"):

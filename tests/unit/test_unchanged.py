@@ -14,7 +14,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import paths  # noqa: E402
-from spf.source import setup  # noqa: E402
+from spf.source import apt, setup  # noqa: E402
 from spf.testing import unchanged, verb  # noqa: E402
 
 
@@ -30,7 +30,7 @@ class Unchanged(unittest.TestCase):
         subprocess.run(["git", "init", "-q", self.root], check=True)
         for where, name, value in ((paths, "ROOT", self.root), (paths, "STAMP", self.root.parent / "stamp"),
                                    (verb, "TESTS", self.root / "tests"), (setup, "check_machine", mock.Mock()),
-                                   (setup, "packages", mock.Mock())):
+                                   (apt, "packages", mock.Mock())):
             patch = mock.patch.object(where, name, value)
             patch.start()
             self.addCleanup(patch.stop)

@@ -5,7 +5,7 @@ import argparse
 import shutil
 
 from spf import paths, ui
-from spf.source import setup
+from spf.source import apt
 
 TARGETS = {"agent": "spf-agent, for guests; one static program"}
 OUT = paths.OUT / "deb"
@@ -13,7 +13,7 @@ OUT = paths.OUT / "deb"
 
 def agent():
     """The source is guest-agent/ with what its build takes from the top; dpkg-buildpackage works in a copy."""
-    setup.packages(["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"])
+    apt.packages(["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"])
     work = paths.BUILD / "deb" / "agent"
     shutil.rmtree(work, ignore_errors=True)
     source = work / "source"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's cross compiler."""
 
-from spf import paths, ui
-from spf.source import debroot, setup
+from spf import paths, series, ui
+from spf.source import apt, debroot, fetch
 
 AGENT_PACKAGES = ["build-essential", "libjson-c-dev", "meson", "ninja-build", "pkg-config"]
 POWER_PACKAGES = ["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"]
@@ -36,19 +36,19 @@ def build(name, parts, *options, env=None):
 
 def agent():
     """The static spf-agent for this machine's guests."""
-    setup.packages(AGENT_PACKAGES)
+    apt.packages(AGENT_PACKAGES)
     return build("agent", "guest-agent") / "guest-agent" / "spf-agent"
 
 
 def spfctl():
     """spfctl with ASan and UBSan, which is how tests want it."""
-    setup.packages([*AGENT_PACKAGES, "libvirt-dev"])
+    apt.packages([*AGENT_PACKAGES, "libvirt-dev"])
     return build("spfctl-sanitized", "scripts/spfctl", "-Db_sanitize=address,undefined") / "scripts/spfctl/spfctl"
 
 
 def agent_power():
     """The same for ppc64le guests."""
-    setup.packages([*AGENT_PACKAGES, *POWER_PACKAGES])
+    apt.packages([*AGENT_PACKAGES, *POWER_PACKAGES])
     return build("agent-ppc64le", "guest-agent", *cross_power()) / "guest-agent" / "spf-agent"
 
 
@@ -65,18 +65,18 @@ BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburin
 
 def bench():
     """The programs of bench/, and the emulator's plugin, which wants QEMU's header; the directory that has them."""
-    setup.packages(BENCH_PACKAGES)
-    setup.sources("qemu")
-    return build("bench", "bench", f"-Dc_args=-I{paths.SRC / 'qemu' / 'include' / 'qemu'}") / "bench"
+    apt.packages(BENCH_PACKAGES)
+    fetch.sources("qemu")
+    return build("bench", "bench", f"-Dc_args=-I{series.src('qemu') / 'include' / 'qemu'}") / "bench"
 
 
 def bench_static():
     """The same for a lab without shared libraries."""
-    setup.packages(BENCH_PACKAGES)
+    apt.packages(BENCH_PACKAGES)
     return build("bench-static", "bench", *STATIC) / "bench"
 
 
 def bench_power():
     """The same for ppc64le, and what tests/power has; the directory above both."""
-    setup.packages([*BENCH_PACKAGES, *POWER_PACKAGES])
+    apt.packages([*BENCH_PACKAGES, *POWER_PACKAGES])
     return build("bench-ppc64le", "bench,tests/power", *STATIC, *cross_power())

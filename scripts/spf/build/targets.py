@@ -8,32 +8,33 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
-from spf import paths, ui
-from spf.source import debroot, patches, setup
+from spf import paths, series, ui
+from spf.source import apt, debroot, fetch, patches, setup
 from spf.build import meson
-from spf.lab import x86
 
 TARGETS = {
-    "linux-stock": "Debian's 6.12 as it is, the lab's configuration",
+    "linux-stock": "Debian's kernel as it is, the lab's configuration",
     "linux-patched": "the same with kvm-patches",
     "linux-debug": "the patched kernel with KASAN, lockdep and page table checks",
-    "linux-planted": "the patched kernel with tests/torture/planted.patch",
+    "linux-planted": "the patched kernel with the series' planted.patch",
     "linux-kcsan": "the patched kernel with KCSAN, which finds data races",
     "linux-rt": "the patched kernel with PREEMPT_RT",
     "linux-up": "the patched kernel for one CPU, and so without locks of VMAs",
     "linux-modules": "the patched kernel with KVM as modules",
-    "linux-edit": "what lies in build/edit/linux, committed or not",
+    "linux-edit": "what lies in the edit tree (kvmspf patches edit linux), committed or not",
     "linux-power": "the patched kernel for POWER (powernv), 64 KiB pages",
     "linux-power4k": "the same with 4 KiB pages",
-    "linux-poweredit": "what lies in build/edit/linux for POWER, 64 KiB pages",
-    "qemu": "Debian's QEMU 10.0 with qemu-patches",
-    "qemu-edit": "what lies in build/edit/qemu",
+    "linux-poweredit": "what lies in the edit tree for POWER, 64 KiB pages",
+    "qemu": "Debian's QEMU with qemu-patches",
+    "qemu-edit": "what lies in the edit tree (kvmspf patches edit qemu)",
     "qemu-power": "the patched QEMU for POWER hosts, static, with KVM alone",
     "qemu-asan": "the patched QEMU with ASan and UBSan, for KVMSPF_QEMU=asan kvmspf test qemu",
     "selftests": "tools/testing/selftests/kvm of the patched kernel, static",
-    "selftests-edit": "the same of build/edit/linux",
+    "selftests-edit": "the same of the edit tree",
     "mmtests": "tools/testing/selftests/mm of the patched kernel",
 }
+# The kernels that a lab of x86 boots.
+FLAVOURS = ("patched", "stock", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
 GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched", "selftests")}
 
 # Compilers see every tree at one place, so that flavours, clones and CI share what ccache holds.  It believes the
@@ -91,8 +92,8 @@ def counted(progress):
     return note
 
 
-def fresh(name):
-    log = paths.LOG / f"build-{name}.log"
+def fresh(target):
+    log = paths.LOG / f"build-{series.label(target)}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     return log
@@ -114,12 +115,12 @@ def compiler(name="gcc"):
 
 def tree(what, flavour):
     """The source tree of a flavour, brought up to date, and a key that changes whenever it does."""
-    setup.sources(what)
+    fetch.sources(what)
     flavour = TREES.get(flavour, flavour)
     if flavour == "stock":
-        return paths.SRC / what, patches.base(what)
+        return series.src(what), patches.base(what)
     if flavour == "edit":
-        where = paths.EDIT / what
+        where = series.edit(what)
         if not where.exists():
             raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
         return where, patches.state(where)
@@ -131,7 +132,10 @@ def tree(what, flavour):
 def planted(what):
     """The patched tree, and what the torture plants in it, in a worktree of its own."""
     _, head = patches.sync(what)
-    patch, where, name = paths.ROOT / "tests/torture/planted.patch", paths.TREE / f"{what}-planted", f"tree-{what}-planted"
+    one = series.of(what)
+    patch, where, name = one.folder / "planted.patch", series.tree(what, "planted"), f"tree-{one.name}-planted"
+    if not patch.exists():
+        raise ui.Fail(f"the series {one.name} has no planted.patch", "leave out what is planted")
     key = ui.digest(head, patch)
     if ui.recall(name).get("key") != key or not (where / ".git").exists():
         with ui.locked(".treelock"):
@@ -145,9 +149,11 @@ def planted(what):
 # -- the kernel --
 
 def fragments(flavour):
+    """Of scripts/kernel, each followed by what the series has to say to it."""
     base = "power" if arch(flavour) == POWER else "lab"
-    names = (base, flavour) if (paths.SCRIPTS / "kernel" / f"{flavour}.config").exists() and flavour != base else (base,)
-    return [paths.SCRIPTS / "kernel" / f"{n}.config" for n in names]
+    folders = (paths.SCRIPTS / "kernel", series.of("linux").folder)
+    return [file for name in dict.fromkeys((base, flavour)) for folder in folders
+            if (file := folder / f"{name}.config").exists()]
 
 
 def arch(flavour):
@@ -195,22 +201,22 @@ def configure(src, obj, files, log, machine):
     mark.write_text(key)
 
 
-def build_kernel(name, src, flavour):
-    obj, files, machine = paths.OBJ / name, fragments(flavour), arch(flavour)
-    compile_kernel(src, obj, files, name, machine)
+def build_kernel(target, src, flavour):
+    obj, files, machine = series.obj(target), fragments(flavour), arch(flavour)
+    compile_kernel(src, target, files, machine)
     have = (obj / ".config").read_text()
     for option in sorted(wanted(files)[1]):
         if flavour != "stock" and f"{option}=y" not in have:
-            ui.say(f"{name}: this tree has no {option}")
+            ui.say(f"{series.label(target)}: this tree has no {option}")
     for file in {"vmlinux", "System.map", ".config", machine.image}:
-        put(obj / file, paths.OUT / name / Path(file).name.replace(".config", "config"))
+        put(obj / file, series.out(target) / Path(file).name.replace(".config", "config"))
 
 
-def compile_kernel(src, obj, files, name, machine=X86):
+def compile_kernel(src, target, files, machine=X86):
     """files: the configuration's fragments.  For `patches check` too, which builds trees of its own."""
-    log = fresh(name)
+    log, obj = fresh(target), series.obj(target)
     obj.mkdir(parents=True, exist_ok=True)
-    with ui.Progress(f"building {name}") as progress:
+    with ui.Progress(f"building {series.label(target)}") as progress:
         configure(src, obj, files, log, machine)
         modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox(src, obj, [*MAKE, *machine.words, f"-j{jobs()}", Path(machine.image).name, *modules], log,
@@ -250,11 +256,11 @@ def qemu_compiler(flavour):
         "PKG_CONFIG_LIBDIR": f"{where}/usr/lib/{debroot.TRIPLET}/pkgconfig"}
 
 
-def compile_qemu(src, obj, name, flavour="patched"):
-    log, options = fresh(name), qemu_options(flavour)
+def compile_qemu(src, target, flavour="patched"):
+    log, obj, options = fresh(target), series.obj(target), qemu_options(flavour)
     cc, found = qemu_compiler(flavour)
     env = qemu_environment() | found
-    with ui.Progress(f"building {name}") as progress:
+    with ui.Progress(f"building {series.label(target)}") as progress:
         # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
         mark, key = obj / "kvmspf.configured", ui.digest(*options)
         if not mark.exists() or mark.read_text() != key:
@@ -264,9 +270,9 @@ def compile_qemu(src, obj, name, flavour="patched"):
         sandbox(src, obj, ["ninja", f"-j{jobs()}", *qemu_programs(src, flavour)], log, env, counted(progress))
 
 
-def build_qemu(name, src, flavour):
-    compile_qemu(src, paths.OBJ / name, name, flavour)
-    place_qemu(paths.OBJ / name, paths.OUT / name, qemu_programs(src, flavour))
+def build_qemu(target, src, flavour):
+    compile_qemu(src, target, flavour)
+    place_qemu(series.obj(target), series.out(target), qemu_programs(src, flavour))
 
 
 def place_firmware(share):
@@ -297,19 +303,19 @@ def make_selftests(src, obj, log, folder, *words, progress=None):
                        f"-j{jobs()}"], log, progress=progress)
 
 
-def build_selftests(name, src, _flavour):
-    obj, log = paths.OBJ / name, fresh(name)
-    with ui.Progress(f"building {name}") as progress:
+def build_selftests(target, src, _flavour):
+    obj, log = series.obj(target), fresh(target)
+    with ui.Progress(f"building {series.label(target)}") as progress:
         make_selftests(src, obj, log, "kvm", "CC=ccache gcc", "LDFLAGS=-static -pthread", progress=counted(progress))
     for program in (obj / "kvm").rglob("*"):
         if program.is_file() and os.access(program, os.X_OK) and program.suffix == "":
-            put(program, paths.OUT / name / program.relative_to(obj / "kvm"))
+            put(program, series.out(target) / program.relative_to(obj / "kvm"))
 
 
-def build_mmtests(name, src, _flavour):
+def build_mmtests(target, src, _flavour):
     """What this makefile writes into the source tree all the same is ignored by git.  One test misses a definition."""
-    obj, log, out = paths.OBJ / name, fresh(name), paths.OUT / name
-    with ui.Progress(f"building {name}") as progress:
+    obj, log, out = series.obj(target), fresh(target), series.out(target)
+    with ui.Progress(f"building {series.label(target)}") as progress:
         make_selftests(src, obj, log, "mm", "CC=gcc", "EXTRA_CFLAGS=-DKSFT_SKIP=4", progress=counted(progress))
     for program in [*(obj / "mm").iterdir(), *(src / "tools/testing/selftests/mm").glob("*.sh")]:
         if program.is_file() and os.access(program, os.X_OK):
@@ -319,12 +325,12 @@ def build_mmtests(name, src, _flavour):
 def qemu_inputs(flavour):
     if flavour != "power":
         return qemu_options(flavour)
-    setup.packages(meson.POWER_PACKAGES)
+    apt.packages(meson.POWER_PACKAGES)
     return [*qemu_options(flavour), compiler("powerpc64le-linux-gnu-gcc")]
 
 
 def mm_inputs(_flavour):
-    setup.packages(MM_PACKAGES)
+    apt.packages(MM_PACKAGES)
     return MM_PACKAGES
 
 
@@ -332,7 +338,7 @@ def mm_inputs(_flavour):
 
 def kernel_inputs(flavour):
     if arch(flavour) == POWER:
-        setup.packages(meson.POWER_PACKAGES)
+        apt.packages(meson.POWER_PACKAGES)
         return [*fragments(flavour), *MAKE, *POWER.words, compiler("powerpc64le-linux-gnu-gcc")]
     return [*fragments(flavour), *MAKE]
 
@@ -348,12 +354,13 @@ def build(target):
     kind, _, flavour = target.partition("-")
     flavour = flavour or "patched"
     what, recipe, inputs = RECIPES[kind]
-    name = f"{kind}-{flavour}"
+    target = f"{kind}-{flavour}"
+    stamp = series.label(target)
 
     def look():
         src, key = tree(what, flavour)
         key = ui.digest(key, *inputs(flavour), compiler())
-        return src, key, ui.recall(name).get("key") == key and (paths.OUT / name).exists()
+        return src, key, ui.recall(stamp).get("key") == key and series.out(target).exists()
 
     if look()[2]:
         return False
@@ -362,11 +369,11 @@ def build(target):
         if current:
             return False
         ui.need_space(1 if paths.OUT.exists() else 12)
-        ui.forget(name)
-        recipe(name, src, flavour)
+        ui.forget(stamp)
+        recipe(target, src, flavour)
         # Somebody may have saved a file of the edit tree meanwhile: then this is not what lies there now.
         if look()[1] == key:
-            ui.remember(name, key=key)
+            ui.remember(stamp, key=key)
     return True
 
 
@@ -375,7 +382,7 @@ def bring_up_to_date(kernel, qemu="patched"):
     setup.ready()
     if qemu in ("patched", "edit", "asan"):
         build("qemu" if qemu == "patched" else f"qemu-{qemu}")
-    if kernel in x86.FLAVOURS:
+    if kernel in FLAVOURS:
         build(f"linux-{kernel}")
 
 
@@ -385,12 +392,14 @@ def parser():
         epilog="targets (default: all):\n" + "\n".join(
             [f"  {n:16}{t}" for n, t in TARGETS.items()] +
             [f"  {n:16}{' '.join(t)}" for n, t in GROUPS.items()]) + f"\n\nResults are put in {ui.shown(paths.OUT)}.")
+    series.option(p)
     p.add_argument("target", nargs="*", default=["all"])
     return p
 
 
 def main(argv):
     args = parser().parse_args(argv)
+    series.use(args.series)
     unknown = [t for t in args.target if t not in TARGETS and t not in GROUPS]
     if unknown:
         raise ui.Fail(f"unknown target '{unknown[0]}'", "kvmspf build --help lists them", 2)

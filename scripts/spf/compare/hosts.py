@@ -11,7 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from spf import kvmparam, paths, ui
+from spf import kvmparam, paths, series, ui
 from spf.source import debroot
 from spf.build import meson, targets
 from spf.lab import accel, image, power, x86
@@ -42,7 +42,7 @@ def choose(args):
     if args.arch == "power":
         if args.host == "here":
             raise ui.Fail("a POWER host is an emulated one", "leave out --host here", 2)
-        if args.load != "redis":
+        if Power.arch not in loads.KINDS[args.load].ARCHES:
             raise ui.Fail(f"a POWER guest has no load '{args.load}'", "leave out --load", 2)
         return Power(args)
     here = args.host == "here" or (args.host == "auto" and usable_here())
@@ -110,19 +110,19 @@ class Host:
         return {"arch": self.arch, "emulated": self.emulated(), "in_lab": self.in_lab, "flavour": self.flavour(),
                 "host_config_sha256": hashlib.sha256(config.read_bytes()).hexdigest() if config.is_file() else None,
                 "guest_kernel": release(self.guest_kernel()), "guest_flavour": self.guest_flavour,
-                "vmm_qemu": qemu_version(paths.qemu()), "outer_qemu": qemu_version(paths.qemu()) if self.in_lab else None}
+                "vmm_qemu": qemu_version(series.qemu()), "outer_qemu": qemu_version(series.qemu()) if self.in_lab else None}
 
 
 class X86(Host):
     guest_flavour = "stock"
 
     def guest_kernel(self):
-        return paths.kernel("stock")
+        return series.kernel("stock")
 
     def prepare(self, disk):
         if not self.args.no_build:
             targets.bring_up_to_date("stock", "patched")
-        kernel, qemu = need(self.guest_kernel(), "linux-stock"), need(paths.qemu(), "qemu")
+        kernel, qemu = need(self.guest_kernel(), "linux-stock"), need(series.qemu(), "qemu")
         # The guest's marks come from the agent, if QEMU has the device that it reads.
         agent = meson.agent() if has_device(qemu) else None
         return {"qemu": [str(qemu), *FIRMWARE], "kernel": str(kernel), "disk": disk, "initramfs": str(initramfs(self.args.load, agent)),
@@ -163,10 +163,10 @@ class Lab(X86):
     text, in_lab, stage = "a host in the lab", True, True
 
     def emulated(self):
-        return accel.choose(paths.qemu(), paths.kernel("stock")) == "tcg"
+        return accel.choose(series.qemu(), series.kernel("stock")) == "tcg"
 
     def config(self):
-        return paths.kernel(self.args.kernel, "config")
+        return series.kernel(self.args.kernel, "config")
 
     def prepare(self, disk):
         if not self.args.no_build:
@@ -191,10 +191,10 @@ class Power(Host):
         return True
 
     def config(self):
-        return paths.kernel(power.KERNELS.get(self.args.kernel, self.args.kernel), "config")
+        return series.kernel(power.KERNELS.get(self.args.kernel, self.args.kernel), "config")
 
     def guest_kernel(self):
-        return paths.kernel(power.KERNELS["patched"], "vmlinux")
+        return series.kernel(power.KERNELS["patched"], "vmlinux")
 
     def prepare(self, disk):
         if not self.args.no_build:
@@ -206,11 +206,11 @@ class Power(Host):
         root = debroot.root()
         firmware = Path("/usr/share/qemu/vof.bin").resolve()
         self.files = debroot.python(root) | {f"kvmspf/{file.relative_to(paths.SCRIPTS)}": file for file in (paths.SCRIPTS / "spf").rglob("*.py")} | {
-            "usr/bin/qemu-system-ppc64": need(paths.qemu("power", "qemu-system-ppc64"), "qemu-power"),
+            "usr/bin/qemu-system-ppc64": need(series.qemu("power", "qemu-system-ppc64"), "qemu-power"),
             "usr/share/qemu/vof.bin": firmware,
             "usr/bin/fault-storm": meson.bench_power() / "bench/fault-storm",
             "guest/kernel": need(self.guest_kernel(), "linux-power"),
-            "guest/initramfs": initramfs("redis", meson.agent_power(), root)}
+            "guest/initramfs": initramfs(self.args.load, meson.agent_power(), root)}
         return {"qemu": ["/usr/bin/qemu-system-ppc64", "-L", "/usr/share/qemu"], "machine": PSERIES, "cpu": "host",
                 "kernel": "/guest/kernel", "initramfs": "/guest/initramfs", "disk": "/dev/vda", "agent": True,
                 "storm": "/usr/bin/fault-storm", "command_line": "console=hvc0 quiet panic=-1 oops=panic"}

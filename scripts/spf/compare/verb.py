@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from spf import kvmparam, paths, ui
-from spf.source import setup
+from spf import kvmparam, paths, series, ui
+from spf.source import apt
 from spf.lab import image
 from spf.report import difference, document, spreadsheet, summary, table, words
 from spf.compare import hosts, loads, plan
@@ -70,13 +70,15 @@ def parser():
     p.add_argument("--vcpus", type=positive, default=8, metavar="N", help="of the guest (default 8)")
     p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="of the guest (default 1G)")
     p.add_argument("--data", type=mib, metavar="SIZE", help="size of the loaded database (default 64M); a build has none")
-    p.add_argument("--load", choices=tuple(loads.KINDS), default="redis", help="of the guest: a database, or a build (default redis)")
+    p.add_argument("--load", choices=tuple(loads.KINDS), default=loads.DEFAULT,
+                   help=f"of the guest: a database, or a build (default {loads.DEFAULT})")
     p.add_argument("--servers", type=positive, metavar="N",
                    help="Redis servers, memcached's connections, threads, compilers (default: one a vCPU, at most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
                    help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent huge pages (default 4k)")
     p.add_argument("--arch", choices=("x86", "power"), default="x86", help="of host and guests (default x86)")
     p.add_argument("--kernel", default="patched", metavar="FLAVOUR", help="of the host in the lab: patched, stock, debug or a file")
+    series.option(p)
     p.add_argument("--host", choices=("auto", "lab", "here"), default="auto", help="where KVM runs (default auto)")
     p.add_argument("--cpus", type=positive, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
     p.add_argument("--seed", type=int, default=1, help="of the order of runs (default 1)")
@@ -258,9 +260,10 @@ def assemble(args, host, watcher, manifest, seconds):
                      "snapshot_sha256": manifest["image_sha256"]},
         "platform": {**facts, "accelerator": words.accelerator(kvm, facts["emulated"]), "host": kvm,
                      "machine": describe_machine(), args.load: manifest["version"]},
-        "runs": runs, "discards": discards,
+        "load_text": None, "runs": runs, "discards": discards,
         "summary": summary.summarise(runs, discards, modes, args.vmm),
     }
+    results["load_text"] = loads.text(results["settings"])
     results["storms"] = [{k: v for k, v in e.items() if k not in ("event", "id")} for e in watcher.of("storm")]
     results["notes"] = notes(results, args.runs * len(modes) * len(args.vmm))
     results["conclusions"] = words.conclusions(results)
@@ -280,7 +283,7 @@ def write_results(out, results):
 
 def prepare(args, host):
     """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
-    setup.packages(image.PACKAGES)
+    apt.packages(image.PACKAGES)
     try:
         with ui.locked(".comparelock"):
             manifest = loads.ensure(str(paths.BUILD / "compare"), args.load, args.data, args.servers)
@@ -305,6 +308,7 @@ def main(argv):
 
 def compare(argv):
     args = parser().parse_args(argv)
+    series.use(args.series)
     if args.results:
         return difference.main(args.results, args.json)
     args.cpus = args.cpus or min(os.cpu_count(), 4)

@@ -4,7 +4,7 @@
 import shutil
 
 from spf import ui
-from spf.source import setup
+from spf.source import apt, setup
 from spf.build import targets
 from spf.lab import serial, x86
 
@@ -59,8 +59,8 @@ class Ept(serial.Serial):
 
 
 def bring_up_to_date(kernel):
-    setup.packages(PACKAGES)
-    if kernel in x86.FLAVOURS:
+    apt.packages(PACKAGES)
+    if kernel in targets.FLAVOURS:
         targets.build(f"linux-{kernel}")
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The POWER lab: QEMU emulates a machine in hypervisor mode, firmware and all, so that KVM HV runs with radix."""
 
-from spf import paths, ui
-from spf.source import setup
+from spf import series, ui
+from spf.source import apt, setup
 from spf.build import meson, targets
 from spf.lab import serial, x86
 
@@ -24,7 +24,7 @@ class Power(serial.Serial):
         disk = ["-blockdev", f"driver=file,filename={self.disk},node-name=disk,read-only=on,locking=off",
                 "-device", "pnv-phb,chip-id=0,index=0,id=bridge", "-device", "pnv-phb-root-port,bus=bridge,id=rootport",
                 "-device", "virtio-blk-pci,bus=rootport,drive=disk"] if self.disk else []
-        return [paths.qemu(name="qemu-system-ppc64"), "-M", self.model, "-accel", "tcg,thread=multi",
+        return [series.qemu(name="qemu-system-ppc64"), "-M", self.model, "-accel", "tcg,thread=multi",
                 "-smp", f"{self.cpus},sockets={self.numa}", "-m", f"{self.memory >> 20}M",
                 "-nodefaults", "-display", "none", "-no-reboot",
                 "-serial", f"file:{directory}/console", "-kernel", self.kernel, "-initrd", initramfs,
@@ -34,10 +34,10 @@ class Power(serial.Serial):
 def kernel_path(kernel):
     """A flavour of `lab --arch power`, or the path of a vmlinux."""
     if kernel not in KERNELS:
-        if kernel in x86.FLAVOURS:
+        if kernel in targets.FLAVOURS:
             raise ui.Fail(f"there is no {kernel} kernel for POWER", f"say one of {', '.join(KERNELS)}, or a vmlinux's path", 2)
         return x86.kernel_path(kernel)
-    path = paths.kernel(KERNELS[kernel], "vmlinux")
+    path = series.kernel(KERNELS[kernel], "vmlinux")
     if not path.exists():
         raise ui.Fail(f"there is no {kernel} kernel for POWER yet", f"run: kvmspf build linux-{KERNELS[kernel]}")
     return path
@@ -45,7 +45,7 @@ def kernel_path(kernel):
 
 def bring_up_to_date(kernel):
     setup.ready()
-    setup.packages(meson.POWER_PACKAGES)
+    apt.packages(meson.POWER_PACKAGES)
     targets.build("qemu")
     if kernel in KERNELS:
         targets.build(f"linux-{KERNELS[kernel]}")

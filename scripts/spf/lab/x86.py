@@ -1,24 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lab: boot a kernel on this machine's own root, as a host whose KVM works, and run a command in it."""
 
-import argparse
 import contextlib
-import importlib
 import os
 import re
 import secrets
 import selectors
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spf import paths, ui
+from spf import paths, series, ui
+from spf.build import targets
 from spf.lab import accel, qmp
 
 # The lab's own failures; a command's status is passed on as it is.
@@ -27,8 +24,6 @@ BEAT = 5
 FLAVOURS = ("patched", "stock", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
 # Seconds without a sign of life while the host boots; a kernel with KASAN and lockdep takes 40 for it.
 BOOT_STALL = {"debug": 180}
-# Labs of another kind, and where they are.
-SERIAL = {"ept": "ept", "power": "power", "power10": "power"}
 # More CPUs than the machine has only makes the emulator's threads wait for each other: booting costs 3.8 s of CPU
 # time with four, 2.3 s with two.
 DEFAULT_CPUS = max(2, len(os.sched_getaffinity(0)))
@@ -54,13 +49,6 @@ class Result:
     @property
     def ok(self):
         return self.kind == "exit" and self.status == 0 and not self.trouble
-
-
-def size(text):
-    match = re.fullmatch(r"(\d+)\s*([kmgt]?)(i?b)?", text.strip(), re.I)
-    if not match:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size; write for example 4G")
-    return int(match[1]) << {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}[match[2].lower()]
 
 
 class Lab:
@@ -140,7 +128,7 @@ class Lab:
                "TMPDIR": "/tmp"}
         env |= {k: v for k, v in os.environ.items() if k.startswith("KVMSPF_")}
         env |= {"KVMSPF_OUT": "/run/lab/out", "KVMSPF_LAB": str(self.flavour), "KVMSPF_QEMU": str(self.qemu)}
-        guest = self.guest_kernel or paths.kernel("stock")
+        guest = self.guest_kernel or series.kernel("stock")
         if Path(guest).exists():
             env["KVMSPF_GUEST_KERNEL"] = str(guest)
         env |= self.env
@@ -356,21 +344,21 @@ def run_directory():
 
 
 def kernel_path(kernel):
-    if kernel in FLAVOURS:
-        path = paths.kernel(kernel)
+    if kernel in targets.FLAVOURS:
+        path = series.kernel(kernel)
         if not path.exists():
             raise ui.Fail(f"there is no {kernel} kernel yet", f"run: kvmspf build linux-{kernel}")
         return path
     path = Path(kernel).resolve()
     if not path.is_file():
         raise ui.Fail(f"'{kernel}' is neither a kernel's flavour nor a file",
-                      f"say one of {', '.join(FLAVOURS)}, or a bzImage's path", 2)
+                      f"say one of {', '.join(targets.FLAVOURS)}, or a bzImage's path", 2)
     return path
 
 
 def qemu_path(qemu):
     if qemu in ("patched", "edit"):
-        path = paths.qemu(qemu)
+        path = series.qemu(qemu)
         if not path.exists():
             raise ui.Fail(f"there is no {qemu} QEMU yet", f"run: kvmspf build qemu{'-edit' if qemu == 'edit' else ''}")
         return path
@@ -380,77 +368,9 @@ def qemu_path(qemu):
     return path
 
 
-def writer(number):
-    def give(data):
-        while data:
-            data = data[os.write(number, data):]
-    return give
-
-
-def positive(text):
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
-    return int(text)
-
-
-def parser():
-    p = argparse.ArgumentParser(
-        prog="kvmspf lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog="""\
-The command sees this machine's root read-only, with scratch (lost at the end) on /tmp /run /etc /var /root /home /opt
-/srv /dev/shm.  Files left in $KVMSPF_OUT are copied to --out.  $KVMSPF_QEMU and $KVMSPF_GUEST_KERNEL name a VMM and
-a guest kernel to use in there.  Its output and exit status come back; 125 is a failure of the lab itself (panic, stall,
-timeout), with the reason on stderr.  Without a command there is a shell.""")
-    p.add_argument("--arch", choices=("x86", *SERIAL), default="x86",
-                   help="x86 (default): AMD NPT or this machine's own; ept: Intel EPT on Bochs, slow; power, power10: KVM "
-                        "HV with radix.  All but x86 have no root file system: COMMAND is a static program, and the files "
-                        "that it names are packed with it")
-    p.add_argument("--cpus", type=positive, default=0,
-                   help=f"CPUs of the host in the lab (default: this machine's, here {DEFAULT_CPUS}; ept: 1)")
-    p.add_argument("--memory", type=size, default=0, help="its memory (default 4G; ept 512M, power 2G)")
-    p.add_argument("--numa", type=positive, default=1, help="its NUMA nodes (default 1)")
-    p.add_argument("--kernel", default="patched", help=f"{', '.join(FLAVOURS)}, or a bzImage's path; "
-                   "power: patched, 4k (the base page), edit, or a vmlinux's path")
-    p.add_argument("--qemu", default=os.environ.get("KVMSPF_QEMU", "patched"),
-                   help="patched, edit, or the path of a qemu-system-x86_64 ($KVMSPF_QEMU)")
-    p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto", help="default: kvm where it works nested")
-    p.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
-    p.add_argument("--append", default="", help="more kernel arguments")
-    p.add_argument("--timeout", type=float, default=0, help="seconds for the whole run (default: none; ept and power: 900)")
-    p.add_argument("--stall", type=float, default=120, help="seconds without a sign of life that make a stall (120)")
-    p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
-    p.add_argument("--no-build", action="store_true", help="take the kernel as it is, do not bring it up to date")
-    p.add_argument("--dry-run", action="store_true", help="print QEMU's command line")
-    p.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARGUMENT...]")
-    return p
-
-
-def refuse(args, names):
-    for name in names:
-        if getattr(args, name) != parser().get_default(name):
-            raise ui.Fail(f"--{name.replace('_', '-')} is not for --arch {args.arch}", "leave it out", 2)
-
-
-def main(argv):
-    args = parser().parse_args(argv)
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    ui.need_root()
-    if args.arch != "x86":
-        refuse(args, ("numa", "qemu", "accel", "icount", "stall", "out", "dry_run"))
-        lab = importlib.import_module(f"spf.lab.{SERIAL[args.arch]}").make(args)
-    else:
-        if not args.no_build and not args.dry_run:
-            from spf.build import targets
-            targets.bring_up_to_date(args.kernel, args.qemu)
-        lab = Lab(args.kernel, args.qemu, args.cpus, args.memory or 4 << 30, args.numa, args.icount, args.append,
-                  args.timeout, args.stall, args.accel)
-    if args.dry_run:
-        print(shlex.join(lab.arguments(Path("RUN"), not command)))
-        return 0
-    result = lab.run(command, writer(1), writer(2), args.out)
-    if ui.verbose:
-        ui.say(f"boot {result.boot_seconds:.1f} s, all {result.seconds:.1f} s, console {ui.shown(result.console)}")
-    if result.kind != "exit":
-        raise ui.Fail(f"lab: {result.kind}: {result.what}", f"console log: {ui.shown(result.console)}", LAB_FAILED)
-    if result.trouble:
-        ui.say(f"lab: the kernel complained: {result.trouble[0]}; console log: {ui.shown(result.console)}")
-    return result.status
+def make(args):
+    """The lab that `kvmspf lab` was asked for."""
+    if not args.no_build and not args.dry_run:
+        targets.bring_up_to_date(args.kernel, args.qemu)
+    return Lab(args.kernel, args.qemu, args.cpus, args.memory or 4 << 30, args.numa, args.icount, args.append,
+               args.timeout, args.stall, args.accel)

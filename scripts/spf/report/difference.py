@@ -9,6 +9,8 @@ from spf.report import stats, table
 from spf.report.summary import verdict
 
 PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
+# Of results of before there was a choice.
+FIRST_LOAD = "redis"
 # What should be alike; whoever changes one of them means to compare just that.
 SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
 PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host", "machine")
@@ -21,7 +23,7 @@ def load(name):
         raise ui.Fail(f"cannot read {name}: {error}", "name a results.json that `kvmspf compare` wrote", 2) from None
     if not isinstance(results, dict) or (results.get("schema"), results.get("schema_version")) != ("kvmspf-compare", 1):
         raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one", 2)
-    results.get("settings", {}).setdefault("load", "redis")
+    results.get("settings", {}).setdefault("load", FIRST_LOAD)
     return results
 
 

@@ -4,7 +4,6 @@
 from html import escape
 
 from spf.report import curve, page, storms, svg
-from spf.compare import loads
 from spf.report.summary import verdict
 from spf.report.table import TIER_HEADS
 
@@ -13,7 +12,7 @@ VMM = {"quiet": "Quiet VMM", "busy": "Busy VMM"}
 
 
 def _parts(results):
-    return ("boot", "Guest boot"), ("load", loads.KINDS[results["settings"]["load"]].HEAD)
+    return ("boot", "Guest boot"), ("load", results["load_text"]["head"])
 
 
 def _groups(cells, row):
@@ -47,11 +46,9 @@ def _load_chart(results):
         value = cell["load"]["median"]
         return {"name": cell["mode"], "parts": [(cell["mode"], value, f"median {value:.2f} s")],
                 "dots": _times(results, cell, "load"), "value": value}
-    settings = results["settings"]
-    load = loads.KINDS[settings["load"]]
-    what = load.what(settings)
-    return page.card(load.HEAD, f"{what[0].upper()}{what[1:]}. Bars: median; dots: every run.",
-                     svg.bars(_groups(results["summary"], row), "seconds", f"{load.HEAD.lower()} time", "{:.2f}".format))
+    head, what = results["load_text"]["head"], results["load_text"]["what"]
+    return page.card(head, f"{what[0].upper()}{what[1:]}. Bars: median; dots: every run.",
+                     svg.bars(_groups(results["summary"], row), "seconds", f"{head.lower()} time", "{:.2f}".format))
 
 
 def _ratio_chart(results):
@@ -180,7 +177,7 @@ def html(results):
     storm = _storms(results, "quiet") + _storms(results, "busy")
     body = [f"<h1>{title}</h1>",
             f'<p class="soft">{escape(results["created"])} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
-            f'{loads.KINDS[s["load"]].TITLE} · {escape(results["platform"]["accelerator"])}</p>',
+            f'{results["load_text"]["title"]} · {escape(results["platform"]["accelerator"])}</p>',
             *(f"<p><b>{escape(note)}</b></p>" for note in results["notes"]), _tiles(results),
             page.grid([_boot_chart(results), _load_chart(results), _ratio_chart(results),
                        *(_fault_chart(results, part, name) for part, name in _parts(results)),

@@ -2,7 +2,6 @@
 """The result as aligned text."""
 
 from spf.report import storms
-from spf.compare import loads
 from spf.report.summary import verdict
 
 TIER_HEADS = (("fast", "hva_fault_fast"), ("speculative", "hva_fault_speculative"),
@@ -45,11 +44,11 @@ def _rows(cells, part, counted):
 
 
 def text(results):
-    cells, load = results["summary"], loads.KINDS[results["settings"]["load"]]
+    cells, load = results["summary"], results["load_text"]
     counted = any(key in c[part]["counters"] for c in cells for part in ("boot", "load") for _, key in TIER_HEADS)
     lines = []
     for part, title in (("boot", "Guest boot: from QEMU's start to the guest's ready mark"),
-                        ("load", f"{load.HEAD}: {load.what(results['settings'])}")):
+                        ("load", f"{load['head']}: {load['what']}")):
         lines += [title, *("  " + line for line in aligned(_rows(cells, part, counted), last=True)), ""]
     if any(c["boot"].get("firmware_s") is not None for c in cells):
         rows = [["VMM", "mode", "firmware s", "kernel s", "userspace s"]]

@@ -2,7 +2,6 @@
 """What compare says in sentences: where it ran, how it measured, and what follows from it and what does not."""
 
 from spf.report import stats, storms
-from spf.compare import loads
 
 
 def accelerator(host, emulated):
@@ -33,8 +32,7 @@ def platform_text(results):
     out["VMM"] = f"QEMU {p['vmm_qemu']}"
     out["Guest"] = (f"kernel {p['guest_kernel']} ({p.get('guest_flavour', 'stock')}), {s['vcpus']} vCPUs, {s['memory_mib']} MiB, "
                     f"{small_pages(results) if s['pages'] == '4k' else 'transparent huge pages'} on the host")
-    kind = loads.KINDS[s["load"]]
-    out["Load"] = f"{kind.TITLE} {p[s['load']]}: {kind.what(s)}"
+    out["Load"] = f"{results['load_text']['title']} {p[s['load']]}: {results['load_text']['what']}"
     out["Took"] = f"{results['seconds'] / 60:.1f} minutes"
     return out
 
@@ -56,7 +54,7 @@ def method(results):
         f"{pages}.{cpu}",
         f"Boot: CLOCK_MONOTONIC of the host with KVM, from before QEMU is started; {kernel} at the first line of process 1, "
         "userspace at the line that says the system is up.",
-        f"Load: from the host's word on, {loads.KINDS[s['load']].what(s)}. Any other number of keys voids the run.",
+        f"Load: from the host's word on, {results['load_text']['what']}. Any other number of keys voids the run.",
         "Busy VMM: memory backends of 8 MiB are added with prealloc and removed over QMP, with 50 ms between two, and /proc/PID/smaps_rollup "
         "is read each 100 ms, from QEMU's start to the end of the load.",
         "Ratio: Hodges-Lehmann estimate (median of all quotients of one run of each mode); interval: exact Mann-Whitney. "
@@ -86,7 +84,7 @@ def conclusions(results):
     else:
         lines.append("The times are of this host, this guest and this load; another machine needs its own run.")
     for cell in results["summary"]:
-        for part, name in (("boot", "guest boot"), ("load", loads.KINDS[results["settings"]["load"]].HEAD.lower())):
+        for part, name in (("boot", "guest boot"), ("load", results["load_text"]["head"].lower())):
             ratio = cell[part].get("ratio")
             if not ratio:
                 continue

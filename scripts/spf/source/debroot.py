@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from spf import paths, ui
-from spf.source import setup
+from spf.source import apt
 
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "ppc64el": "powerpc64le-linux-gnu"}
 LOADERS = {"amd64": "lib64/ld-linux-x86-64.so.2", "ppc64el": "lib64/ld64.so.2"}
@@ -45,17 +45,17 @@ def _unpack(arch, headers, programs, target):
     shutil.rmtree(home / "cache/archives", ignore_errors=True)     # all that lies there is unpacked
     for name in ("lists/partial", "cache/archives/partial"):
         (home / name).mkdir(parents=True, exist_ok=True)
-    (home / "sources.list").write_text(f"deb [signed-by={setup.KEYRING}] {setup.mirror()} {setup.codename()} main\n")
+    (home / "sources.list").write_text(f"deb [signed-by={apt.KEYRING}] {apt.mirror()} {apt.codename()} main\n")
     (home / "status").touch()
     options = [f"APT::Architecture={arch}", f"APT::Architectures={arch}", f"Dir::Etc::sourcelist={home}/sources.list",
                "Dir::Etc::sourceparts=-", f"Dir::State::Lists={home}/lists", f"Dir::State::status={home}/status",
                f"Dir::Cache={home}/cache", "APT::Sandbox::User=root"]
     words = [w for o in options for w in ("-o", o)]
-    setup.apt([*words, "update"], f"fetch the package lists of {arch}")
+    apt.get([*words, "update"], f"fetch the package lists of {arch}")
     if headers:
-        setup.apt([*words, "download", *headers], f"fetch libraries for {arch}", cwd=home / "cache/archives")
+        apt.get([*words, "download", *headers], f"fetch libraries for {arch}", cwd=home / "cache/archives")
     # Nothing counts as installed, so that this fetches all dependencies.
-    setup.apt([*words, "install", "--download-only", "--no-install-recommends", *programs],
+    apt.get([*words, "install", "--download-only", "--no-install-recommends", *programs],
               f"fetch programs for {arch}")
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)

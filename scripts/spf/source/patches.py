@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The patch series: apply, check, edit and refresh them."""
 
-import argparse
 import os
 import re
 import subprocess
 import tempfile
 from pathlib import Path
 
-from spf import paths, ui
-from spf.source import setup
+from spf import series, ui
 
 BRANCH = {"linux": "spf", "qemu": "svmfix"}
 IDENTITY = {"GIT_AUTHOR_NAME": "kvmspf", "GIT_AUTHOR_EMAIL": "kvmspf@localhost",
@@ -17,6 +15,8 @@ IDENTITY = {"GIT_AUTHOR_NAME": "kvmspf", "GIT_AUTHOR_EMAIL": "kvmspf@localhost",
             "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z"}
 FORMAT = ["format-patch", "--zero-commit", "--no-numbered", "--no-signature", "--abbrev=12", "--no-renames",
           "--stat=72", "--diff-algorithm=histogram", "--no-attach", "--no-thread", "--quiet", "--subject-prefix=PATCH"]
+# Not planted.patch.
+NUMBERED = "[0-9]*.patch"
 
 
 def git(where, *argv, check=True, env=None, stdin=None):
@@ -35,7 +35,7 @@ def text(where, *argv, **kw):
 
 
 def base(what):
-    return text(paths.SRC / what, "rev-parse", "base^{commit}")
+    return text(series.src(what), "rev-parse", "base^{commit}")
 
 
 def state(where):
@@ -46,9 +46,9 @@ def state(where):
     return ui.digest(*parts)
 
 
-def series(what):
+def files(what):
     """The patches in order.  No series is an empty one."""
-    directory = paths.SERIES[what]
+    directory = series.of(what).folder
     listed = directory / "series"
     if not listed.exists():
         return []
@@ -61,7 +61,7 @@ def series(what):
 
 
 def version(what):
-    where = paths.SRC / what
+    where = series.src(what)
     if what == "qemu":
         return (where / "VERSION").read_text().strip()
     found = re.findall(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)", (where / "Makefile").read_text(), re.M)
@@ -91,36 +91,36 @@ def commit(where, patch, parent, env):
 
 def apply(what):
     """The commits that the series makes on top of base."""
-    where, parent, made = paths.SRC / what, base(what), []
+    where, parent, made = series.src(what), base(what), []
     with tempfile.TemporaryDirectory() as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
         git(where, "read-tree", parent, env=env)
-        for patch in series(what):
+        for patch in files(what):
             parent = commit(where, patch, parent, env)
             made.append(parent)
     return made
 
 
 def key(what):
-    return ui.digest(base(what), *[part for p in series(what) for part in (p.name, p)])
+    return ui.digest(base(what), *[part for p in files(what) for part in (p.name, p)])
 
 
 def sync(what):
     """Bring the patched tree to what the series says; files that do not change keep their times."""
-    where, wanted = paths.TREE / f"{what}-patched", key(what)
-    known = ui.recall(f"tree-{what}")
+    where, wanted, stamp = series.tree(what, "patched"), key(what), f"tree-{series.of(what).name}"
+    known = ui.recall(stamp)
     if known.get("key") != wanted or not (where / ".git").exists():
         with ui.locked(".treelock"):
-            ui.forget(f"tree-{what}")
+            ui.forget(stamp)
             head = (apply(what) or [base(what)])[-1]
             worktree(what, where, head)
-            ui.remember(f"tree-{what}", key=wanted, head=head)
-            known = ui.recall(f"tree-{what}")
+            ui.remember(stamp, key=wanted, head=head)
+            known = ui.recall(stamp)
     return where, known["head"]
 
 
 def worktree(what, where, head):
-    source = paths.SRC / what
+    source = series.src(what)
     if (where / ".git").exists() and git(where, "rev-parse", "HEAD", check=False).returncode == 0:
         # Left by a git that was killed: no other works here, callers hold a lock.
         Path(where, text(where, "rev-parse", "--git-path", "index.lock")).unlink(missing_ok=True)
@@ -137,20 +137,20 @@ def worktree(what, where, head):
 # -- edit and refresh --
 
 def edit(what):
-    where = paths.EDIT / what
+    where = series.edit(what)
     if (where / ".git").exists():
         ui.say(f"{ui.shown(where)} exists already, on top of it: {text(where, 'log', '-1', '--format=%s')}")
         return where
     head = (apply(what) or [base(what)])[-1]
     where.parent.mkdir(parents=True, exist_ok=True)
-    git(paths.SRC / what, "worktree", "prune")
-    git(paths.SRC / what, "worktree", "add", "--force", "-B", BRANCH[what], where, head)
+    git(series.src(what), "worktree", "prune")
+    git(series.src(what), "worktree", "add", "--force", "-B", BRANCH[what], where, head)
     return where
 
 
 def refresh(what):
     """Write the commits of the edit tree back as patch files; what has not changed stays as it is, byte for byte."""
-    where, target = paths.EDIT / what, paths.SERIES[what]
+    where, target = series.edit(what), series.of(what).folder
     if not (where / ".git").exists():
         raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
     # HEAD is then somewhere in the series, and what follows would be lost.
@@ -164,7 +164,7 @@ def refresh(what):
         fresh = {p.name: p.read_bytes() for p in sorted(Path(scratch).glob("*.patch"))}
     target.mkdir(parents=True, exist_ok=True)
     changed = 0
-    for old in target.glob("*.patch"):
+    for old in target.glob(NUMBERED):
         if old.name not in fresh:
             old.unlink()
             changed += 1
@@ -176,23 +176,3 @@ def refresh(what):
     if not (target / "series").exists() or (target / "series").read_text() != listed:
         (target / "series").write_text(listed)
     ui.say(f"{ui.shown(target)}: {len(fresh)} patches, {changed} files changed")
-
-
-def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf patches", description=__doc__)
-    p.add_argument("action", choices=("check", "edit", "refresh"))
-    p.add_argument("what", nargs="?", choices=("linux", "qemu"))
-    p.add_argument("--build", action="store_true", help="check: build after each patch, option on and off")
-    p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
-    args = p.parse_args(argv)
-    ui.need_root()
-    for what in (args.what,) if args.what else ("linux", "qemu"):
-        setup.sources(what)
-        if args.action == "check":
-            from spf.testing import check
-            check.check(what, args.build or args.boot, args.boot)
-        elif args.action == "edit":
-            print(edit(what))
-        else:
-            refresh(what)
-    return 0

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`patches check`: the series is whole, applies without fuzz, is clean to checkpatch, and each patch stands alone."""
 
+import argparse
 import re
 import subprocess
 
-from spf import paths, ui
-from spf.source import patches
+from spf import paths, series, ui
+from spf.source import fetch, patches
 from spf.build import targets
 from spf.lab import x86
 
@@ -14,9 +15,9 @@ ZERO = "From " + "0" * 40 + " "
 
 def listed(what):
     """The series names every patch there is, and only those, in the order of their numbers."""
-    directory = paths.SERIES[what]
-    names = [p.name for p in patches.series(what)]
-    stray = sorted({p.name for p in directory.glob("*.patch")} - set(names))
+    directory = series.of(what).folder
+    names = [p.name for p in patches.files(what)]
+    stray = sorted({p.name for p in directory.glob(patches.NUMBERED)} - set(names))
     if stray:
         raise ui.Fail(f"{ui.shown(directory)}/series does not name {stray[0]}", "kvmspf patches refresh")
     if names != sorted(names) or len(names) != len(set(names)):
@@ -37,7 +38,7 @@ def form(patch):
 
 def checkpatch(what, patch):
     """The tree's own checkpatch; returns its complaints, one a line."""
-    tree = paths.SRC / what
+    tree = series.src(what)
     # --strict there is --strict here; QEMU's script calls it the default.
     words = ["--strict"] if what == "linux" else []
     done = subprocess.run(["perl", "scripts/checkpatch.pl", "--terse", "--no-summary", *words, str(patch)], cwd=tree,
@@ -60,10 +61,10 @@ def offered(tree):
 
 def alone(what, number, commit, boot):
     """Build one commit of the series: the kernel with the option on and off."""
-    tree = paths.TREE / f"{what}-check"
+    tree = series.tree(what, "check")
     patches.worktree(what, tree, commit)
     if what == "qemu":
-        targets.compile_qemu(tree, paths.OBJ / "qemu-check", "qemu-check", "alone")
+        targets.compile_qemu(tree, "qemu-check", "alone")
         return
     files = targets.fragments("patched")
     off = paths.OBJ / "off.config"
@@ -72,10 +73,10 @@ def alone(what, number, commit, boot):
     for name, more in (("off", [off]), ("on", [])):
         if name == "on" and not offered(tree):
             continue
-        obj = paths.OBJ / f"linux-check-{name}"
-        targets.compile_kernel(tree, obj, files + more, f"linux-check-{name}")
+        target = f"linux-check-{name}"
+        targets.compile_kernel(tree, target, files + more)
         if boot:
-            result = x86.Lab(obj / "arch/x86/boot/bzImage", timeout=300).run(["true"])
+            result = x86.Lab(series.obj(target) / "arch/x86/boot/bzImage", timeout=300).run(["true"])
             if not result.ok:
                 why = result.what or (result.trouble + [f"status {result.status}"])[0]
                 raise ui.Fail(f"patch {number}, option {name}, does not boot: {why}",
@@ -84,7 +85,7 @@ def alone(what, number, commit, boot):
 
 def check(what, build_each=False, boot=False):
     listed(what)
-    files = patches.series(what)
+    files = patches.files(what)
     commits = patches.apply(what)
     complaints = []
     for patch in files:
@@ -101,3 +102,24 @@ def check(what, build_each=False, boot=False):
                 ui.say(f"{what} {number}/{len(files)}: {patch.name}")
                 alone(what, number, commit, boot)
         ui.say(f"{what}: every patch builds{' and boots' if boot else ''} alone")
+
+
+def main(argv):
+    p = argparse.ArgumentParser(prog="kvmspf patches", description="The patch series: check, edit or refresh them.")
+    p.add_argument("action", choices=("check", "edit", "refresh"))
+    p.add_argument("what", nargs="?", choices=("linux", "qemu"))
+    p.add_argument("--build", action="store_true", help="check: build after each patch, option on and off")
+    p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
+    series.option(p)
+    args = p.parse_args(argv)
+    series.use(args.series)
+    ui.need_root()
+    for what in (args.what,) if args.what else ("linux", "qemu"):
+        fetch.sources(what)
+        if args.action == "check":
+            check(what, args.build or args.boot, args.boot)
+        elif args.action == "edit":
+            print(patches.edit(what))
+        else:
+            patches.refresh(what)
+    return 0

@@ -13,7 +13,7 @@ import time
 if __name__ == "__main__":
     sys.path[0] = os.path.abspath(__file__).rsplit("/", 3)[0]
 
-from spf import paths, ui  # noqa: E402
+from spf import paths, series, ui  # noqa: E402
 from spf.testing import unchanged  # noqa: E402
 
 TESTS = paths.ROOT / "tests"
@@ -179,7 +179,9 @@ def main(argv):
     p.add_argument("group", nargs="*")
     p.add_argument("--list", action="store_true", help="name the groups and their programs")
     p.add_argument("--limit", type=int, default=2700, help="seconds for one test program (default 2700)")
+    series.option(p)
     args = p.parse_args(argv)
+    series.use(args.series)
     if args.list:
         for group in known:
             print(group, *[f.name for f in programs(group)])
@@ -187,10 +189,10 @@ def main(argv):
     unknown = [g for g in args.group if g not in known]
     if unknown:
         raise ui.Fail(f"there is no test group '{unknown[0]}'", f"the groups are {' '.join(known)}", 2)
-    from spf.source import setup
+    from spf.source import apt, setup
     setup.check_machine()
     # lintian, of test agent, may bring a newer perl: a change to all that has passed before it.
-    setup.packages([*setup.PACKAGES, "lintian"])
+    apt.packages([*apt.PACKAGES, "lintian"])
     count = Count()
     os.environ["KVMSPF_TEST_BEGAN"] = str(time.monotonic())
     inputs = unchanged.everything()

@@ -5,6 +5,7 @@ Each load is a module here, and scripts/guest/load-NAME, which the guest runs wi
 which says what each has in the end.  A module has
 
 HEAD, TITLE                         its name as a heading, and its program's
+ARCHES                              on which it runs
 VALUE_BYTES                         of each value of its data; None: its data are always the same, and no --data goes with it
 version()                           of what is loaded; comes before files() and make(), and installs what they need
 files(root)                         of the guest's initramfs, name -> path, "bin/load" among them; root: see spf.source.debroot
@@ -25,6 +26,13 @@ from spf import ui
 from spf.compare.loads import dbload, libbpf, memcached, redis
 
 KINDS = {"redis": redis, "memcached": memcached, "db-load": dbload, "build": libbpf}
+DEFAULT = next(iter(KINDS))
+
+
+def text(settings):
+    """What the report says of the load of these settings."""
+    kind = KINDS[settings["load"]]
+    return {"head": kind.HEAD, "title": kind.TITLE, "what": kind.what(settings)}
 
 
 def memory_needed_mib(kind, data_mib, servers, vcpus):

@@ -7,6 +7,7 @@ from spf import paths, ui
 from spf.build import meson
 
 HEAD, TITLE = "Database load", "db-load"
+ARCHES = ("x86",)
 VALUE_BYTES = 56
 
 

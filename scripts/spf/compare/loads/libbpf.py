@@ -8,10 +8,11 @@ the compiler made of them here.
 import shutil
 from pathlib import Path
 
-from spf import paths, ui
-from spf.source import debroot, patches, setup
+from spf import paths, series, ui
+from spf.source import apt, debroot, fetch, patches
 
 HEAD, TITLE = "Build", "gcc"
+ARCHES = ("x86",)
 PACKAGES = ("build-essential", "libelf-dev", "zlib1g-dev")
 VALUE_BYTES = None
 # Not by PATH, which may find ccache first.
@@ -41,8 +42,8 @@ def what(settings):
 
 
 def version():
-    setup.packages(PACKAGES)
-    setup.sources("linux")
+    apt.packages(PACKAGES)
+    fetch.sources("linux")
     said = ui.run([GCC, "--version"]).stdout.splitlines()[0]
     return f"{said.removeprefix('gcc ')}, libbpf of Linux {patches.version('linux')}"
 
@@ -64,7 +65,7 @@ def _copy(path, target):
 
 def _sources(directory, file):
     """The file and what it includes, the kernel's below /src."""
-    source = paths.SRC / "linux"
+    source = series.src("linux")
     words = [*COMPILE.replace("/src/", f"{source}/").split(), "-M", source / WHERE.removeprefix("/src/") / file]
     for name in ui.run(words).stdout.replace("\\\n", " ").split()[1:]:
         path = Path(name).resolve()
@@ -73,7 +74,7 @@ def _sources(directory, file):
 
 
 def make(directory, _data_mib, _servers):
-    names = sorted(path.name for path in (paths.SRC / "linux" / WHERE.removeprefix("/src/")).glob("*.c"))
+    names = sorted(path.name for path in (series.src("linux") / WHERE.removeprefix("/src/")).glob("*.c"))
     _compiler(directory)
     for name in names:
         _sources(directory, name)

@@ -11,6 +11,7 @@ from spf import paths, ui
 from spf.source import debroot
 
 HEAD, TITLE = "Database load", "memcached"
+ARCHES = ("x86",)
 PROGRAM = "/usr/bin/memcached"
 VALUE_BYTES = 4000
 # The class of its slabs that such a value with its header falls in, at the default growth of 1.25.

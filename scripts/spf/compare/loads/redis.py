@@ -11,9 +11,10 @@ import subprocess
 import time
 
 from spf import paths, ui
-from spf.source import debroot, setup
+from spf.source import apt, debroot
 
 HEAD, TITLE = "Database load", "Redis"
+ARCHES = ("x86", "power")
 # Debian's redis-tools holds the server's program too, under another name (its own name for it is a symlink in
 # redis-server, a package that would also start a server on this machine).
 PACKAGES = ("redis-tools",)
@@ -47,7 +48,7 @@ def what(settings):
 
 
 def version():
-    setup.packages(PACKAGES)
+    apt.packages(PACKAGES)
     found = re.search(r"v=(\S+)", ui.run(["redis-server", "--version"], executable=PROGRAM).stdout)
     return found[1] if found else "unknown"
 

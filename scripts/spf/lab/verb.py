@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boot the patched host here and run a command in it."""
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from spf import limits, series, ui
+from spf.build import targets
+from spf.lab import ept, power, x86
+
+# What --arch may be; make() has it as it was asked for.
+LABS = {"x86": x86, "ept": ept, "power": power, "power10": power}
+
+
+def writer(number):
+    def give(data):
+        while data:
+            data = data[os.write(number, data):]
+    return give
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="kvmspf lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog="""\
+The command sees this machine's root read-only, with scratch (lost at the end) on /tmp /run /etc /var /root /home /opt
+/srv /dev/shm.  Files left in $KVMSPF_OUT are copied to --out.  $KVMSPF_QEMU and $KVMSPF_GUEST_KERNEL name a VMM and
+a guest kernel to use in there.  Its output and exit status come back; 125 is a failure of the lab itself (panic, stall,
+timeout), with the reason on stderr.  Without a command there is a shell.""")
+    p.add_argument("--arch", choices=tuple(LABS), default="x86",
+                   help="x86 (default): AMD NPT or this machine's own; ept: Intel EPT on Bochs, slow; power, power10: KVM "
+                        "HV with radix.  All but x86 have no root file system: COMMAND is a static program, and the files "
+                        "that it names are packed with it")
+    p.add_argument("--cpus", type=limits.positive, default=0,
+                   help=f"CPUs of the host in the lab (default: this machine's, here {x86.DEFAULT_CPUS}; ept: 1)")
+    p.add_argument("--memory", type=limits.size, default=0, help="its memory (default 4G; ept 512M, power 2G)")
+    p.add_argument("--numa", type=limits.positive, default=1, help="its NUMA nodes (default 1)")
+    series.option(p)
+    p.add_argument("--kernel", default="patched", help=f"{', '.join(targets.FLAVOURS)}, or a bzImage's path; "
+                   "power: patched, 4k (the base page), edit, or a vmlinux's path")
+    p.add_argument("--qemu", default=os.environ.get("KVMSPF_QEMU", "patched"),
+                   help="patched, edit, or the path of a qemu-system-x86_64 ($KVMSPF_QEMU)")
+    p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto", help="default: kvm where it works nested")
+    p.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
+    p.add_argument("--append", default="", help="more kernel arguments")
+    p.add_argument("--timeout", type=float, default=0, help="seconds for the whole run (default: none; ept and power: 900)")
+    p.add_argument("--stall", type=float, default=120, help="seconds without a sign of life that make a stall (120)")
+    p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
+    p.add_argument("--no-build", action="store_true", help="take the kernel as it is, do not bring it up to date")
+    p.add_argument("--dry-run", action="store_true", help="print QEMU's command line")
+    p.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARGUMENT...]")
+    return p
+
+
+def refuse(args, names):
+    for name in names:
+        if getattr(args, name) != parser().get_default(name):
+            raise ui.Fail(f"--{name.replace('_', '-')} is not for --arch {args.arch}", "leave it out", 2)
+
+
+def main(argv):
+    args = parser().parse_args(argv)
+    series.use(args.series)
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    ui.need_root()
+    if args.arch != "x86":
+        refuse(args, ("numa", "qemu", "accel", "icount", "stall", "out", "dry_run"))
+    lab = LABS[args.arch].make(args)
+    if args.dry_run:
+        print(shlex.join(lab.arguments(Path("RUN"), not command)))
+        return 0
+    result = lab.run(command, writer(1), writer(2), args.out)
+    if ui.verbose:
+        ui.say(f"boot {result.boot_seconds:.1f} s, all {result.seconds:.1f} s, console {ui.shown(result.console)}")
+    if result.kind != "exit":
+        raise ui.Fail(f"lab: {result.kind}: {result.what}", f"console log: {ui.shown(result.console)}", x86.LAB_FAILED)
+    if result.trouble:
+        ui.say(f"lab: the kernel complained: {result.trouble[0]}; console log: {ui.shown(result.console)}")
+    return result.status

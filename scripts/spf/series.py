@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The series: a folder of kvm-patches/ or qemu-patches/ each, named for what it applies to.
+
+The folder has `series`, the names of the patches in order; `base`, of which a line is a word and its value; and, where there
+are any, `planted.patch` for the torture and fragments that override those of the same name in scripts/kernel.  The words of
+base are
+
+package   Debian's package with the source
+suite     of Debian, where it is not what this machine's own apt knows
+version   what the version begins with
+default   yes: the one that is meant where none is named
+
+One series of each kind is in use at a time: use() says which, or $KVMSPF_SERIES, which programs that we start inherit.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from spf import paths, ui
+
+FOLDERS = {"linux": paths.ROOT / "kvm-patches", "qemu": paths.ROOT / "qemu-patches"}
+WORDS = {"package", "suite", "version", "default"}
+CHOICE = "KVMSPF_SERIES"
+
+
+@dataclass(frozen=True)
+class Series:
+    kind: str
+    folder: Path
+    package: str
+    version: str
+    suite: str = ""
+    default: str = "no"
+
+    @property
+    def name(self):
+        return self.folder.name
+
+
+def read(kind, folder):
+    file = folder / "base"
+    words = {}
+    for line in file.read_text().splitlines():
+        word, _, value = line.split("#")[0].strip().partition(" ")
+        if word and (word not in WORDS or not value.strip()):
+            raise ui.Fail(f"{ui.shown(file)} has '{line.strip()}'", f"a line is one of {', '.join(sorted(WORDS))} and a value")
+        if word:
+            words[word] = value.strip()
+    if not {"package", "version"} <= words.keys():
+        raise ui.Fail(f"{ui.shown(file)} lacks package or version", "see scripts/spf/series.py")
+    return Series(kind, folder, **words)
+
+
+def known(kind):
+    return [read(kind, file.parent) for file in sorted(FOLDERS[kind].glob("*/base"))]
+
+
+def names():
+    return [one.name for kind in FOLDERS for one in known(kind)]
+
+
+def of(kind):
+    """The series of this kind that is in use."""
+    found, asked = known(kind), chosen()
+    for one in found:
+        if one.name in asked:
+            return one
+    for one in found:
+        if one.default == "yes":
+            return one
+    raise ui.Fail(f"no series in {ui.shown(FOLDERS[kind])} is the default", "write 'default yes' into the base of one")
+
+
+def chosen():
+    asked = [word for word in os.environ.get(CHOICE, "").split(",") if word]
+    unknown = set(asked) - set(names())
+    if unknown:
+        raise ui.Fail(f"there is no series '{min(unknown)}'", f"the series are {', '.join(names())}", 2)
+    return asked
+
+
+def use(text):
+    """text: a name, or one of each kind with a comma between; None: as it is."""
+    if text is None:
+        return
+    os.environ[CHOICE] = text
+    kinds = [one.kind for kind in FOLDERS for one in known(kind) if one.name in chosen()]
+    if len(kinds) != len(set(kinds)):
+        raise ui.Fail(f"'{text}' names two series of one kind", "name one", 2)
+
+
+def option(parser):
+    """--series, for a verb's arguments."""
+    parser.add_argument("--series", metavar="NAME", help="one of " + ", ".join(
+        one.name + (" (default)" if one.default == "yes" else "") for kind in FOLDERS for one in known(kind)))
+
+
+# -- where things of a series are --
+
+def src(kind):
+    """The source as Debian has it: one commit, tagged `base`."""
+    return paths.SRC / of(kind).name
+
+
+def tree(kind, flavour):
+    """The same with patches, to build from."""
+    return paths.TREE / of(kind).name / flavour
+
+
+def edit(kind):
+    """The same for working on the patches."""
+    return paths.EDIT / of(kind).name
+
+
+def _place(target):
+    """target: as in `kvmspf build`, its flavour named.  What is not a kernel or QEMU itself keeps its own name."""
+    kind, _, flavour = target.partition("-")
+    one = of("qemu" if kind == "qemu" else "linux")
+    return one.name, flavour if kind == one.kind else target
+
+
+def label(target):
+    """For logs, stamps, and what is said of it."""
+    return "-".join(_place(target))
+
+
+def obj(target):
+    return paths.OBJ.joinpath(*_place(target))
+
+
+def out(target):
+    return paths.OUT.joinpath(*_place(target))
+
+
+def kernel(flavour, name="bzImage"):
+    return out(f"linux-{flavour}") / name
+
+
+def qemu(flavour="patched", name="qemu-system-x86_64"):
+    return out(f"qemu-{flavour}") / "bin" / name

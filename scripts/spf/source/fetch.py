@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The sources, as Debian has them: one commit each, tagged `base`."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from spf import paths, series, ui
+from spf.source import apt
+
+DATE = "2000-01-01T00:00:00Z"
+
+
+def git(where, *argv):
+    who = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER")
+           for k, v in (("NAME", "kvmspf"), ("EMAIL", "kvmspf@localhost"), ("DATE", DATE))}
+    ui.run(["git", "-c", "core.autocrlf=false", "-C", where, *argv], env=who)
+
+
+def adopt(new, target):
+    """Make the unpacked source one commit, tag it, and only then give it its name."""
+    git(new, "init", "-q", "-b", "master")
+    # Commits of `patches edit` would start it, minutes of work beside a build or a measurement.
+    git(new, "config", "gc.auto", "0")
+    # Debian's .gitignore files would leave out files that the source has.
+    git(new, "add", "--all", "--force")
+    git(new, "commit", "-q", "--no-verify", "-m", "base")
+    git(new, "tag", "base")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new.rename(target)
+
+
+def sources(what):
+    """See to it that the source of this kind's series in use is there."""
+    one, target = series.of(what), series.src(what)
+    if (target / ".git").exists():
+        return
+    with ui.locked(".sourcelock"):
+        if (target / ".git").exists():
+            return
+        if target.exists():
+            raise ui.Fail(f"{ui.shown(target)} is not ours", "move it away")
+        if (paths.SRC / what / ".git").exists():
+            raise ui.Fail(f"{ui.shown(paths.SRC / what)} is of a kvmspf that knew no series",
+                          f"remove {ui.shown(paths.BUILD)}, or name another in KVMSPF_BUILD")
+        apt.packages(apt.PACKAGES)
+        ui.need_space(6)
+        paths.SRC.mkdir(parents=True, exist_ok=True)
+        for left in paths.SRC.glob(f".new-{one.name}-*"):
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(dir=paths.SRC, prefix=f".new-{one.name}-") as scratch, \
+                ui.Progress(f"unpacking {one.name}") as progress:
+            {"linux": unpack_linux, "qemu": unpack_qemu}[what](one, Path(scratch), target, progress)
+
+
+def unpack_linux(one, scratch, target, progress):
+    """Debian's package has the source as an archive."""
+    where = Path("/")
+    if one.suite:
+        apt.get([*apt.private("deb", one.suite), "download", one.package], f"fetch {one.package} from {one.suite}",
+                cwd=scratch, progress=progress)
+        where = scratch / "package"
+        ui.run(["dpkg-deb", "-x", newest(one, scratch, "deb"), where])
+    else:
+        apt.packages([one.package])
+    archive = where / "usr/src" / f"{one.package}.tar.xz"
+    if not archive.exists():
+        raise ui.Fail(f"{archive} is missing", f"run: apt-get install --reinstall {one.package}")
+    ui.run(["tar", "-C", scratch, "-xf", archive], log=paths.LOG / "setup.log", progress=progress)
+    adopt(scratch / one.package, target)
+
+
+def unpack_qemu(one, scratch, target, progress):
+    apt.get([*apt.private("deb-src", one.suite), "source", "--download-only", one.package],
+            f"fetch QEMU's source from {one.suite}", cwd=scratch, progress=progress)
+    ui.run(["dpkg-source", "--no-check", "-x", newest(one, scratch, "dsc"), scratch / "tree"], log=paths.LOG / "setup.log",
+           progress=progress)
+    # What dpkg-source noted about applied patches is not part of the source.
+    shutil.rmtree(scratch / "tree" / ".pc", ignore_errors=True)
+    adopt(scratch / "tree", target)
+
+
+def newest(one, scratch, suffix):
+    found = sorted(scratch.glob(f"{one.package}_{one.version}*.{suffix}"))
+    if not found:
+        raise ui.Fail(f"{one.suite} has no {one.package} {one.version}",
+                      f"see {ui.shown(one.folder / 'base')}: the series is for that version")
+    return found[-1]
