@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(_
 import native  # noqa: E402
 from spf import paths  # noqa: E402
 from spf.build import targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
+from spf.lab import outcome, x86  # noqa: E402
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 LIMIT = 240
@@ -121,7 +121,7 @@ class Run(unittest.TestCase):
 class Failure(unittest.TestCase):
     def test_panic_is_the_labs_failure(self):
         result = kvmspf("--", "sh", "-c", "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 60")
-        self.assertEqual(result.returncode, x86.LAB_FAILED)
+        self.assertEqual(result.returncode, outcome.LAB_FAILED)
         self.assertEqual(result.stdout, b"before\n")
         self.assertRegex(result.stderr.decode(), r"kvmspf: lab: panic: .*; console log: \S+\.console\n$")
 
@@ -141,13 +141,13 @@ class Failure(unittest.TestCase):
 
     def test_machine_switched_off_is_no_result(self):
         result = kvmspf("--", "sh", "-c", "echo o >/proc/sysrq-trigger; sleep 60")
-        self.assertEqual(result.returncode, x86.LAB_FAILED)
+        self.assertEqual(result.returncode, outcome.LAB_FAILED)
 
     def test_not_a_kernel(self):
         with tempfile.NamedTemporaryFile() as empty:
             result = subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", empty.name, "--", "true"],
                                     capture_output=True, timeout=LIMIT)
-        self.assertEqual(result.returncode, x86.LAB_FAILED)
+        self.assertEqual(result.returncode, outcome.LAB_FAILED)
         self.assertNotIn(b"Traceback", result.stderr)
 
 
@@ -183,7 +183,7 @@ class Interrupt(unittest.TestCase):
     def test_killed(self):
         status, alive, directory = self.left(signal.SIGKILL)
         self.assertEqual((status, alive), (-signal.SIGKILL, []))
-        os.rmdir(x86.run_directory())
+        os.rmdir(outcome.run_directory())
         self.assertFalse(directory.exists())
 
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import paths, series, ui  # noqa: E402
 from spf.source import fetch, patches  # noqa: E402
+from spf.lab import outcome  # noqa: E402
 from spf.testing import check  # noqa: E402
 
 WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
@@ -153,7 +154,7 @@ class Tools(unittest.TestCase):
         self.replace(paths, "OBJ", self.top / "obj")
 
         def compile_kernel(tree, target, files):
-            lines, _ = check.targets.wanted(files)
+            lines, _ = check.kernels.wanted(files)
             made.append((target, "line thirty\n" in (tree / "a.c").read_text(), lines["CONFIG_SPECULATIVE_FAULT"]))
 
         class Lab:
@@ -161,9 +162,9 @@ class Tools(unittest.TestCase):
                 booted.append(kernel)
 
             def run(self, _argv):
-                return check.x86.Result("exit", 0)
+                return outcome.Result("exit", 0)
 
-        self.replace(check.targets, "compile_kernel", compile_kernel)
+        self.replace(check.kernels, "compile_tree", compile_kernel)
         self.replace(check.x86, "Lab", Lab)
         self.replace(check, "checkpatch", lambda what, patch: [])
         self.replace(check, "offered", lambda tree: "line thirty\n" in (tree / "a.c").read_text())

@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE.parents[1] / "scripts")]
 import difference  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
 from spf.source import apt, setup  # noqa: E402
-from spf.build import targets  # noqa: E402
+from spf.build import qemus, sandbox, targets  # noqa: E402
 from spf.lab import accel  # noqa: E402
 
 FLAVOURS = ("stock", "patched")
@@ -41,7 +41,7 @@ def parts(text):
 
 
 def place_firmware(share):
-    targets.place_firmware(share)
+    qemus.place_firmware(share)
     name, target = UBOOT
     if not (share / name).is_symlink():
         (share / name).symlink_to(target)
@@ -53,15 +53,15 @@ def results(flavour):
     target = f"qemu-qtest-{flavour}"
     obj = series.obj(target)
     with ui.locked():
-        targets.compile_qemu(src, target, flavour)
+        qemus.compile_tree(src, target, flavour)
         place_firmware(obj / "qemu-bundle/usr/local/share/qemu")
     said = obj / "meson-logs/testlog.json"
     said.unlink(missing_ok=True)
-    log = targets.fresh(target)
+    log = sandbox.fresh(target)
     with ui.Progress(f"check-qtest, {flavour}") as progress:
-        targets.sandbox(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(series.qemu(), series.kernel("stock")),
-                                 "check-qtest", f"-j{targets.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
-                      log, targets.qemu_environment(), targets.counted(progress))
+        sandbox.run(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(series.qemu(), series.kernel("stock")),
+                                 "check-qtest", f"-j{sandbox.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
+                      log, qemus.environment(), sandbox.counted(progress))
     found = {}
     for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
         test = json.loads(line)

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import limits, paths, series, ui  # noqa: E402
 from spf.source import apt  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import accel, x86  # noqa: E402
+from spf.build import kernels, targets  # noqa: E402
+from spf.lab import accel, outcome  # noqa: E402
 
 ROOT = paths.ROOT
 KVMSPF = ROOT / "scripts" / "kvmspf"
@@ -31,7 +31,7 @@ def tracked():
 class Stream(unittest.TestCase):
     def test_token_cut_anywhere_ends_the_stream(self):
         for cut in range(1, 11):
-            stream = x86.Stream("TOKEN", None)
+            stream = outcome.Stream("TOKEN", None)
             data = b"abcdeTOKEN"
             stream.feed(data[:cut])
             stream.feed(data[cut:])
@@ -39,7 +39,7 @@ class Stream(unittest.TestCase):
             self.assertEqual(bytes(stream.kept), b"abcde")
 
     def test_bytes_like_the_token_are_kept(self):
-        stream = x86.Stream("TOKEN", None)
+        stream = outcome.Stream("TOKEN", None)
         for byte in b"TOKTOKETO":
             stream.feed(bytes([byte]))
         stream.finish()
@@ -137,10 +137,10 @@ class Config(unittest.TestCase):
             fragment.write_text("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n# CONFIG_D is not set\n"
                                 "# optional\nCONFIG_E=y\n")
             config.write_text("CONFIG_A=y\nCONFIG_C=y\n")
-            self.assertEqual(targets.missing(config, [fragment]), ["CONFIG_B=y", "# CONFIG_C is not set"])
+            self.assertEqual(kernels.missing(config, [fragment]), ["CONFIG_B=y", "# CONFIG_C is not set"])
 
     def test_later_fragment_wins(self):
-        lines, _ = targets.wanted(targets.fragments("debug"))
+        lines, _ = kernels.wanted(kernels.fragments("debug"))
         self.assertEqual(lines["CONFIG_NR_CPUS"], "CONFIG_NR_CPUS=64")
         self.assertEqual(lines["CONFIG_KVM_AMD"], "CONFIG_KVM_AMD=y")
 

@@ -13,7 +13,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from spf import paths, series, ui  # noqa: E402
-from spf.build import targets  # noqa: E402
+from spf.build import kernels, targets  # noqa: E402
 
 # What tells of one run, or of what was done: there a version is a fact.
 HISTORY = ("docs/", "CHANGELOG.md", "README.md", "kvm-patches/", "qemu-patches/", "tests/unit/")
@@ -56,10 +56,10 @@ class Folders(unittest.TestCase):
 
     def test_a_series_may_override_an_option_or_say_that_it_is_gone(self):
         series.use("linux-2")
-        shared, _ = targets.wanted(targets.fragments("stock"))
+        shared, _ = kernels.wanted(kernels.fragments("stock"))
         folder = self.top / "linux" / "linux-2"
         (folder / "lab.config").write_text("CONFIG_NR_CPUS=2\n# optional\nCONFIG_PREEMPT_NONE=y\n")
-        lines, optional = targets.wanted(targets.fragments("stock"))
+        lines, optional = kernels.wanted(kernels.fragments("stock"))
         self.assertEqual({name for name in lines if lines[name] != shared.get(name)}, {"CONFIG_NR_CPUS"})
         self.assertIn("CONFIG_PREEMPT_NONE", optional)
 

@@ -2,15 +2,10 @@
 """Build kernels, QEMU and the kernel's KVM selftests."""
 
 import argparse
-import os
-import re
-import shutil
-from collections import namedtuple
-from pathlib import Path
 
 from spf import paths, series, ui
-from spf.source import apt, debroot, fetch, patches, setup
-from spf.build import meson
+from spf.build import kernels, qemus, sandbox, selftests
+from spf.source import fetch, patches, setup
 
 TARGETS = {
     "linux-stock": "Debian's kernel as it is, the lab's configuration",
@@ -36,82 +31,9 @@ TARGETS = {
 # The kernels that a lab of x86 boots.
 FLAVOURS = ("patched", "stock", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
 GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched", "selftests")}
-
-# Compilers see every tree at one place, so that flavours, clones and CI share what ccache holds.  It believes the
-# dependency files: to preprocess each source once more would be a fifth of a cold build.
-MOUNT = "/mnt"
-SANDBOX = ('mount -t tmpfs kvmspf "$1"; mkdir "$1/src" "$1/obj" "$1/tools"; mount --bind "$2" "$1/src"; '
-           'mount --bind "$3" "$1/obj"; mount --bind "$4" "$1/tools"; cd "$1/obj"; shift 4; exec "$@"')
-REPRODUCIBLE = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER": "kvmspf",
-                "KBUILD_BUILD_HOST": "lab", "KBUILD_BUILD_VERSION": "1", "CCACHE_NOHASHDIR": "1",
-                "CCACHE_SLOPPINESS": "time_macros", "CCACHE_DEPEND": "1"}
-
-# An empty LOCALVERSION keeps a "+" for uncommitted work out of the release's name.
-MAKE = ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc", "LOCALVERSION="]
-
-# What differs from one architecture's kernel to the other's: make's words, the image, where its options are.
-Arch = namedtuple("Arch", "words image kconfig")
-X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
-POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache powerpc64le-linux-gnu-gcc"],
-             "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
 # Whose tree a flavour is built from, where that is not its own name.
 TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched"}
 
-QEMU_COMMON = """--without-default-features --disable-install-blobs --disable-download --disable-werror --enable-kvm
---enable-system --enable-fdt=system""".split()
-QEMU_OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --enable-tcg --enable-tools --enable-plugins --enable-virtfs
---enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring --enable-vhost-net --enable-vhost-kernel
---enable-vhost-user --enable-vhost-vdpa""".split()
-# alone: each patch by itself, for `patches check`.
-QEMU_MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": ["--enable-werror"]}
-QEMU_POWER = "--target-list=ppc64-softmmu --disable-debug-info --static --cross-prefix=powerpc64le-linux-gnu-".split()
-QEMU_PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
-QEMU_TESTS = ("tests/qtest/kvm-spf-test",)
-MM_PACKAGES = ["libcap-dev", "libnuma-dev"]
-FIRMWARE = (("/usr/share/seabios", "*.bin"), ("/usr/share/qemu", "*"), ("/usr/lib/ipxe/qemu", "*.rom"))
-
-
-def jobs():
-    return len(os.sched_getaffinity(0))
-
-
-def sandbox(src, obj, argv, log, env=None, progress=None):
-    obj.mkdir(parents=True, exist_ok=True)
-    paths.TOOLS.mkdir(parents=True, exist_ok=True)
-    ui.run(["unshare", "--mount", "--propagation", "private", "sh", "-ec", SANDBOX, "sh", MOUNT, src, obj,
-            paths.TOOLS, *argv], log=log, env={**REPRODUCIBLE, **(env or {})}, progress=progress)
-
-
-def counted(progress):
-    """How far a log has come by what ninja, or meson's test, counts."""
-    def note(log):
-        with open(log, "rb") as f:
-            f.seek(max(0, os.path.getsize(log) - 4096))
-            found = re.findall(rb"^(?:\[| *)(\d+)/(\d+)[] ]", f.read(), re.M)
-        progress("%d/%d" % tuple(map(int, found[-1])) if found else "")
-    return note
-
-
-def fresh(target):
-    log = paths.LOG / f"build-{series.label(target)}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.unlink(missing_ok=True)
-    return log
-
-
-def put(source, target):
-    """A finished file takes its place at once, whatever still runs from the old one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copy2(source, temporary)
-    temporary.replace(target)
-
-
-def compiler(name="gcc"):
-    return ui.run([name, "--version"]).stdout.splitlines()[0]
-
-
-# -- trees --
 
 def tree(what, flavour):
     """The source tree of a flavour, brought up to date, and a key that changes whenever it does."""
@@ -146,207 +68,10 @@ def planted(what):
     return where, key
 
 
-# -- the kernel --
-
-def fragments(flavour):
-    """Of scripts/kernel, each followed by what the series has to say to it."""
-    base = "power" if arch(flavour) == POWER else "lab"
-    folders = (paths.SCRIPTS / "kernel", series.of("linux").folder)
-    return [file for name in dict.fromkeys((base, flavour)) for folder in folders
-            if (file := folder / f"{name}.config").exists()]
-
-
-def arch(flavour):
-    return POWER if flavour.startswith("power") else X86
-
-
-def wanted(files):
-    """Option -> line; a later file wins.  What stands below "# optional" need not exist."""
-    lines, optional = {}, set()
-    for file in files:
-        below = False
-        for line in file.read_text().splitlines():
-            below = below or line == "# optional"
-            found = re.match(r"(?:# )?(CONFIG_\w+)(?:=| is not set)", line)
-            if found:
-                lines[found[1]] = line
-                if below:
-                    optional.add(found[1])
-    return lines, optional
-
-
-def missing(config, files):
-    have = set(config.read_text().splitlines())
-    lines, optional = wanted(files)
-    return [line for name, line in lines.items() if name not in optional and line not in have and
-            not (line.endswith("is not set") and not any(h.startswith(name + "=") for h in have))]
-
-
-def configure(src, obj, files, log, machine):
-    key = ui.digest(*files, *[p for d in ("mm", "virt/kvm", *machine.kconfig) for p in sorted((src / d).glob("Kconfig*"))])
-    mark = obj / "kvmspf.config"
-    if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
-        return
-    mark.unlink(missing_ok=True)
-    merged = obj / "kvmspf.fragment"
-    merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
-    sandbox(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
-    with open(obj / ".config", "a") as config:
-        config.write(merged.read_text())
-    sandbox(src, obj, [*MAKE, *machine.words, "olddefconfig"], log)
-    lost = missing(obj / ".config", files)
-    if lost:
-        raise ui.Fail(f"the kernel's configuration did not take {', '.join(lost[:5])}",
-                      "correct scripts/kernel/*.config")
-    mark.write_text(key)
-
-
-def build_kernel(target, src, flavour):
-    obj, files, machine = series.obj(target), fragments(flavour), arch(flavour)
-    compile_kernel(src, target, files, machine)
-    have = (obj / ".config").read_text()
-    for option in sorted(wanted(files)[1]):
-        if flavour != "stock" and f"{option}=y" not in have:
-            ui.say(f"{series.label(target)}: this tree has no {option}")
-    for file in {"vmlinux", "System.map", ".config", machine.image}:
-        put(obj / file, series.out(target) / Path(file).name.replace(".config", "config"))
-
-
-def compile_kernel(src, target, files, machine=X86):
-    """files: the configuration's fragments.  For `patches check` too, which builds trees of its own."""
-    log, obj = fresh(target), series.obj(target)
-    obj.mkdir(parents=True, exist_ok=True)
-    with ui.Progress(f"building {series.label(target)}") as progress:
-        configure(src, obj, files, log, machine)
-        modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
-        sandbox(src, obj, [*MAKE, *machine.words, f"-j{jobs()}", Path(machine.image).name, *modules], log,
-                progress=counted(progress))
-
-
-# -- QEMU --
-
-def qemu_programs(src, flavour="patched"):
-    if flavour == "power":
-        return ["qemu-system-ppc64"]
-    # A test is there from the patch on that brings it.
-    return [*QEMU_PROGRAMS, *(t for t in QEMU_TESTS if (src / f"{t}.c").exists())]
-
-
-def qemu_options(flavour):
-    if flavour == "power":
-        return [*QEMU_COMMON, *QEMU_POWER]
-    return [*QEMU_COMMON, *QEMU_OPTIONS, *QEMU_MORE.get(flavour, ())]
-
-
-def qemu_environment():
-    where = f"{MOUNT}/tools/meson/usr"
-    return {"PATH": f"{where}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "PYTHONPATH": f"{where}/lib/python3/dist-packages"}
-
-
-def qemu_compiler(flavour):
-    """What configure is told of the compiler, and where this flavour's libraries are."""
-    if flavour != "power":
-        return ["--cc=ccache gcc"], {}
-    where = f"{MOUNT}/tools/{debroot.root().name}"
-    # libfdt is not asked of pkg-config, and meson looks for it where the compiler says that it does.
-    return [f"--cc=ccache powerpc64le-linux-gnu-gcc -B{where}/usr/lib/{debroot.TRIPLET}/",
-            f"--extra-cflags=-isystem {where}/usr/include"], {
-        "PKG_CONFIG": "pkg-config", "PKG_CONFIG_SYSROOT_DIR": where,
-        "PKG_CONFIG_LIBDIR": f"{where}/usr/lib/{debroot.TRIPLET}/pkgconfig"}
-
-
-def compile_qemu(src, target, flavour="patched"):
-    log, obj, options = fresh(target), series.obj(target), qemu_options(flavour)
-    cc, found = qemu_compiler(flavour)
-    env = qemu_environment() | found
-    with ui.Progress(f"building {series.label(target)}") as progress:
-        # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
-        mark, key = obj / "kvmspf.configured", ui.digest(*options)
-        if not mark.exists() or mark.read_text() != key:
-            shutil.rmtree(obj, ignore_errors=True)
-            sandbox(src, obj, ["../src/configure", "--python=/usr/bin/python3", *cc, *options], log, env)
-            mark.write_text(key)
-        sandbox(src, obj, ["ninja", f"-j{jobs()}", *qemu_programs(src, flavour)], log, env, counted(progress))
-
-
-def build_qemu(target, src, flavour):
-    compile_qemu(src, target, flavour)
-    place_qemu(series.obj(target), series.out(target), qemu_programs(src, flavour))
-
-
-def place_firmware(share):
-    share.mkdir(parents=True, exist_ok=True)
-    for directory, pattern in FIRMWARE:
-        for source in sorted(Path(directory).glob(pattern)):
-            link = share / source.name
-            if not link.is_symlink() and not link.exists():
-                link.symlink_to(source)
-
-
-def place_qemu(obj, out, programs):
-    """bin/ and share/qemu/ as an installed QEMU has them, so that it finds its firmware by itself."""
-    place_firmware(out / "share" / "qemu")
-    for program in programs:
-        put(obj / program, out / "bin" / Path(program).name)
-
-
-# -- selftests --
-
-def make_selftests(src, obj, log, folder, *words, progress=None):
-    """The selftests' makefiles write into the source tree unless told otherwise; headers go beside the objects."""
-    (obj / folder).mkdir(parents=True, exist_ok=True)
-    sandbox(src, obj, ["make", "-C", f"{MOUNT}/src", f"O={MOUNT}/obj/headers", "HOSTCC=ccache gcc",
-                       f"INSTALL_HDR_PATH={MOUNT}/obj/usr", "headers_install"], log)
-    sandbox(src, obj, ["make", "-C", f"{MOUNT}/src/tools/testing/selftests/{folder}", "ARCH=x86_64",
-                       f"OUTPUT={MOUNT}/obj/{folder}", f"KHDR_INCLUDES=-isystem {MOUNT}/obj/usr/include", *words,
-                       f"-j{jobs()}"], log, progress=progress)
-
-
-def build_selftests(target, src, _flavour):
-    obj, log = series.obj(target), fresh(target)
-    with ui.Progress(f"building {series.label(target)}") as progress:
-        make_selftests(src, obj, log, "kvm", "CC=ccache gcc", "LDFLAGS=-static -pthread", progress=counted(progress))
-    for program in (obj / "kvm").rglob("*"):
-        if program.is_file() and os.access(program, os.X_OK) and program.suffix == "":
-            put(program, series.out(target) / program.relative_to(obj / "kvm"))
-
-
-def build_mmtests(target, src, _flavour):
-    """What this makefile writes into the source tree all the same is ignored by git.  One test misses a definition."""
-    obj, log, out = series.obj(target), fresh(target), series.out(target)
-    with ui.Progress(f"building {series.label(target)}") as progress:
-        make_selftests(src, obj, log, "mm", "CC=gcc", "EXTRA_CFLAGS=-DKSFT_SKIP=4", progress=counted(progress))
-    for program in [*(obj / "mm").iterdir(), *(src / "tools/testing/selftests/mm").glob("*.sh")]:
-        if program.is_file() and os.access(program, os.X_OK):
-            put(program, out / program.name)
-
-
-def qemu_inputs(flavour):
-    if flavour != "power":
-        return qemu_options(flavour)
-    apt.packages(meson.POWER_PACKAGES)
-    return [*qemu_options(flavour), compiler("powerpc64le-linux-gnu-gcc")]
-
-
-def mm_inputs(_flavour):
-    apt.packages(MM_PACKAGES)
-    return MM_PACKAGES
-
-
-# -- the verb --
-
-def kernel_inputs(flavour):
-    if arch(flavour) == POWER:
-        apt.packages(meson.POWER_PACKAGES)
-        return [*fragments(flavour), *MAKE, *POWER.words, compiler("powerpc64le-linux-gnu-gcc")]
-    return [*fragments(flavour), *MAKE]
-
-
-RECIPES = {"linux": ("linux", build_kernel, kernel_inputs),
-           "qemu": ("qemu", build_qemu, qemu_inputs),
-           "selftests": ("linux", build_selftests, lambda f: []),
-           "mmtests": ("linux", build_mmtests, mm_inputs)}
+RECIPES = {"linux": ("linux", kernels.build, kernels.inputs),
+           "qemu": ("qemu", qemus.build, qemus.inputs),
+           "selftests": ("linux", selftests.build, lambda f: []),
+           "mmtests": ("linux", selftests.build_mm, selftests.mm_inputs)}
 
 
 def build(target):
@@ -359,7 +84,7 @@ def build(target):
 
     def look():
         src, key = tree(what, flavour)
-        key = ui.digest(key, *inputs(flavour), compiler())
+        key = ui.digest(key, *inputs(flavour), sandbox.compiler())
         return src, key, ui.recall(stamp).get("key") == key and series.out(target).exists()
 
     if look()[2]:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from spf import paths, ui
-from spf.lab import image, x86
+from spf.lab import image, outcome
 
 INIT = paths.SCRIPTS / "lab" / "init.c"
 PT_INTERP = 3
@@ -44,7 +44,7 @@ class Serial:
         """Run argv; what it prints, errors among it, goes to stdout, or into the result."""
         if not argv:
             raise ui.Fail("this lab has no shell", "give it a COMMAND", 2)
-        directory = x86.run_directory()
+        directory = outcome.run_directory()
         try:
             return self._run(directory, [str(a) for a in argv], stdout)
         finally:
@@ -57,7 +57,7 @@ class Serial:
         words = [str(w) for w in self.words(directory, archive)]
         if ui.verbose:
             ui.say("+ " + shlex.join(words))
-        result, stream = x86.Result("emulator"), x86.Stream(f"\n{token} dmesg\n", stdout)
+        result, stream = outcome.Result("emulator"), outcome.Stream(f"\n{token} dmesg\n", stdout)
         start = time.monotonic()
         # Bochs's text display wants a terminal; nobody looks at it.
         master, slave = pty.openpty()
@@ -75,10 +75,10 @@ class Serial:
         result.seconds = time.monotonic() - start
         stream.finish()
         result.out = bytes(stream.kept)
-        x86.keep(directory, result)
+        outcome.keep(directory, result)
         # The command may print what it likes.
         before, _, rest = result.console.read_text(errors="replace").partition(f"\n{token} up\n")
-        result.trouble = x86.trouble(before + rest.partition(f"\n{token} dmesg\n")[2])
+        result.trouble = outcome.trouble(before + rest.partition(f"\n{token} dmesg\n")[2])
         return result
 
     def follow(self, child, master, console, token, stream, result, start):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spf import limits, series, ui
 from spf.build import targets
-from spf.lab import ept, power, x86
+from spf.lab import ept, outcome, power, x86
 
 # What --arch may be; make() has it as it was asked for.
 LABS = {"x86": x86, "ept": ept, "power": power, "power10": power}
@@ -74,7 +74,7 @@ def main(argv):
     if ui.verbose:
         ui.say(f"boot {result.boot_seconds:.1f} s, all {result.seconds:.1f} s, console {ui.shown(result.console)}")
     if result.kind != "exit":
-        raise ui.Fail(f"lab: {result.kind}: {result.what}", f"console log: {ui.shown(result.console)}", x86.LAB_FAILED)
+        raise ui.Fail(f"lab: {result.kind}: {result.what}", f"console log: {ui.shown(result.console)}", outcome.LAB_FAILED)
     if result.trouble:
         ui.say(f"lab: the kernel complained: {result.trouble[0]}; console log: {ui.shown(result.console)}")
     return result.status

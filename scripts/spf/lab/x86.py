@@ -11,44 +11,18 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from spf import paths, series, ui
 from spf.build import targets
-from spf.lab import accel, qmp
+from spf.lab import accel, outcome, qmp
 
-# The lab's own failures; a command's status is passed on as it is.
-LAB_FAILED = 125
 BEAT = 5
-FLAVOURS = ("patched", "stock", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
 # Seconds without a sign of life while the host boots; a kernel with KASAN and lockdep takes 40 for it.
 BOOT_STALL = {"debug": 180}
 # More CPUs than the machine has only makes the emulator's threads wait for each other: booting costs 3.8 s of CPU
 # time with four, 2.3 s with two.
 DEFAULT_CPUS = max(2, len(os.sched_getaffinity(0)))
-TROUBLE = re.compile(r"Kernel panic|\bBUG(: | \S+ \()|\bOops\b|WARNING: |INFO: (possible|task|rcu)|rcu: INFO|"
-                     r"soft lockup|general protection fault|double fault|kernel BUG at|Call Trace:.*TASK|KASAN")
-# Emulated processors and nested guests are not what these were written for; the last two are Bochs's.
-HARMLESS = re.compile(r"XSAVE consistency problem|topology_common\.c.*parse_legacy|xstate\.c.*fpu__init_system_xstate")
-
-
-@dataclass
-class Result:
-    """How a run ended.  kind: exit (then status is the command's), panic, stall, timeout, emulator, boot."""
-    kind: str
-    status: int = LAB_FAILED
-    what: str = ""
-    out: bytes = b""
-    err: bytes = b""
-    boot_seconds: float = 0.0
-    seconds: float = 0.0
-    trouble: list = field(default_factory=list)
-    console: Path = None
-
-    @property
-    def ok(self):
-        return self.kind == "exit" and self.status == 0 and not self.trouble
 
 
 class Lab:
@@ -141,7 +115,7 @@ class Lab:
     def run(self, argv, stdout=None, stderr=None, out_dir=None):
         """Run argv in the lab; bytes go to the two callables, or into the result.  No argv: a shell on our terminal."""
         argv = [str(a) for a in argv or ()]
-        directory = run_directory()
+        directory = outcome.run_directory()
         try:
             return self._run(directory, argv, stdout, stderr, out_dir)
         finally:
@@ -160,8 +134,8 @@ class Lab:
                       "-device", f"virtserialport,chardev={name},name={name}"]
         if ui.verbose:
             ui.say("+ " + shlex.join(words))
-        result = Result("emulator")
-        streams = {"out": Stream(token, stdout), "err": Stream(token, stderr)} if argv else {}
+        result = outcome.Result("emulator")
+        streams = {"out": outcome.Stream(token, stdout), "err": outcome.Stream(token, stderr)} if argv else {}
         with terminal(not argv):
             start = time.monotonic()
             with open(directory / "qemu.log", "wb") as log:
@@ -182,7 +156,7 @@ class Lab:
         for name, stream in streams.items():
             stream.finish()
             setattr(result, name, bytes(stream.kept))
-        keep(directory, result, out_dir)
+        outcome.keep(directory, result, out_dir)
         return result
 
     def follow(self, child, ours, streams, result, start, directory):
@@ -239,61 +213,6 @@ class Lab:
             result.what = "the machine was switched off or reset before the command ended"
 
 
-class Stream:
-    """Bytes up to the token; what could be the token's beginning is held back until it is clear."""
-
-    def __init__(self, token, sink=None):
-        self.token, self.sink = token.encode(), sink
-        self.kept, self.held, self.ended = bytearray(), b"", False
-
-    def feed(self, data):
-        if self.ended:
-            return
-        data = self.held + data
-        at = data.find(self.token)
-        if at >= 0:
-            self.ended, data, self.held = True, data[:at], b""
-        else:
-            hold = next((n for n in range(min(len(data), len(self.token) - 1), 0, -1)
-                         if self.token.startswith(data[-n:])), 0)
-            data, self.held = data[:len(data) - hold], data[len(data) - hold:]
-        self.give(data)
-
-    def give(self, data):
-        if self.sink:
-            self.sink(data)
-        else:
-            self.kept += data
-
-    def finish(self):
-        if self.held:
-            self.give(self.held)
-            self.held = b""
-
-
-def keep(directory, result, out_dir=None):
-    """The console log outlives the run; so does what the command left in $KVMSPF_OUT, if somewhere was named."""
-    paths.LOG.mkdir(parents=True, exist_ok=True)
-    for old in sorted(paths.LOG.glob("lab-*.console"))[:-100]:
-        for part in paths.LOG.glob(old.stem + ".*"):
-            part.unlink(missing_ok=True)
-    stem = f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
-    result.console = paths.LOG / f"{stem}.console"
-    for name, suffix in (("console", "console"), ("qemu.log", "qemu"), ("registers", "registers"),
-                         ("share/dmesg", "dmesg")):
-        source = directory / name
-        if source.exists() and (suffix == "console" or source.stat().st_size):
-            shutil.copyfile(source, paths.LOG / f"{stem}.{suffix}")
-    if result.console.exists():
-        result.trouble = trouble(result.console.read_text(errors="replace"))
-    if out_dir:
-        shutil.copytree(directory / "share" / "out", out_dir, dirs_exist_ok=True)
-
-
-def trouble(text):
-    return [line.strip() for line in text.splitlines() if TROUBLE.search(line) and not HARMLESS.search(line)]
-
-
 def write(path, text):
     path.write_text(text)
 
@@ -329,18 +248,6 @@ def terminal(interactive):
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-def run_directory():
-    """A directory of our own; those of runs that were killed are cleared away."""
-    paths.RUN.mkdir(parents=True, exist_ok=True)
-    for old in paths.RUN.iterdir():
-        number = old.name.split("-")[0]
-        if number.isdigit() and not Path(f"/proc/{number}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    directory = paths.RUN / f"{os.getpid()}-{secrets.token_hex(3)}"
-    directory.mkdir()
-    return directory
 
 
 def kernel_path(kernel):

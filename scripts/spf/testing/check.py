@@ -7,7 +7,7 @@ import subprocess
 
 from spf import paths, series, ui
 from spf.source import fetch, patches
-from spf.build import targets
+from spf.build import kernels, qemus
 from spf.lab import x86
 
 ZERO = "From " + "0" * 40 + " "
@@ -64,9 +64,9 @@ def alone(what, number, commit, boot):
     tree = series.tree(what, "check")
     patches.worktree(what, tree, commit)
     if what == "qemu":
-        targets.compile_qemu(tree, "qemu-check", "alone")
+        qemus.compile_tree(tree, "qemu-check", "alone")
         return
-    files = targets.fragments("patched")
+    files = kernels.fragments("patched")
     off = paths.OBJ / "off.config"
     paths.OBJ.mkdir(parents=True, exist_ok=True)
     off.write_text("# CONFIG_SPECULATIVE_FAULT is not set\n")
@@ -74,7 +74,7 @@ def alone(what, number, commit, boot):
         if name == "on" and not offered(tree):
             continue
         target = f"linux-check-{name}"
-        targets.compile_kernel(tree, target, files + more)
+        kernels.compile_tree(tree, target, files + more)
         if boot:
             result = x86.Lab(series.obj(target) / "arch/x86/boot/bzImage", timeout=300).run(["true"])
             if not result.ok:
