@@ -16,3 +16,9 @@ def positive(text):
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)
+
+
+def seconds(text):
+    if not re.fullmatch(r"[1-9]\d{0,6}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 1 to 9999999")
+    return int(text)

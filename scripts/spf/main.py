@@ -7,8 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-# The package, not the modules in it: a module here may have the name of one in the library.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    # The package, not the modules in it: a module here may have the name of one in the library.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from spf import ui  # noqa: E402
 

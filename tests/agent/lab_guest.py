@@ -10,12 +10,9 @@ import socket
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from console_guest import Guest, Lines  # noqa: E402
-from spf.compare import agent  # noqa: E402
+from tests.lib.console_guest import Guest, Lines
+from spf.compare import agent
 
 MIB = 1 << 20
 PAGES = 16384

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """spf-agent as the tests need it: static, with sanitizers, and as fuzz targets."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf.source import apt  # noqa: E402
-from spf.build import meson  # noqa: E402
+from spf.source import apt
+from spf.build import meson
 
 SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
 

@@ -11,10 +11,8 @@ import threading
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import programs  # noqa: E402
-from bar import BIG, C, Bar  # noqa: E402
+from tests.agent import programs
+from tests.agent.bar import BIG, C, Bar
 
 AGENT = None
 

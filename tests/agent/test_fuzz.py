@@ -3,15 +3,14 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+from tests.agent import programs
+from tests.lib import depth
 
-import programs  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 RUNS = {"requests": 50_000, "snapshot": 200_000}
 CORPUS = HERE / "corpus"
@@ -19,7 +18,7 @@ CORPUS = HERE / "corpus"
 
 class Fuzz(unittest.TestCase):
     def fuzz(self, target, *options):
-        seconds = os.environ.get("KVMSPF_FUZZ_SECONDS")
+        seconds = os.environ.get("KVMSPF_FUZZ_SECONDS", "600" if depth.LONG else None)
         much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS[target]}"
         with tempfile.TemporaryDirectory() as found:
             # With a seed of its own each run of CI would look elsewhere, and could not be repeated.

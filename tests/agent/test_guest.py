@@ -4,19 +4,17 @@
 import json
 import os
 import subprocess
-import sys
 import unittest
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+from tests.agent import programs
+from tests.lib.console_guest import initramfs
+from spf import paths, series
+from spf.source import apt
+from spf.build import targets
+from spf.lab import x86
 
-import programs  # noqa: E402
-from console_guest import initramfs  # noqa: E402
-from spf import paths, series  # noqa: E402
-from spf.source import apt  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 LIMIT = 600
 QEMU = os.environ.get("KVMSPF_TEST_QEMU", "patched")     # "edit": what lies in the edit tree

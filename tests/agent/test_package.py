@@ -4,18 +4,16 @@
 import json
 import re
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "scripts")]
+from spf import paths
+from spf.source import apt
+from spf.build import deb, targets
+from spf.lab import image, x86
 
-from spf import paths  # noqa: E402
-from spf.source import apt  # noqa: E402
-from spf.build import deb, targets  # noqa: E402
-from spf.lab import image, x86  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 SUITE = "bookworm"
 LIMIT = 900
@@ -85,7 +83,7 @@ class Debian(unittest.TestCase):
         for name in ("bin", "dev", "new"):
             cpio.directory(name)
         cpio.device("dev/console", 5, 1)
-        for name, source in (("init", HERE / "debian-init"), ("console-init", HERE.parent / "console-init"),
+        for name, source in (("init", HERE / "debian-init"), ("console-init", HERE.parent / "lib/console-init"),
                              ("console.service", HERE / "console.service"), ("agent.deb", PACKAGE),
                              ("bin/busybox", Path("/bin/busybox"))):
             cpio.file(name, source.read_bytes(), 0o755)

@@ -2,13 +2,9 @@
 """The agent for ppc64le: static, by Debian's cross compiler."""
 
 import subprocess
-import sys
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf.build import meson  # noqa: E402
+from spf.build import meson
 
 
 class Power(unittest.TestCase):

@@ -2,14 +2,12 @@
 """The register layout is the same here and in the QEMU series, comments and white space aside."""
 
 import re
-import sys
 import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
 
-from spf import series  # noqa: E402
+from spf import series
 
 OURS = ROOT / "guest-agent" / "kvm_spf_regs.h"
 THEIRS = "include/hw/misc/kvm_spf_regs.h"

@@ -6,16 +6,13 @@ import os
 import pty
 import select
 import subprocess
-import sys
 import tempfile
 import tty
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import programs  # noqa: E402
-from bar import Bar  # noqa: E402
+from tests.agent import programs
+from tests.agent.bar import Bar
 
 AGENT = None
 LIMIT = 60

@@ -4,17 +4,14 @@
 import json
 import runpy
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import paths  # noqa: E402
-from spf.source import patches  # noqa: E402
-from spf.build import meson, targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
+from spf import paths
+from spf.source import patches
+from spf.build import meson, targets
+from spf.lab import x86
 
 BENCH = paths.ROOT / "bench"
 LIMIT = 900

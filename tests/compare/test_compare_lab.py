@@ -5,20 +5,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 import uuid
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import kvmparam, paths, series  # noqa: E402
-from spf.source import patches  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
-from spf.compare import hosts, loads, verb  # noqa: E402
+from spf import kvmparam, paths, series
+from spf.source import patches
+from spf.build import targets
+from spf.lab import x86
+from spf.compare import hosts, loads, verb
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M", "--cpus", "2"]

@@ -3,17 +3,14 @@
 
 import re
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import paths  # noqa: E402
-from spf.source import apt  # noqa: E402
-from spf.lab import image  # noqa: E402
-from spf.compare import loads  # noqa: E402
+from spf import paths
+from spf.source import apt
+from spf.lab import image
+from spf.compare import loads
 
 SERVERS, DATA_MIB = 2, 16
 # What init does before a load, as far as that touches nothing of this machine; all ends with the load.

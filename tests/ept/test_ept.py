@@ -4,18 +4,14 @@
 import os
 import re
 import subprocess
-import sys
 import unittest
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
-
-import storms  # noqa: E402
-from spf import paths, series, ui  # noqa: E402
-from spf.source import apt, patches, setup  # noqa: E402
-from spf.build import meson  # noqa: E402
-from spf.lab import ept, serial  # noqa: E402
+from tests.lib import storms
+from spf import paths, series, ui
+from spf.source import apt, patches, setup
+from spf.build import meson
+from spf.lab import ept, serial
 
 LIMIT = 600
 BUSYBOX = "/bin/busybox"

@@ -12,10 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from console_guest import Guest  # noqa: E402
-from spf import kvmparam, ui  # noqa: E402
+from tests.lib.console_guest import Guest
+from spf import kvmparam, ui
 
 MIB = 24
 EVENTS = Path("/sys/kernel/tracing/events")

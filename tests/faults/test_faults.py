@@ -3,18 +3,15 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import console_guest  # noqa: E402
-from spf import paths, series  # noqa: E402
-from spf.source import apt, patches  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
+from tests.lib import console_guest
+from spf import paths, series
+from spf.source import apt, patches
+from spf.build import targets
+from spf.lab import x86
 
 LIMIT = 900
 USER_FAULTS = """

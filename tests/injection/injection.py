@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-import native  # noqa: E402
+from tests import native  # noqa: E402
 from spf import ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402

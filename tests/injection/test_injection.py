@@ -2,14 +2,13 @@
 """A VMM that is killed, stopped, shaken by signals or loses CPUs in the middle of its faults, or whose allocations fail, leaves all
 in order."""
 
-import os
 import random
 import unittest
 
-import injection
+from tests.injection import injection
+from tests.lib import depth
 
-if not os.environ.get("KVMSPF_INJECTION"):
-    raise unittest.SkipTest("minutes of killing VMMs: KVMSPF_INJECTION=1 kvmspf test injection")
+depth.module("minutes of killing VMMs")
 
 
 # Where tier 1 allocates a page, which is then the first allocation to fail; for a guest it does before it knows of a table.

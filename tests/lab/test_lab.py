@@ -6,18 +6,15 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
-
-import native  # noqa: E402
-from spf import paths  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import outcome, x86  # noqa: E402
+from tests import native
+from spf import paths
+from spf.build import targets
+from spf.lab import outcome, x86
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 LIMIT = 240

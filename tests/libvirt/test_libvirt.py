@@ -3,16 +3,13 @@
 
 import json
 import re
-import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import paths  # noqa: E402
-from spf.source import apt  # noqa: E402
-from spf.build import meson, targets  # noqa: E402
-from spf.lab import image, x86  # noqa: E402
+from spf import paths
+from spf.source import apt
+from spf.build import meson, targets
+from spf.lab import image, x86
 
 PACKAGES = ["libvirt-daemon", "libvirt-clients", "python3-prometheus-client", *image.PACKAGES]
 

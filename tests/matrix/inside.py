@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rows import ROWS
+from tests.matrix.rows import ROWS
 
 MODES = ("off", "vma-lock", "on")
 CGROUP = Path("/sys/fs/cgroup/matrix")

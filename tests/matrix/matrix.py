@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-import native  # noqa: E402
-from rows import ONCE, ROWS  # noqa: E402
+from tests import native  # noqa: E402
+from tests.matrix.rows import ONCE, ROWS  # noqa: E402
 from spf import paths  # noqa: E402
 from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402

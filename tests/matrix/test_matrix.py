@@ -3,13 +3,23 @@
 
 import unittest
 
-import matrix
+from tests.lib import depth
+from tests.matrix import matrix
+from tests.matrix.rows import ROWS
+
+
+def core():
+    """The first row of each memory, tier and outcome: each way that a fault can go, once."""
+    first = {}
+    for number, row in enumerate(ROWS):
+        first.setdefault((row.memory.split(",")[0], row.tier, row.outcome, row.killed), number)
+    return [str(number) for number in first.values()]
 
 
 class Matrix(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.found = matrix.results()
+        cls.found = matrix.results(() if depth.LONG else core())
 
     def test_every_row(self):
         for row, modes in self.found:

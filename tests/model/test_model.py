@@ -4,15 +4,13 @@
 import os
 import re
 import subprocess
-import sys
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "scripts"))
+from spf.source import apt
 
-from spf.source import apt  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 MODEL = HERE / "speculative_fault.pml"
 LIMIT = 600

@@ -7,19 +7,16 @@ import os
 import re
 import runpy
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import paths, series, ui  # noqa: E402
-from spf.source import fetch, patches  # noqa: E402
-from spf.lab import outcome  # noqa: E402
-from spf.testing import check  # noqa: E402
+from spf import paths, series, ui
+from spf.source import fetch, patches
+from spf.lab import outcome
+from spf.testing import check
 
 WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
 

@@ -8,11 +8,9 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from spf import kvmparam  # noqa: E402
-from spf.compare import guest, runner  # noqa: E402
-from spf.lab.qmp import QMP  # noqa: E402
+from spf import kvmparam
+from spf.compare import guest, runner
+from spf.lab.qmp import QMP
 
 spec = json.loads(Path(sys.argv[1]).read_text())["spec"]
 runner.stage(spec, "/tmp")

@@ -2,24 +2,24 @@
 """A pseries Linux under QEMU on the patched POWER host: what compare does on x86, by the same tests."""
 
 import json
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parent / "compare")]
+from tests.compare import test_compare_lab as x86
+from tests.lib import depth
+from spf import paths
+from spf.build import targets
+from spf.lab import power
+from spf.compare import hosts, verb
 
-import test_compare_lab as x86  # noqa: E402
-from spf import paths  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import power  # noqa: E402
-from spf.compare import hosts, verb  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 WORDS = [*x86.SMALL, "--arch", "power"]
 
 
 def setUpModule():
+    depth.module("a QEMU that is built for this alone")
     power.bring_up_to_date("patched")
     targets.build("qemu-power")
 

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """KVM HV on emulated POWER: faults of guest memory by every tier in every mode, and exact accounts."""
 
-import sys
 import unittest
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parents[1])]
-
-import storms  # noqa: E402
-from spf import series, ui  # noqa: E402
-from spf.source import patches  # noqa: E402
-from spf.build import meson, targets  # noqa: E402
-from spf.lab import power  # noqa: E402
+from tests.lib import depth, storms
+from spf import ui
+from spf.source import patches
+from spf.build import meson, targets
+from spf.lab import power
 
 LIMIT = 600
 
@@ -45,9 +41,8 @@ class Power(unittest.TestCase):
     def test_power10(self):
         self.every_mode("patched", "powernv10")
 
+    @depth.long("a kernel that is built for this alone")
     def test_power9_with_4k_pages(self):
-        if not series.kernel(power.KERNELS["4k"], "vmlinux").exists():
-            self.skipTest("a second kernel is not built for this: kvmspf build linux-power4k")
         targets.build("linux-power4k")
         self.every_mode("4k", "powernv9")
 

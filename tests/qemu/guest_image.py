@@ -2,13 +2,10 @@
 """The guest of these tests: guest.c is all that is in it."""
 
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf.lab import image  # noqa: E402
+from spf.lab import image
 
 
 def make(where):

@@ -16,9 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf.lab.qmp import QMP, QMPError  # noqa: E402
+from spf.lab.qmp import QMP, QMPError
 
 TRACING = Path("/sys/kernel/tracing")
 EVENT = TRACING / "events/kvm/kvm_hva_fault"

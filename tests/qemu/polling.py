@@ -16,9 +16,9 @@ import threading
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "scripts")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-import inside  # noqa: E402
+from tests.qemu import inside  # noqa: E402
 from spf import series  # noqa: E402
 
 INTERVALS = (0, 0.1, 0.01)      # seconds; 0: nobody asks
@@ -99,7 +99,7 @@ def main(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--runs", type=int, default=5, help="of each kind (default 5)")
     args = p.parse_args(argv[1:])
-    import guest_image
+    from tests.qemu import guest_image
     from spf import paths
     from spf.build import targets
     from spf.lab import x86

@@ -5,18 +5,15 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-import guest_image  # noqa: E402
-from spf import paths, series  # noqa: E402
-from spf.source import patches  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
+from tests.qemu import guest_image
+from spf import paths, series
+from spf.source import patches
+from spf.build import targets
+from spf.lab import x86
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 600

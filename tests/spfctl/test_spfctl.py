@@ -8,18 +8,15 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts"), str(Path(__file__).resolve().parent)]
-
-import server  # noqa: E402
-from spf import paths, series  # noqa: E402
-from spf.source import apt, setup  # noqa: E402
-from spf.build import meson, targets  # noqa: E402
+from tests.spfctl import server
+from spf import paths, series
+from spf.source import apt, setup
+from spf.build import meson, targets
 
 OLD_QEMU = "/usr/bin/qemu-system-x86_64"
 TOO_OLD = "this QEMU has no kvm-spf: it is too old, or not patched"

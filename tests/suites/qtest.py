@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1] / "scripts")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-import difference  # noqa: E402
+from tests.suites import difference  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
 from spf.source import apt, setup  # noqa: E402
 from spf.build import qemus, sandbox, targets  # noqa: E402

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1] / "scripts")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-import difference  # noqa: E402
+from tests.suites import difference  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's own tests end alike with speculation off and on: some of them; tests/suites/suites.py runs all."""
 
-import os
 import unittest
 
-import difference
-import suites
+from tests.lib import depth
+from tests.suites import difference, suites
 
-if not os.environ.get("KVMSPF_SUITES"):
-    raise unittest.SkipTest("minutes of the kernel's own tests: KVMSPF_SUITES=1 kvmspf test suites")
+depth.module("minutes of the kernel's own tests")
 
 KVM = ["demand_paging_test -b 16M", "kvm_page_table_test -b 16M", "set_memory_region_test", "pre_fault_memory_test",
        "kvm_binary_stats_test"]

@@ -16,10 +16,11 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-import torture  # noqa: E402
-from torture import series, targets  # noqa: E402
+from tests.torture import torture  # noqa: E402
+from tests.torture.torture import series, targets  # noqa: E402
 
 # Microseconds: as long as a mutation takes, so that all of one has its place in the window of one fault.
 STRETCH = 8000

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Made-up results in the shape of results.json, for tests of the table and the report only. No measurement."""
 
-import os
 import random
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
-
-from spf.report import summary, words  # noqa: E402
-from spf.compare import loads, plan, verb  # noqa: E402
+from spf.report import summary, words
+from spf.compare import loads, plan, verb
 
 
 def latency(rng, middle):

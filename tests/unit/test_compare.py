@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """compare's plan, watcher, files, texts and refusals; nothing here starts a guest."""
 
@@ -18,7 +17,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-import compare_sample  # puts scripts/ on the path
+from tests.unit import compare_sample
 from spf import kvmparam, paths, ui
 from spf.lab import image, power, qmp
 from spf.report import document, spreadsheet, svg, table

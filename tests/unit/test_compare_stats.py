@@ -1,17 +1,12 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Statistics of compare: against values worked out by hand or by enumeration."""
 
 import itertools
 import math
-import os
 import random
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
-
-from spf.report import stats, summary  # noqa: E402
+from spf.report import stats, summary
 
 
 def enumerated(m, n):

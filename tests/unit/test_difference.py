@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-import compare_sample  # puts scripts/ on the path
+from tests.unit import compare_sample
 from spf import paths
 
 

@@ -2,15 +2,12 @@
 """Programs of another architecture: the libraries that they need are found below their own root."""
 
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import ui  # noqa: E402
-from spf.source import debroot  # noqa: E402
+from spf import ui
+from spf.source import debroot
 
 HERE, THERE = (Path(d) for d in debroot.library_dirs(Path("ppc64el")))
 

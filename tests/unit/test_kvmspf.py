@@ -12,12 +12,10 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import limits, paths, series, ui  # noqa: E402
-from spf.source import apt  # noqa: E402
-from spf.build import kernels, targets  # noqa: E402
-from spf.lab import accel, outcome  # noqa: E402
+from spf import limits, paths, series, ui
+from spf.source import apt
+from spf.build import kernels, targets
+from spf.lab import accel, outcome
 
 ROOT = paths.ROOT
 KVMSPF = ROOT / "scripts" / "kvmspf"

@@ -2,15 +2,12 @@
 """What goes into the initramfs of a lab without this machine's root, and what is refused."""
 
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import paths, ui  # noqa: E402
-from spf.lab import serial  # noqa: E402
+from spf import paths, ui
+from spf.lab import serial
 
 X86, POWER = 62, 21
 

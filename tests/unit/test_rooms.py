@@ -2,16 +2,14 @@
 """The rooms of scripts/spf look down only, and no files of one room look at each other in a circle."""
 
 import ast
-import sys
+import os
+import re
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import main, paths  # noqa: E402
+from spf import main, paths
 
 SPF = paths.SCRIPTS / "spf"
-# Who stands on whom: a room uses those of lower floors, and its own modules.  "" are the files beside the rooms.
+# A room uses those of lower floors, and its own modules.  "" are the files beside the rooms.
 FLOORS = {"": 0, "source": 1, "report": 1, "build": 2, "lab": 3, "compare": 4, "testing": 4, "main": 5}
 
 
@@ -53,6 +51,12 @@ class Rooms(unittest.TestCase):
             for name in free:
                 del left[name]
         self.assertEqual(sorted(left), [])
+
+    def test_tests_find_what_they_import_without_help(self):
+        """Programs that are started by hand say where they are; no other file of tests/ does."""
+        bad = [str(p.relative_to(paths.ROOT)) for p in (paths.ROOT / "tests").rglob("*.py")
+               if re.search(r"^sys\.path", p.read_text(), re.M) and not os.access(p, os.X_OK)]
+        self.assertEqual(bad, [])
 
     def test_main_knows_verbs_that_are_there(self):
         self.assertEqual([name for name, _ in main.VERBS.values() if name not in self.uses], [])

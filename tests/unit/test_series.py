@@ -4,16 +4,13 @@
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import paths, series, ui  # noqa: E402
-from spf.build import kernels, targets  # noqa: E402
+from spf import paths, series, ui
+from spf.build import kernels, targets
 
 # What tells of one run, or of what was done: there a version is a fact.
 HISTORY = ("docs/", "CHANGELOG.md", "README.md", "kvm-patches/", "qemu-patches/", "tests/unit/")

@@ -5,7 +5,7 @@ import random
 import runpy
 import unittest
 
-import compare_sample  # puts scripts/ on the path
+from tests.unit import compare_sample
 from spf import paths
 from spf.report import storms
 

@@ -5,17 +5,14 @@ import contextlib
 import io
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from spf import paths  # noqa: E402
-from spf.source import apt, setup  # noqa: E402
-from spf.testing import unchanged, verb  # noqa: E402
+from spf import paths, ui
+from spf.source import apt, setup
+from spf.testing import unchanged, verb
 
 
 class Unchanged(unittest.TestCase):
@@ -56,6 +53,25 @@ class Unchanged(unittest.TestCase):
         self.run_all()
         self.assertEqual(self.run_all("unit")[0], ["unit"])
 
+    def test_all_of_it_counts_for_the_core_and_not_the_other_way_round(self):
+        self.run_all()
+        self.assertEqual(self.run_all("--long")[0], ["unit", "torture"])
+        self.assertEqual(self.run_all("--long")[0], ["torture"])
+        (self.root / "new").write_text("")
+        self.run_all("--long")
+        self.assertEqual(self.run_all()[0], ["torture"])
+
+    def test_a_group_that_is_named_is_asked_for_all_of_it(self):
+        self.program("unit", f"echo $KVMSPF_DEPTH >> {self.ran}")
+        self.assertEqual(self.run_all()[0][:2], ["unit", "core"])
+        self.assertEqual(self.run_all("unit")[0], ["unit", "long"])
+
+    def test_a_word_chooses_tests(self):
+        self.assertEqual(self.run_all("-k", "unit/it")[0], ["unit"])
+        self.assertEqual(self.run_all()[0], ["unit", "torture"], "a part that passed is not all of it")
+        with self.assertRaisesRegex(ui.Fail, "no test has nowhere in its name"):
+            self.run_all("-k", "nowhere")
+
     def test_failed_and_skipped_run_again(self):
         for status in 1, verb.SKIPPED:
             self.program("unit", f"exit {status}")
@@ -82,7 +98,7 @@ class Unchanged(unittest.TestCase):
             (self.root / "new").chmod(0o755)
 
         def environment():
-            os.environ["KVMSPF_SUITES"] = "1"
+            os.environ["KVMSPF_FUZZ_SECONDS"] = "1"
 
         def package():
             packages = unchanged._packages()

@@ -99,7 +99,7 @@ class Lab:
         write(share / "settings", "".join(f"{k}={shlex.quote(str(v))}\n" for k, v in settings.items()))
         env = {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"),
                "PATH": f"{self.qemu.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-               "TMPDIR": "/tmp"}
+               "TMPDIR": "/tmp", "PYTHONPATH": f"{paths.ROOT}:{paths.SCRIPTS}"}
         env |= {k: v for k, v in os.environ.items() if k.startswith("KVMSPF_")}
         env |= {"KVMSPF_OUT": "/run/lab/out", "KVMSPF_LAB": str(self.flavour), "KVMSPF_QEMU": str(self.qemu)}
         guest = self.guest_kernel or series.kernel("stock")

@@ -7,6 +7,9 @@ import time
 
 from spf import paths, ui
 
+# Each is part of the next.
+DEPTHS = CORE, LONG = "core", "long"
+
 
 def _output(*words):
     return subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
@@ -18,7 +21,7 @@ def _packages():
 
 
 def _setting(name):
-    return name.startswith("KVMSPF_") and name != "KVMSPF_TEST_BEGAN"
+    return name.startswith("KVMSPF_") and name != "KVMSPF_DEPTH"
 
 
 def everything():
@@ -38,22 +41,24 @@ def everything():
     return ui.digest(*parts)
 
 
-def since(program, inputs):
-    """When the program passed with these inputs, as text; None if it has not."""
-    known = ui.recall(_stamp(program))
-    if inputs and known.get("inputs") == inputs and set(known["packages"]).issubset(_packages()):
-        return known["when"]
+def since(program, depth, inputs):
+    """When the program passed with these inputs, as text; None if it has not.  All of it is no less than its core."""
+    for passed_at in DEPTHS[DEPTHS.index(depth):]:
+        known = ui.recall(_stamp(program, passed_at))
+        if inputs and known.get("inputs") == inputs and set(known["packages"]).issubset(_packages()):
+            return known["when"]
     return None
 
 
 def forget(program):
     """Before it runs: one that fails now, or is killed, has not passed, whatever it did before."""
-    ui.forget(_stamp(program))
+    for depth in DEPTHS:
+        ui.forget(_stamp(program, depth))
 
 
-def passed(program, inputs):
-    ui.remember(_stamp(program), inputs=inputs, packages=_packages(), when=time.strftime("%Y-%m-%d %H:%M"))
+def passed(program, depth, inputs):
+    ui.remember(_stamp(program, depth), inputs=inputs, packages=_packages(), when=time.strftime("%Y-%m-%d %H:%M"))
 
 
-def _stamp(program):
-    return f"test-{program.parent.name}-{program.stem}"
+def _stamp(program, depth):
+    return f"test-{depth}-{program.parent.name}-{program.stem}"

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run the groups of tests named, or all of them but what has passed since anything was changed.  A group is a folder of
-tests/; TAP goes out, the last line counts."""
+"""Run what stands for each group of tests, but what has passed since anything was changed; or all of the groups named.  A group
+is a folder of tests/; TAP goes out, the last line counts."""
 
 import argparse
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
-if __name__ == "__main__":
-    sys.path[0] = os.path.abspath(__file__).rsplit("/", 3)[0]
-
-from spf import paths, series, ui  # noqa: E402
-from spf.testing import unchanged  # noqa: E402
+from spf import limits, paths, series, ui
+from spf.source import apt, setup
+from spf.testing import tap, unchanged
 
 TESTS = paths.ROOT / "tests"
 # Cheap ones first; the torture last, which takes what time there is, and always: it is random on purpose, and that it has passed
@@ -22,6 +19,9 @@ TESTS = paths.ROOT / "tests"
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept matrix model".split()
 LAST = ["torture"]
 SKIPPED = 77
+# How much of each group: what stands for it, or all.  tests/lib/depth.py asks.
+DEPTH = "KVMSPF_DEPTH"
+LIMIT, LONG_LIMIT = 2700, 6 * 3600
 PYTHON = "/usr/bin/python3"
 
 
@@ -65,13 +65,24 @@ class Count:
         print(line, flush=True)
 
 
-def run_program(program, group, count, limit):
-    label = f"{group}/{program.stem.removeprefix('test_')}"
-    words = [PYTHON, __file__, str(program)] if program.suffix == ".py" else [str(program)]
+def label_of(program):
+    return f"{program.parent.name}/{program.stem.removeprefix('test_')}"
+
+
+def command(program, words):
+    if program.suffix == ".py":
+        return [PYTHON, "-m", "spf.testing.tap", f"tests.{program.parent.name}.{program.stem}", *words]
+    return [str(program)]
+
+
+def run_program(program, count, limit, words=()):
+    """Whether all of it passed; words: as tap has them."""
+    label = label_of(program)
     before = count.number()
     bad = count.failed + count.skipped
     tail = []
-    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    environment = os.environ | {"PYTHONPATH": f"{paths.ROOT}:{paths.SCRIPTS}", "PYTHONDONTWRITEBYTECODE": "1"}
+    child = subprocess.Popen(command(program, words), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True, errors="replace", cwd=paths.ROOT, start_new_session=True,
                              preexec_fn=ui.die_with_parent)
     previous = signal.signal(signal.SIGALRM, lambda *_: os.killpg(child.pid, signal.SIGTERM))
@@ -96,6 +107,8 @@ def run_program(program, group, count, limit):
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     took = time.monotonic() - start
+    if status == tap.NONE and words:
+        return False
     if count.number() == before:
         reason = (tail or ["no reason given"])[-1].lstrip("# ")
         count.tell(status == 0, label, reason if status == SKIPPED else None, f" ({took:.1f} s)")
@@ -109,105 +122,68 @@ def run_program(program, group, count, limit):
     return count.failed + count.skipped == bad
 
 
-# -- a unittest module as TAP --
-
-def tap(program):
-    import importlib.util
-    import unittest
-
-    class Result(unittest.TestResult):
-        number = 0
-
-        def line(self, good, test, more=""):
-            self.number += 1
-            name = test.id().removeprefix(program_name + ".") if hasattr(test, "id") else str(test)
-            print(f"{'' if good else 'not '}ok {self.number} - {name}{more}", flush=True)
-
-        def addSuccess(self, test):
-            self.line(True, test)
-
-        def addSkip(self, test, reason):
-            self.line(True, test, f" # SKIP {reason}")
-
-        def addFailure(self, test, err):
-            super().addFailure(test, err)
-            self.line(False, test)
-            for text in self.failures[-1][1].splitlines():
-                print(f"# {text}", flush=True)
-
-        def addError(self, test, err):
-            super().addError(test, err)
-            self.line(False, test)
-            for text in self.errors[-1][1].splitlines():
-                print(f"# {text}", flush=True)
-
-        def addExpectedFailure(self, test, err):
-            self.line(True, test)
-
-        def addUnexpectedSuccess(self, test):
-            self.line(False, test, " (expected to fail)")
-            self.failures.append((test, ""))
-
-        def addSubTest(self, test, subtest, err):
-            if err is not None:
-                self.addFailure(subtest, err)
-
-    def stop(number, _frame):
-        raise KeyboardInterrupt(number)
-
-    signal.signal(signal.SIGTERM, stop)
-    program_name = os.path.splitext(os.path.basename(program))[0]
-    sys.path.insert(0, os.path.dirname(os.path.abspath(program)))
-    spec = importlib.util.spec_from_file_location(program_name, program)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[program_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except unittest.SkipTest as skip:
-        print(f"ok 1 - {program_name} # SKIP {skip}")
-        return 0
-    result = Result()
-    unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
-    return 0 if result.wasSuccessful() else 1
-
-
 # -- the verb --
+
+def parser(known):
+    p = argparse.ArgumentParser(prog="kvmspf test", description=__doc__, epilog=f"groups: {' '.join(known)}")
+    p.add_argument("group", nargs="*", help="all of these, whatever has passed before")
+    p.add_argument("-k", dest="words", metavar="WORD", action="append", default=[],
+                   help="only tests with WORD in their names; may be given more than once")
+    p.add_argument("--long", action="store_true", help="all of every group: hours (docs/testing.md)")
+    p.add_argument("--list", action="store_true", help="name the programs, and how long each took here last")
+    p.add_argument("--limit", type=limits.seconds, default=0,
+                   help=f"seconds for one test program (default {LIMIT}; with --long or a group {LONG_LIMIT})")
+    series.option(p)
+    return p
+
+
+def took(program, depth):
+    seconds = ui.recall(f"took-{depth}-{label_of(program)}").get("seconds")
+    return "-" if seconds is None else ui.duration(seconds)
+
+
+def show(known):
+    rows = [["program", "core", "all of it"]]
+    rows += [[label_of(program), *(took(program, depth) for depth in unchanged.DEPTHS)] for group in known for program in programs(group)]
+    width = max(len(row[0]) for row in rows)
+    print("\n".join(f"{name:{width}}  {core:>9}  {whole:>9}" for name, core, whole in rows))
+
 
 def main(argv):
     known = groups()
-    p = argparse.ArgumentParser(prog="kvmspf test", description=__doc__, epilog=f"groups: {' '.join(known)}")
-    p.add_argument("group", nargs="*")
-    p.add_argument("--list", action="store_true", help="name the groups and their programs")
-    p.add_argument("--limit", type=int, default=2700, help="seconds for one test program (default 2700)")
-    series.option(p)
-    args = p.parse_args(argv)
+    args = parser(known).parse_args(argv)
     series.use(args.series)
     if args.list:
-        for group in known:
-            print(group, *[f.name for f in programs(group)])
+        show(known)
         return 0
     unknown = [g for g in args.group if g not in known]
     if unknown:
         raise ui.Fail(f"there is no test group '{unknown[0]}'", f"the groups are {' '.join(known)}", 2)
-    from spf.source import apt, setup
+    depth = unchanged.LONG if args.long or args.group else unchanged.CORE
+    os.environ[DEPTH] = depth
     setup.check_machine()
     # lintian, of test agent, may bring a newer perl: a change to all that has passed before it.
     apt.packages([*apt.PACKAGES, "lintian"])
     count = Count()
-    os.environ["KVMSPF_TEST_BEGAN"] = str(time.monotonic())
     inputs = unchanged.everything()
     for group in args.group or known:
         for program in programs(group):
-            when = None if args.group or group in LAST else unchanged.since(program, inputs)
-            if when:
-                count.leave(f"{group}/{program.stem.removeprefix('test_')}", when)
+            if args.words and not (program.suffix == ".py" or any(word in label_of(program) for word in args.words)):
                 continue
-            unchanged.forget(program)
-            if run_program(program, group, count, args.limit) and inputs and inputs == unchanged.everything():
-                unchanged.passed(program, inputs)
+            chosen = args.group or args.words or group in LAST
+            when = None if chosen else unchanged.since(program, depth, inputs)
+            if when:
+                count.leave(label_of(program), when)
+                continue
+            if not args.words:
+                unchanged.forget(program)
+            began = time.monotonic()
+            good = run_program(program, count, args.limit or (LIMIT if depth == unchanged.CORE else LONG_LIMIT), args.words)
+            if good and not args.words:
+                ui.remember(f"took-{depth}-{label_of(program)}", seconds=round(time.monotonic() - began, 1))
+                if inputs and inputs == unchanged.everything():
+                    unchanged.passed(program, depth, inputs)
+    if args.words and not count.number():
+        raise ui.Fail(f"no test has {' or '.join(args.words)} in its name", "the output of kvmspf test has the names", 2)
     print(count, flush=True)
     return 1 if count.failed or not count.passed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(tap(sys.argv[1]))

@@ -5,16 +5,14 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "scripts"))
+from spf.lab import image
+from spf.compare.guest import child_setup
+from spf.lab.qmp import QMP
 
-from spf.lab import image  # noqa: E402
-from spf.compare.guest import child_setup  # noqa: E402
-from spf.lab.qmp import QMP  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 LIMIT = 180
 
