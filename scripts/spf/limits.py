@@ -1,24 +1,78 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The numbers that a user may give."""
+"""What may be asked for, and what a file that is read must look like."""
 
 import argparse
 import re
 
+SHIFT = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def number(low, high, what="number"):
+    """A parser of whole numbers between these, both included."""
+    def parse(text):
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a {what} from {low} to {high}")
+        return int(text)
+    return parse
+
+
+positive = number(1, 999999, "positive number")
+seconds = number(1, 9999999, "number of seconds")
+cpus = number(1, 512, "number of CPUs")
+nodes = number(1, 16, "number of nodes")
+
 
 def size(text):
-    match = re.fullmatch(r"(\d+)\s*([kmgt]?)(i?b)?", text.strip(), re.I)
+    """Bytes."""
+    match = re.fullmatch(r"(\d{1,9})\s*([kmgt]?)(i?b)?", text.strip(), re.I)
     if not match:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; write for example 4G")
-    return int(match[1]) << {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}[match[2].lower()]
+    return int(match[1]) << SHIFT[match[2].lower()]
 
 
-def positive(text):
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
-    return int(text)
+def memory(text):
+    """The same for an emulated host: less than it boots with, or more than this machine has, is a slip."""
+    found = size(text)
+    with open("/proc/meminfo", encoding="ascii") as f:
+        here = int(re.search(r"MemTotal:\s+(\d+)", f.read())[1]) << 10
+    if not 128 << 20 <= found <= here:
+        raise argparse.ArgumentTypeError(f"'{text}' is not between 128M and the {here >> 20}M of this machine")
+    return found
 
 
-def seconds(text):
-    if not re.fullmatch(r"[1-9]\d{0,6}", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 1 to 9999999")
-    return int(text)
+def some_of(known):
+    """A parser of a list with commas, in the order of `known`."""
+    def parse(text):
+        asked = [word for word in text.split(",") if word]
+        for word in asked:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"unknown '{word}', known are {', '.join(known)}")
+            if asked.count(word) > 1:
+                raise argparse.ArgumentTypeError(f"'{word}' is named twice")
+        return [word for word in known if word in asked]
+    return parse
+
+
+def shape(value, wanted, where="it"):
+    """What of a value read from a file is not as wanted, as a sentence, or "".
+
+    wanted: a type or a tuple of them; a dictionary of what a dictionary has to have at least; a list with what each of a
+    list, which must not be empty, has to be; a callable that says whether it is good."""
+    if isinstance(wanted, dict):
+        if not isinstance(value, dict):
+            return f"{where} is no object"
+        return next((said for key, inner in wanted.items()
+                     if (said := shape(value.get(key), inner, f"{where}.{key}".removeprefix("it.")))), "")
+    if isinstance(wanted, list):
+        if not isinstance(value, list) or not value:
+            return f"{where} is no list with something in it"
+        return next((said for i, one in enumerate(value) if (said := shape(one, wanted[0], f"{where}[{i}]"))), "")
+    if isinstance(wanted, (type, tuple)):
+        good = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
+    else:
+        good = wanted(value)
+    return "" if good else f"{where} is not what it has to be"
+
+
+def time(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e12

@@ -115,10 +115,11 @@ class Progress:
 
     The estimate is what the same step took last time."""
 
-    def __init__(self, name):
+    def __init__(self, name, first=0):
+        """first: about how many seconds it takes, where it was never done here."""
         self.name, self.start, self.note = name, time.monotonic(), ""
         self.tty = sys.stderr.isatty() and not verbose
-        self.usual = recall("time-" + name).get("seconds", 0)
+        self.usual = recall("time-" + name).get("seconds", first)
 
     def __enter__(self):
         if not self.tty:

@@ -237,7 +237,7 @@ class Image(unittest.TestCase):
         with mock.patch.object(ui, "need_root"), mock.patch.object(hosts, "choose"), \
                 mock.patch.object(verb, "host_memory", return_value=1), \
                 mock.patch.object(ui, "need_space", side_effect=ui.Fail("no")) as asked, self.assertRaises(ui.Fail):
-            verb.compare(["--load", "memcached", "--data", "8G", "--memory", "32G"])
+            verb.main(["--load", "memcached", "--data", "8G", "--memory", "32G"])
         self.assertGreater(asked.call_args.args[0], 2 * 8.192)
 
 

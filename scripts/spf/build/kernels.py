@@ -87,7 +87,7 @@ def compile_tree(src, target, files, machine=X86):
     """files: the configuration's fragments.  For `patches check` too, which builds trees of its own."""
     log, obj = sandbox.fresh(target), series.obj(target)
     obj.mkdir(parents=True, exist_ok=True)
-    with ui.Progress(f"building {series.label(target)}") as progress:
+    with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
         configure(src, obj, files, log, machine)
         modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}", Path(machine.image).name, *modules], log,

@@ -56,7 +56,7 @@ def compile_tree(src, target, flavour="patched"):
     log, obj, words = sandbox.fresh(target), series.obj(target), options(flavour)
     cc, found = compiler(flavour)
     env = environment() | found
-    with ui.Progress(f"building {series.label(target)}") as progress:
+    with ui.Progress(f"building {series.label(target)}", 1800 / sandbox.jobs()) as progress:
         # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
         mark, key = obj / "kvmspf.configured", ui.digest(*words)
         if not mark.exists() or mark.read_text() != key:

@@ -5,6 +5,7 @@ prepare() builds what has to be there, and says what a guest is made of, by the 
 load's data.  run() works off a plan there, and says what went wrong, or "".
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -30,7 +31,6 @@ def usable_here():
     if not kvmparam.present():
         return False
     try:
-        import fcntl
         with open("/dev/kvm", "rb+", buffering=0) as kvm:
             os.close(fcntl.ioctl(kvm, 0xAE01, 0))
         return True
@@ -137,6 +137,15 @@ class Here(X86):
 
     def flavour(self):
         return "this machine's"
+
+    def prepare(self, disk):
+        # The mode is the whole host's.  Whoever runs guests in modes of their own holds the switch itself.
+        self.switch = open(kvmparam.PARAM, encoding="ascii")
+        try:
+            fcntl.flock(self.switch, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ui.Fail("another compare sets the mode of this host", "wait for its end, or use --host lab") from None
+        return super().prepare(disk)
 
     def config(self):
         return Path(f"/boot/config-{os.uname().release}")

@@ -3,7 +3,6 @@
 
 import argparse
 import datetime
-import errno
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from spf import kvmparam, paths, series, ui
+from spf import kvmparam, limits, paths, series, ui
 from spf.source import apt
 from spf.lab import image
 from spf.report import difference, document, spreadsheet, summary, table, words
@@ -35,44 +34,28 @@ class Parser(argparse.ArgumentParser):
         raise ui.Fail(message, "kvmspf compare --help tells more", 2)
 
 
-def positive(text):
-    if not re.fullmatch(r"[1-9]\d{0,5}", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
-    return int(text)
-
-
 def mib(text):
-    match = re.fullmatch(r"([1-9]\d*)\s*([mgt]?)(i?b)?", text.strip(), re.I)
+    match = re.fullmatch(r"([1-9]\d{0,6})\s*([mgt]?)(i?b)?", text.strip(), re.I)
     if not match:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size (write 512M or 4G)")
     return int(match[1]) << {"": 0, "m": 0, "g": 10, "t": 20}[match[2].lower()]
-
-
-def choices(known):
-    def parse(text):
-        asked = [w for w in text.split(",") if w]
-        for word in asked:
-            if word not in known:
-                raise argparse.ArgumentTypeError(f"unknown '{word}', known are {', '.join(known)}")
-        return [k for k in known if k in asked]
-    return parse
 
 
 def parser():
     p = Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG,
                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("results", nargs="*", metavar="RESULTS.json", help="two earlier results: compare these, run nothing")
-    p.add_argument("--runs", type=positive, default=5, help="guest lives of each kind (default 5)")
-    p.add_argument("--modes", type=choices(tuple(kvmparam.MODES)), default=list(kvmparam.MODES), metavar="LIST",
+    p.add_argument("--runs", type=limits.positive, default=5, help="guest lives of each kind (default 5)")
+    p.add_argument("--modes", type=limits.some_of(tuple(kvmparam.MODES)), default=list(kvmparam.MODES), metavar="LIST",
                    help="of off,vma-lock,on (default all)")
-    p.add_argument("--vmm", type=choices(("quiet", "busy")), default=["quiet", "busy"], metavar="LIST",
+    p.add_argument("--vmm", type=limits.some_of(("quiet", "busy")), default=["quiet", "busy"], metavar="LIST",
                    help="of quiet,busy (default both)")
-    p.add_argument("--vcpus", type=positive, default=8, metavar="N", help="of the guest (default 8)")
+    p.add_argument("--vcpus", type=limits.positive, default=8, metavar="N", help="of the guest (default 8)")
     p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="of the guest (default 1G)")
     p.add_argument("--data", type=mib, metavar="SIZE", help="size of the loaded database (default 64M); a build has none")
     p.add_argument("--load", choices=tuple(loads.KINDS), default=loads.DEFAULT,
                    help=f"of the guest: a database, or a build (default {loads.DEFAULT})")
-    p.add_argument("--servers", type=positive, metavar="N",
+    p.add_argument("--servers", type=limits.positive, metavar="N",
                    help="Redis servers, memcached's connections, threads, compilers (default: one a vCPU, at most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
                    help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent huge pages (default 4k)")
@@ -80,8 +63,8 @@ def parser():
     p.add_argument("--kernel", default="patched", metavar="FLAVOUR", help="of the host in the lab: patched, stock, debug or a file")
     series.option(p)
     p.add_argument("--host", choices=("auto", "lab", "here"), default="auto", help="where KVM runs (default auto)")
-    p.add_argument("--cpus", type=positive, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
-    p.add_argument("--seed", type=int, default=1, help="of the order of runs (default 1)")
+    p.add_argument("--cpus", type=limits.cpus, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
+    p.add_argument("--seed", type=limits.number(0, 999999999), default=1, help="of the order of runs (default 1)")
     p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
     p.add_argument("--json", action="store_true", help="print results.json instead of the table")
     p.add_argument("--keep", action="store_true", help="keep the raw events and the consoles of runs thrown away")
@@ -297,19 +280,13 @@ def prepare(args, host):
 
 
 def main(argv):
-    try:
-        return compare(argv)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise ui.Fail(f"no space is left{' for ' + ui.shown(error.filename) if error.filename else ''}",
-                      "make room, or point KVMSPF_BUILD and --out elsewhere") from None
-
-
-def compare(argv):
     args = parser().parse_args(argv)
     series.use(args.series)
     if args.results:
+        given = [name for name in vars(args) if name not in ("results", "json") and getattr(args, name) != parser().get_default(name)]
+        if given:
+            raise ui.Fail(f"--{given[0].replace('_', '-')} says how to run, and two results are compared as they are",
+                          "leave it out, or the results", 2)
         return difference.main(args.results, args.json)
     args.cpus = args.cpus or min(os.cpu_count(), 4)
     check(args)

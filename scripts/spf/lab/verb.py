@@ -32,10 +32,10 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
                    help="x86 (default): AMD NPT or this machine's own; ept: Intel EPT on Bochs, slow; power, power10: KVM "
                         "HV with radix.  All but x86 have no root file system: COMMAND is a static program, and the files "
                         "that it names are packed with it")
-    p.add_argument("--cpus", type=limits.positive, default=0,
+    p.add_argument("--cpus", type=limits.cpus, default=0,
                    help=f"CPUs of the host in the lab (default: this machine's, here {x86.DEFAULT_CPUS}; ept: 1)")
-    p.add_argument("--memory", type=limits.size, default=0, help="its memory (default 4G; ept 512M, power 2G)")
-    p.add_argument("--numa", type=limits.positive, default=1, help="its NUMA nodes (default 1)")
+    p.add_argument("--memory", type=limits.memory, default=0, help="its memory (default 4G; ept 512M, power 2G)")
+    p.add_argument("--numa", type=limits.nodes, default=1, help="its NUMA nodes (default 1)")
     series.option(p)
     p.add_argument("--kernel", default="patched", help=f"{', '.join(targets.FLAVOURS)}, or a bzImage's path; "
                    "power: patched, 4k (the base page), edit, or a vmlinux's path")
@@ -44,8 +44,8 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
     p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto", help="default: kvm where it works nested")
     p.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
     p.add_argument("--append", default="", help="more kernel arguments")
-    p.add_argument("--timeout", type=float, default=0, help="seconds for the whole run (default: none; ept and power: 900)")
-    p.add_argument("--stall", type=float, default=120, help="seconds without a sign of life that make a stall (120)")
+    p.add_argument("--timeout", type=limits.seconds, default=0, help="seconds for the whole run (default: none; ept and power: 900)")
+    p.add_argument("--stall", type=limits.seconds, default=120, help="seconds without a sign of life that make a stall (120)")
     p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
     p.add_argument("--no-build", action="store_true", help="take the kernel as it is, do not bring it up to date")
     p.add_argument("--dry-run", action="store_true", help="print QEMU's command line")
@@ -66,6 +66,8 @@ def main(argv):
     ui.need_root()
     if args.arch != "x86":
         refuse(args, ("numa", "qemu", "accel", "icount", "stall", "out", "dry_run"))
+    if args.out and Path(args.out).exists() and not Path(args.out).is_dir():
+        raise ui.Fail(f"--out {args.out} is no directory", "name one, or a new one", 2)
     lab = LABS[args.arch].make(args)
     if args.dry_run:
         print(shlex.join(lab.arguments(Path("RUN"), not command)))

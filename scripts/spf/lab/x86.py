@@ -233,7 +233,8 @@ def registers(directory, cpus):
 def terminal_size():
     with contextlib.suppress(OSError):
         columns, lines = os.get_terminal_size(0)
-        return lines, columns
+        if lines and columns:       # a terminal may have no size
+            return lines, columns
     return 24, 80
 
 
@@ -272,6 +273,12 @@ def qemu_path(qemu):
     path = Path(qemu).resolve()
     if not os.access(path, os.X_OK) or not path.is_file():
         raise ui.Fail(f"'{qemu}' is not a program", "say patched, edit or the path of a qemu-system-x86_64", 2)
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    if "QEMU" not in said:
+        raise ui.Fail(f"'{qemu}' is no QEMU", "say patched, edit or the path of a qemu-system-x86_64", 2)
     return path
 
 

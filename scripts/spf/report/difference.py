@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from spf import ui
+from spf import limits, ui
 from spf.report import stats, table
 from spf.report.summary import verdict
 
@@ -15,6 +15,10 @@ FIRST_LOAD = "redis"
 SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
 PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host", "machine")
 
+SHAPE = {"settings": {"load": str}, "platform": dict, "summary": [{"vmm": str, "mode": str}],
+         "runs": [{"vmm": str, "mode": str, "boot": {"total_s": limits.time}, "load": {"total_s": limits.time}}]}
+STORMS = [{"vmm": str, "config": {"vcpus": int}, "runs": [{"mode": str, "rate": limits.time}]}]
+
 
 def load(name):
     try:
@@ -23,7 +27,15 @@ def load(name):
         raise ui.Fail(f"cannot read {name}: {error}", "name a results.json that `kvmspf compare` wrote", 2) from None
     if not isinstance(results, dict) or (results.get("schema"), results.get("schema_version")) != ("kvmspf-compare", 1):
         raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one", 2)
-    results.get("settings", {}).setdefault("load", FIRST_LOAD)
+    if isinstance(results.get("settings"), dict):
+        results["settings"].setdefault("load", FIRST_LOAD)
+    wrong = limits.shape(results, SHAPE)
+    if not wrong and results["settings"]["load"] not in results["platform"]:
+        wrong = f"platform has no '{results['settings']['load']}', which is the load"
+    if not wrong and results.get("storms"):
+        wrong = limits.shape(results["storms"], STORMS, "storms")
+    if wrong:
+        raise ui.Fail(f"{name}: {wrong}", "name a results.json that `kvmspf compare` wrote", 2)
     return results
 
 

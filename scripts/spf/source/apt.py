@@ -13,7 +13,9 @@ pkg-config python3-venv qemu-system-data rsync seabios shellcheck xz-utils zlib1
 # QEMU wants a newer meson than Debian 12 has.
 MESON_SUITE = {"bookworm": "bookworm-backports"}
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-APT = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"]
+APT = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3",
+       # Else lists that cannot be had are a warning, and what is then missing in them the error.
+       "-o", "APT::Update::Error-Mode=any"]
 
 
 def absent(names):

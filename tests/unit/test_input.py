@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What kvmspf is given and cannot use is told in one line, with a status that says whose fault it is."""
+
+import copy
+import fcntl
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from spf import kvmparam, limits, main, paths, ui
+from spf.build import targets
+from spf.compare import hosts, verb
+from spf.lab import x86
+from tests.unit import compare_sample
+
+KVMSPF = paths.SCRIPTS / "kvmspf"
+
+
+def kvmspf(*words, stdout=subprocess.PIPE, **env):
+    return subprocess.run([KVMSPF, *words], stdout=stdout, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, "KVMSPF_LAB": "", **env}, check=False)
+
+
+class Refused(unittest.TestCase):
+    def refused(self, words, said, status=2, **how):
+        done = kvmspf(*words, **how)
+        self.assertEqual(done.returncode, status, (words, done.stderr))
+        self.assertNotIn("Traceback", done.stderr)
+        self.assertRegex(done.stderr.splitlines()[-1], said)
+
+    def test_numbers_out_of_bounds(self):
+        for words in (["--timeout", "-1"], ["--stall", "0"], ["--stall", "nan"], ["--memory", "0"], ["--memory", "10M"],
+                      ["--memory", "900T"], ["--cpus", "100000"], ["--numa", "99"]):
+            self.refused(["lab", *words, "--", "true"], "argument|expected")
+        self.refused(["test", "--limit", "0"], "'0' is not a number of seconds from 1")
+        self.refused(["compare", "--cpus", "9999"], "'9999' is not a number of CPUs from 1 to 512")
+        self.refused(["compare", "--seed", "-5"], "argument|expected")
+
+    def test_a_mode_named_twice(self):
+        self.refused(["compare", "--modes", "on,on"], "'on' is named twice")
+
+    def test_arguments_that_would_be_ignored(self):
+        self.refused(["compare", "--runs", "3", "a", "b"], "--runs says how to run")
+
+    def test_out_that_is_a_file(self):
+        with tempfile.NamedTemporaryFile() as file:
+            self.refused(["lab", "--no-build", "--out", file.name, "--", "true"], "is no directory; name one")
+
+    def test_a_program_that_is_no_qemu(self):
+        with self.assertRaisesRegex(ui.Fail, "'/bin/true' is no QEMU"):
+            x86.qemu_path("/bin/true")
+
+    def test_a_full_disk_below_the_output(self):
+        for words in (["--help"], ["lab", "--help"], ["--version"]):
+            with open("/dev/full", "w") as full:
+                self.refused(words, "no space is left; make room", 1, stdout=full)
+
+    def test_a_build_folder_that_is_a_file(self):
+        self.refused(["patches", "check", "linux"], "Not a directory|File exists", 1, KVMSPF_BUILD="/dev/null")
+
+    def test_an_empty_path(self):
+        done = kvmspf("--version", PATH="")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"^kvmspf \d+\.\d+\n$")
+
+    def test_in_the_lab(self):
+        self.refused(["lab", "--", "true"], "this is the lab already", 1, KVMSPF_LAB="patched")
+
+    def test_what_the_system_refuses(self):
+        for error, said in ((OSError(28, "No space left", "/a"), "a: no space is left; make room"),
+                            (OSError(30, "Read-only file system", "/a"), "a: Read-only file system; make it writable"),
+                            (FileNotFoundError(2, "No such file", "unshare"), "no program 'unshare' in PATH")):
+            self.assertIn(said, str(main.trouble(error)))
+
+
+class Files(unittest.TestCase):
+    def test_results_that_are_not_what_they_have_to_be(self):
+        good = compare_sample.results()
+
+        def without(*path, **put):
+            bad = copy.deepcopy(good)
+            inner = bad
+            for key in path[:-1]:
+                inner = inner[key]
+            del inner[path[-1]]
+            inner.update(put)
+            return bad
+
+        with tempfile.TemporaryDirectory() as directory:
+            names = [Path(directory) / "good", Path(directory) / "bad"]
+            names[0].write_text(json.dumps(good))
+            for bad, said in ((without("platform"), "platform is not"), (without("runs", runs=[]), "runs is no list"),
+                              (without("runs", runs="x"), "runs is no list"), (without("settings", settings=[]), "settings is no"),
+                              (without("summary", summary=None), "summary is no list"),
+                              (without("settings", "load", load="moon"), "platform has no 'moon'"),
+                              (without("runs", 0, "boot", boot={"total_s": -1}), r"runs\[0\].boot.total_s is not"),
+                              (without("storms", 0, "runs", runs=[{}]), r"storms\[0\].runs\[0\].mode is not")):
+                names[1].write_text(json.dumps(bad))
+                done = kvmspf("compare", *names)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertRegex(done.stderr, rf"^kvmspf: .*bad: {said}.*; name a results.json .*\n$")
+
+    def test_shape(self):
+        self.assertEqual(limits.shape({"a": [1]}, {"a": [int]}), "")
+        self.assertEqual(limits.shape({"a": [True]}, {"a": [int]}), "a[0] is not what it has to be")
+
+
+class Host(unittest.TestCase):
+    def test_two_compares_do_not_share_the_mode_of_a_host(self):
+        with tempfile.NamedTemporaryFile("w") as switch, mock.patch.object(kvmparam, "PARAM", switch.name):
+            fcntl.flock(switch, fcntl.LOCK_EX)
+            args = verb.parser().parse_args(["--no-build"])
+            with self.assertRaisesRegex(ui.Fail, "another compare sets the mode"):
+                hosts.Here(args).prepare("/disk")
+
+
+class Told(unittest.TestCase):
+    def test_a_build_of_minutes_says_so(self):
+        with tempfile.TemporaryDirectory() as scratch, mock.patch.object(paths, "STAMP", Path(scratch)), \
+                mock.patch.object(ui, "say") as say, mock.patch.object(targets.sandbox, "run"), \
+                mock.patch.object(targets.kernels, "configure"), mock.patch.object(paths, "OBJ", Path(scratch)), \
+                mock.patch.object(paths, "LOG", Path(scratch)):
+            obj = targets.series.obj("linux-rt")
+            obj.mkdir(parents=True)
+            (obj / ".config").write_text("")
+            targets.kernels.compile_tree(Path(scratch), "linux-rt", [])
+            self.assertRegex(say.call_args_list[0].args[0], r"^building .*-rt \(about \d+:\d\d\)$")
+
+
+if __name__ == "__main__":
+    unittest.main()
