@@ -185,6 +185,12 @@ class Repository(unittest.TestCase):
         done = subprocess.run(["shellcheck", *shell], capture_output=True, text=True)
         self.assertEqual(done.stdout + done.stderr, "")
 
+    def test_python_is_clean_to_the_linter(self):
+        apt.packages(["flake8"])
+        python = [p for p in tracked() if p.suffix == ".py" or p.read_bytes()[:64].startswith(b"#!/usr/bin/python3")]
+        done = subprocess.run(["/usr/bin/flake8", "--config", ROOT / ".flake8", *python], capture_output=True, text=True)
+        self.assertEqual(done.stdout + done.stderr, "")
+
     def test_no_path_of_one_machine(self):
         mine = re.compile(re.escape(str(ROOT)) + r"/")
         found = [p.relative_to(ROOT) for p in tracked() if mine.search(p.read_text(errors="replace"))]
