@@ -17,6 +17,8 @@ PROGRAMS = {
 GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/storm.c",
          "two_guests": "tests/lab/sum.c"}
 GUEST_FLAGS = "-O2 -fno-stack-protector -fno-tree-loop-distribute-patterns -fno-pic".split()
+KERNEL_FLAGS = ["-ffreestanding", "-nostdlib", "-static", "-no-pie",
+                "-Wl,-N,-Ttext=0x100000,--build-id=none"]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Ibench", "-Ibench/vmm",
          "-Itests/matrix"]
 
@@ -45,6 +47,23 @@ def program(name, arch="x86"):
         guest = target.with_suffix(".guest.o")
         compile_c(machine, ["-c", *GUEST_FLAGS, *machine.guest_flags, GUEST[name], "-o", guest])
         compile_c(machine, ["-O2", "-pthread", *machine.link_flags, *named, guest, "-o", target])
+    return target
+
+
+def kernel(name):
+    """Compile tests/lab/NAME.c, a kernel that the emulator boots with -kernel; where it is."""
+    setup.packages(ARCHES["x86"].packages)
+    target, source = paths.OUT / "tests" / name, f"tests/lab/{name}.c"
+    with ui.locked(f".tests-{name}"):
+        if target.exists() and target.stat().st_mtime > (paths.ROOT / source).stat().st_mtime:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        long = target.with_suffix(".elf64")
+        compile_c(ARCHES["x86"], [*GUEST_FLAGS, *ARCHES["x86"].guest_flags, *KERNEL_FLAGS, source,
+                                  "-o", long])
+        # Multiboot loads a program of 64 bits in a file of 32.
+        ui.run(["objcopy", "-O", "elf32-i386", long, target], cwd=paths.ROOT,
+               log=paths.LOG / "tests.log")
     return target
 
 
