@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The programs of the lab's tests, the matrix, the injection and the torture, on bench/vmm; they need nothing but a compiler."""
 
+import subprocess
 from collections import namedtuple
 
 from spf import meson, paths, setup, ui
@@ -64,6 +65,19 @@ def kernel(name):
         # Multiboot loads a program of 64 bits in a file of 32.
         ui.run(["objcopy", "-O", "elf32-i386", long, target], cwd=paths.ROOT,
                log=paths.LOG / "tests.log")
+    return target
+
+
+def plugin(name):
+    """Compile tests/lab/NAME.c, a plugin for the emulator; where it is."""
+    setup.packages(meson.BENCH_PACKAGES)
+    target, source = paths.OUT / "tests" / f"{name}.so", f"tests/lab/{name}.c"
+    header = paths.SRC / "qemu" / "include" / "qemu"
+    glib = subprocess.run(["pkg-config", "--cflags", "glib-2.0"], capture_output=True, text=True,
+                          check=True).stdout.split()
+    with ui.locked(f".tests-{name}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        compile_c(ARCHES["x86"], ["-O2", "-shared", "-fPIC", *glib, f"-I{header}", source, "-o", target])
     return target
 
 

@@ -115,6 +115,16 @@ class Run(unittest.TestCase):
         said = "PKE: off 0x00, on 0x21, off 0x00\nPKS: off 0x00, on 0x21, off 0x00\n"
         self.assertEqual(done.stdout, said, done.stderr)
 
+    def test_plugins_are_told_the_right_vcpu(self):
+        """The firmware starts vCPUs 1 and 2, which run the same code on the round-robin thread."""
+        done = subprocess.run([paths.qemu(), "-M", "pc", "-smp", "3", "-accel", "tcg,thread=single",
+                               "-cpu", "max", "-m", "64M", "-nodefaults", "-display", "none",
+                               "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
+                               "-plugin", native.plugin("vcpu_index"),
+                               "-kernel", native.kernel("protection_keys")],
+                              capture_output=True, text=True, timeout=LIMIT, check=False)
+        self.assertEqual(done.stderr.splitlines(), ["vCPU 0", "vCPU 1", "vCPU 2"])
+
     def test_instruction_clock_repeats(self):
         """Whatever else this machine does meanwhile, the same work takes the same time."""
         code = ("import time\nfor _ in range(6):\n a = time.monotonic_ns()\n for _ in range(100000): pass\n"
