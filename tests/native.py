@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The programs of the lab's tests, the matrix, the injection and the torture, on bench/vmm; they need nothing but a compiler."""
 
+import subprocess
 from collections import namedtuple
 
-from spf import paths, ui
+from spf import paths, series, ui
 from spf.source import apt
 from spf.build import meson
 
@@ -19,6 +20,8 @@ PROGRAMS = {
 GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/storm.c",
          "two_guests": "tests/lab/sum.c"}
 GUEST_FLAGS = "-O2 -fno-stack-protector -fno-tree-loop-distribute-patterns -fno-pic".split()
+KERNEL_FLAGS = ["-ffreestanding", "-nostdlib", "-static", "-no-pie",
+                "-Wl,-N,-Ttext=0x100000,--build-id=none"]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Ibench", "-Ibench/vmm",
          "-Itests/matrix"]
 
@@ -47,6 +50,36 @@ def program(name, arch="x86"):
         guest = target.with_suffix(".guest.o")
         compile_c(machine, ["-c", *GUEST_FLAGS, *machine.guest_flags, GUEST[name], "-o", guest])
         compile_c(machine, ["-O2", "-pthread", *machine.link_flags, *named, guest, "-o", target])
+    return target
+
+
+def kernel(name):
+    """Compile tests/lab/NAME.c, a kernel that the emulator boots with -kernel; where it is."""
+    apt.packages(ARCHES["x86"].packages)
+    target, source = paths.OUT / "tests" / name, f"tests/lab/{name}.c"
+    with ui.locked(f".tests-{name}"):
+        if target.exists() and target.stat().st_mtime > (paths.ROOT / source).stat().st_mtime:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        long = target.with_suffix(".elf64")
+        compile_c(ARCHES["x86"], [*GUEST_FLAGS, *ARCHES["x86"].guest_flags, *KERNEL_FLAGS, source,
+                                  "-o", long])
+        # Multiboot loads a program of 64 bits in a file of 32.
+        ui.run(["objcopy", "-O", "elf32-i386", long, target], cwd=paths.ROOT,
+               log=paths.LOG / "tests.log")
+    return target
+
+
+def plugin(name):
+    """Compile tests/lab/NAME.c, a plugin for the emulator; where it is."""
+    apt.packages(meson.BENCH_PACKAGES)
+    target, source = paths.OUT / "tests" / f"{name}.so", f"tests/lab/{name}.c"
+    header = series.src("qemu") / "include" / "qemu"
+    glib = subprocess.run(["pkg-config", "--cflags", "glib-2.0"], capture_output=True, text=True,
+                          check=True).stdout.split()
+    with ui.locked(f".tests-{name}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        compile_c(ARCHES["x86"], ["-O2", "-shared", "-fPIC", *glib, f"-I{header}", source, "-o", target])
     return target
 
 

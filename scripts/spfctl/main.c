@@ -70,7 +70,7 @@ static double number(const char *text, double from, double to, const char *hint)
 
 static int parse_mode(const char *text)
 {
-	for (int mode = 0; mode < NR_MODES - 1; mode++) {
+	for (int mode = 0; mode < NR_CHOICES; mode++) {
 		if (!strcmp(text, mode_names[mode]))
 			return mode;
 	}

@@ -9,7 +9,8 @@ const char *const tier_names[NR_TIERS] = { "fast", "speculative", "vma-lock", "m
 const char *const abort_names[NR_ABORTS] = {
 	"no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed", "no-memory",
 };
-const char *const mode_names[NR_MODES] = { "off", "vma-lock", "on", "unavailable" };
+/* The first NR_CHOICES can be set. */
+const char *const mode_names[NR_MODES] = { "off", "vma-lock", "on", "unavailable", "unknown" };
 
 /* Without an object, whoever looked for that has said why. */
 static struct json_object *member(struct json_object *object, const char *name, enum json_type type, struct why *why)

@@ -34,7 +34,7 @@ char *must_copy_printable(const char *text);
 
 /* -- what a VM says of itself -- */
 
-enum { NR_TIERS = 4, NR_ABORTS = 8, NR_MODES = 4, NR_BUCKETS = 32 };
+enum { NR_TIERS = 4, NR_ABORTS = 8, NR_CHOICES = 3, NR_MODES = 5, NR_BUCKETS = 32 };
 
 /* As in QMP. */
 extern const char *const tier_names[NR_TIERS];

@@ -34,7 +34,8 @@ def no_huge_pages():
 class Guest:
     def __init__(self, qemu, kernel, initramfs, accel, device, extra=()):
         self.directory = tempfile.TemporaryDirectory()
-        words = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        words = [qemu, "-name", "guest,debug-threads=on",
+                 "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                  "-M", "pc,usb=off,hpet=off",
                  "-accel", accel, "-cpu", "host,-svm", "-m", "192M", "-smp", "2,maxcpus=3",
                  "-serial", "stdio", "-qmp", f"unix:{self.directory.name}/qmp,server=on,wait=off",
@@ -139,7 +140,7 @@ def settled(guest):
 
 def refusals(qmp):
     said = []
-    for mode in ("unavailable", "maybe"):
+    for mode in ("unavailable", "unknown", "maybe"):
         try:
             qmp.execute("kvm-spf-set-mode", {"mode": mode})
         except QMPError as error:
@@ -169,11 +170,22 @@ def queried(guest, line, word):
     return took
 
 
+def used(guest):
+    """CPU time of the device's thread, and the time, in ns."""
+    task = next(t for t in Path(f"/proc/{guest.process.pid}/task").iterdir()
+                if (t / "comm").read_text() == "kvm-spf\n")
+    return int((task / "schedstat").read_text().split()[0]), time.monotonic_ns()
+
+
 def hostile(guest):
     """A guest that stores to the device as fast as it can: the host neither collects as often nor waits for it."""
     before = guest.read()
-    seen = {"quiet": queried(guest, "read", "read"), "hammered": queried(guest, f"hammer {HAMMER}", "hammered")}
-    return seen | {"before": before, "after": guest.read()}
+    seen = {"quiet": queried(guest, "read", "read")}
+    cpu, start = used(guest)
+    seen["hammered"] = queried(guest, f"hammer {HAMMER}", "hammered")
+    cpu_then, end = used(guest)
+    return seen | {"used": cpu_then - cpu, "took": end - start, "before": before,
+                   "after": guest.read()}
 
 
 def plug(guest):
@@ -200,6 +212,22 @@ def replug(guest):
     return seen | {"again": settled(guest)}
 
 
+def hidden_default(command):
+    """The mode that QEMU shows where it cannot read the host's, and after one has been set."""
+    with tempfile.TemporaryDirectory() as directory:
+        words = [command[0], "-accel", "kvm", "-nodefaults", "-display", "none", "-S", "-qmp",
+                 f"unix:{directory}/qmp,server=on,wait=off"]
+        hide = 'mount -t tmpfs none /sys/module/kvm/parameters && exec "$@"'
+        process = subprocess.Popen(["unshare", "--mount", "sh", "-c", hide, "sh", *words])
+        qmp = QMP(f"{directory}/qmp", alive=lambda: process.poll() is None)
+        modes = [qmp.execute("query-kvm-spf")["mode"]]
+        qmp.execute("kvm-spf-set-mode", {"mode": "vma-lock"})
+        modes.append(qmp.execute("query-kvm-spf")["mode"])
+        process.kill()
+        process.wait()
+    return modes
+
+
 def patched(command):
     guest = Guest(*command, "kvm,speculative-faults=on", ",interval-ms=50,per-vcpu=on,fallback-threshold=1000",
                   ("-object", f"memory-backend-ram,id=fresh,size={FRESH}", "-device", "ivshmem-plain,memdev=fresh"))
@@ -223,14 +251,17 @@ def patched(command):
     seen["replug"] = replug(guest)
     seen["said"] = guest.said()
     guest.end()
+    seen["hidden"] = hidden_default(command)
     return seen
 
 
-def migrate(command, capabilities):
+def migrate(command, capabilities, mode=None):
     """To another QEMU on this host, while the guest stores to its pages; with post-copy, most of them come after it."""
     source = Guest(*command, "kvm,speculative-faults=on", "")
     source.tell(f"touch 0 {PAGES}", "touched")
     seen = {"before": source.read()}
+    if mode:
+        source.qmp.execute("kvm-spf-set-mode", {"mode": mode})
     target = Guest(*command, "kvm,speculative-faults=vma-lock", ",interval-ms=50", ("-incoming", "defer"))
     uri = f"unix:{target.directory.name}/migration"
     for qmp in (source.qmp, target.qmp):
@@ -251,7 +282,8 @@ def migrate(command, capabilities):
     seen["right"] = int(target.tell(f"check 0 {PAGES}", "checked"))
     wait(lambda: source.qmp.execute("query-migrate")["status"] in ("completed", "failed"), "migration does not end")
     seen["status"] = source.qmp.execute("query-migrate")["status"]
-    seen |= {"after": target.read(), "qmp": target.query(), "said": target.said()}
+    seen |= {"after": target.read(), "qmp": target.query(), "said": target.said(),
+             "source": source.said()}
     source.end()
     target.end()
     return seen
@@ -269,7 +301,8 @@ def save(command):
 
 
 def migration(command):
-    return {"precopy": migrate(command, []), "postcopy": migrate(command, ["postcopy-ram"]), "saved": save(command)}
+    return {"precopy": migrate(command, [], "off"),
+            "postcopy": migrate(command, ["postcopy-ram"]), "saved": save(command)}
 
 
 def stock(command, stream):

@@ -13,7 +13,7 @@ from tests.qemu import guest_image
 from spf import paths, series
 from spf.source import patches
 from spf.build import targets
-from spf.lab import x86
+from spf.lab import qmp, x86
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 600
@@ -60,6 +60,56 @@ class CommandLine(unittest.TestCase):
                                   check=False)
             self.assertEqual(done.returncode, 1)
             self.assertIn(said, done.stderr)
+
+
+    def test_record_replay_is_refused(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run([program("qemu-system-x86_64"), "-display", "none",
+                                   "-accel", "tcg", "-icount", f"shift=1,rr=record,rrfile={scratch}/rr",
+                                   "-device", "kvm-spf"],
+                                  capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("kvm-spf does not support record/replay", done.stderr)
+
+
+class InvariantTSC(unittest.TestCase):
+    """A guest that relies on the rate of this host's TSC cannot go to another host."""
+
+    def ask(self, *words):
+        """What blocks the migration of such a machine, and whether its CPU has the flag."""
+        with tempfile.TemporaryDirectory() as scratch:
+            child = subprocess.Popen([program("qemu-system-x86_64"), "-M", "pc", "-accel", "tcg",
+                                      "-nodefaults", "-display", "none", "-S",
+                                      "-qmp", f"unix:{scratch}/qmp,server=on,wait=off", *words])
+            asked = qmp.QMP(f"{scratch}/qmp", alive=lambda: child.poll() is None)
+            try:
+                blocked = asked.execute("query-migrate").get("blocked-reasons", [])
+                cpu = asked.execute("query-cpus-fast")[0]["qom-path"]
+                return blocked, asked.execute("qom-get", {"path": cpu, "property": "invtsc"})
+            finally:
+                asked.close()
+                child.kill()
+                child.wait()
+
+    def test_blocks_migration(self):
+        self.assertEqual(self.ask("-cpu", "max,+invtsc"),
+                         (["State blocked by non-migratable CPU device (invtsc flag)"], True))
+        self.assertEqual(self.ask("-cpu", "max,+invtsc", "-smp", "2")[0],
+                         ["State blocked by non-migratable CPU device (invtsc flag)"])
+
+    def test_icount_has_one_rate_on_all_hosts(self):
+        self.assertEqual(self.ask("-cpu", "max,+invtsc", "-icount", "shift=0"), ([], True))
+
+    def test_no_rate_that_tcg_does_not_have(self):
+        self.assertEqual(self.ask("-cpu", "max,tsc-frequency=1000000000"), ([], False))
+        self.assertEqual(self.ask("-cpu", "max"), ([], False))
+
+    def test_only_migratable(self):
+        done = subprocess.run([program("qemu-system-x86_64"), "-display", "none", "-accel", "tcg",
+                               "-cpu", "max,+invtsc", "-only-migratable"],
+                              capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("invtsc flag", done.stderr)
 
 
 def in_lab(kernel, *what, out=None):
@@ -146,7 +196,10 @@ class Lab(unittest.TestCase):
             self.assertEqual(self.seen[mode]["bar"]["features"], 0xf)
 
     def test_mode_that_is_none_is_refused(self):
-        self.assertEqual(len(self.seen["refused"]), 2)
+        self.assertEqual(len(self.seen["refused"]), 3)
+
+    def test_mode_that_qemu_cannot_find_out_is_unknown(self):
+        self.assertEqual(self.seen["hidden"], ["unknown", "vma-lock"])
 
     def test_reset_is_a_baseline(self):
         off, zero, reset = (self.seen[when] for when in ("off", "zero", "reset"))
@@ -187,17 +240,20 @@ class Lab(unittest.TestCase):
         self.assertEqual(self.seen["plug"]["fds"], 1)   # that of its statistics; KVM's own is kept for the next one
 
     def test_guest_that_hammers_the_device(self):
-        """Of its rings, one in a millisecond is heard; QMP goes on answering."""
+        """The device's thread uses a twentieth of a CPU at most; QMP goes on answering."""
         seen = self.seen["hostile"]
         before, after = seen["before"], seen["after"]
         collected, ns = after["generation"] - before["generation"], after["host_ns"] - before["host_ns"]
         took = {when: f"{statistics.median(seen[when]):.1f} ms, at most {max(seen[when]):.1f}"
                 for when in ("quiet", "hammered")}
         print(f"# QMP answers in {took['quiet']}; {took['hammered']} while a vCPU stores to the device; "
-              f"{collected} collections in {ns / 1e6:.0f} ms")
+              f"{collected} collections in {ns / 1e6:.0f} ms; "
+              f"{100 * seen['used'] / seen['took']:.1f} % of a CPU")
         self.assertEqual((after["epoch"], after["magic"]), (before["epoch"], before["magic"]))
         self.assertGreater(collected, 0)
         self.assertLessEqual(collected * 1_000_000, ns)
+        # Two collections more than it has slept for: one before the hammering, and the last one.
+        self.assertLessEqual(seen["used"] * 15, seen["took"])
 
     def test_device_comes_and_goes(self):
         """QMP answers without it; a new one shows what was counted before it, too."""
@@ -235,9 +291,13 @@ class Migration(unittest.TestCase):
                 self.assertEqual((seen["status"], seen["right"], lost), ("completed", PAGES, 0), seen["said"])
                 self.assertGreater(rounds, 0)
                 self.assertGreater(seen["after"]["epoch"], seen["before"]["epoch"])
-                # The other QEMU does not speculate: what it shows is its own.
+                # The mode is the other QEMU's own, as a user who had set one here is told.
                 self.assertEqual((seen["after"]["mode"], seen["qmp"]["mode"]), (1, "vma-lock"))
                 self.assertEqual((seen["after"]["faults"][1], seen["before"]["faults"][1] > PAGES), (0, True))
+                warning = ("warning: speculative-faults: the mode 'off', set while the guest ran, "
+                           "does not migrate; set it on the destination")
+                told = seen["source"].count(warning)
+                self.assertEqual(told, int(way == "precopy"), seen["source"])
 
     def test_to_a_host_without_it(self):
         before, seen = self.seen["saved"], in_lab("stock", "stock", f"{self.scratch.name}/stream")

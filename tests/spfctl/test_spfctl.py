@@ -74,6 +74,7 @@ class Usage(Test):
     def test_bad_words_get_one_line(self):
         for words, hint in ((["-m", "fast", "vm"], "fast: is no mode; say off, vma-lock or on"),
                             (["-m", "unavailable", "vm"], "unavailable: is no mode; say off, vma-lock or on"),
+                            (["-m", "unknown", "vm"], "unknown: is no mode; say off, vma-lock or on"),
                             (["-m", "on"], "--set-mode: name the VMs, or their sockets"),
                             (["-d", "nan"], "nan: is no interval; say 0.01 to 86400 seconds"),
                             (["-n", "0"], "0: is no count; say 1 to 1000000000"),
@@ -307,7 +308,7 @@ class Prometheus(Test):
         self.assertEqual((values["kvmspf_fault_latency_seconds_count"], values["kvmspf_fault_latency_seconds_sum"],
                           values["kvmspf_fault_latency_max_seconds"]), (4, 40e-9, 11e-9))
         self.assertEqual({labels["mode"]: value for name, labels, value in samples if name == "kvmspf_mode"},
-                         {"off": 0, "vma-lock": 0, "on": 1, "unavailable": 0})
+                         {"off": 0, "vma-lock": 0, "on": 1, "unavailable": 0, "unknown": 0})
 
     def test_readers_never_see_a_part(self):
         path = self.serve("s", server.session(server.answer(), "x"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spf import ui
 
-CPU = {"tcg": "EPYC,+svm,+npt,+invtsc,-xsaves,check=off", "kvm": "host"}
+CPU = {"tcg": "EPYC,+svm,+npt,+flushbyasid,+invtsc,-xsaves,check=off", "kvm": "host"}
 
 
 def nested():
