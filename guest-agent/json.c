@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "json.h"
+#include "output.h"
 
 const char *const tier_names[KVM_SPF_NR_TIERS] = {
 	[KVM_SPF_TIER_FAST] = "fast",
@@ -118,9 +119,9 @@ json_object *json__snapshot(const struct snapshot *s)
 	return object;
 }
 
-void json__print(json_object *object)
+int json__print(json_object *object, struct error *error)
 {
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
-	fflush(stdout);
 	json_object_put(object);
+	return output__flush(error);
 }
