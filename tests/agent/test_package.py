@@ -37,9 +37,11 @@ class Package(unittest.TestCase):
     def test_contents_and_version(self):
         listed = run("dpkg-deb", "--contents", PACKAGE).stdout
         for name in ("usr/bin/spf-agent", "usr/share/man/man1/spf-agent.1.gz", "lib/udev/rules.d/60-spf-agent.rules",
-                     "lib/systemd/system/spf-agent.service"):
+                     "lib/systemd/system/spf-agent.service", "usr/lib/sysusers.d/spf-agent.conf"):
             self.assertIn(f"./{name}\n", listed)
-        self.assertEqual(run("dpkg-deb", "--field", PACKAGE, "Depends").stdout.strip(), "", "it is static")
+        # The program is static; what makes its user is in every Debian with systemd.
+        depends = run("dpkg-deb", "--field", PACKAGE, "Depends").stdout.strip().split(" | ")
+        self.assertEqual(sorted(depends), ["systemd", "systemd-standalone-sysusers", "systemd-sysusers"])
 
 
 class Debian(unittest.TestCase):
@@ -109,6 +111,14 @@ class Debian(unittest.TestCase):
     def test_purge_leaves_nothing(self):
         self.assertEqual(self.seen["purge"][1], 0, self.seen["purge"][0])
         self.assertEqual(self.seen["left"], [])
+
+    def test_serves_as_a_user_of_its_own(self):
+        number = self.seen["user"][0].split(":")[2]
+        self.assertNotIn(number, ("0", "65534"))
+        status = dict(line.split(":\t", 1) for line in self.seen["status"] if ":\t" in line)
+        self.assertEqual(status["Uid"].split(), [number] * 4)
+        self.assertEqual((status["Groups"].strip(), int(status["CapEff"], 16)), ("", 0))
+        self.assertNotIn("nobody", "".join(self.seen["journal"]))
 
 
 class Manual(unittest.TestCase):
