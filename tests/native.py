@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs of the lab's tests, the matrix, the injection and the torture, on bench/vmm; they need nothing but a compiler."""
+"""The programs of the lab's tests, the matrix, the injection and the torture, on bench/lib/vmm; they need nothing but a compiler."""
 
 from collections import namedtuple
 
 from spf import meson, paths, setup, ui
 
-VMM = ["bench/vmm/vmm.c", "bench/vmm/stats.c"]
+VMM = ["bench/lib/vmm/vmm.c", "bench/lib/vmm/stats.c"]
 PROGRAMS = {
-    "matrix": [*VMM, "bench/backing.c", *[f"tests/matrix/{name}.c" for name in ("matrix", "states", "memory", "locks", "number")]],
-    "rounds": [*VMM, "bench/backing.c", "tests/matrix/memory.c", "tests/injection/rounds.c"],
+    "matrix": [*VMM, "bench/lib/backing.c", *[f"tests/matrix/{name}.c" for name in ("matrix", "states", "memory", "locks", "number")]],
+    "rounds": [*VMM, "bench/lib/backing.c", "tests/matrix/memory.c", "tests/injection/rounds.c"],
     "failures": [*VMM, "tests/injection/failures.c", "tests/injection/kinds.c", "tests/matrix/number.c"],
     "torture": [*VMM, *[f"tests/torture/{name}.c" for name in ("torture", "mutations", "late", "userfaultfd", "host")]],
     "two_guests": [*VMM, "tests/lab/two_guests.c"],
 }
 # What runs in the guest: as in bench/meson.build.
-GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/storm.c",
+GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/visits.c",
          "two_guests": "tests/lab/sum.c"}
 GUEST_FLAGS = "-O2 -fno-stack-protector -fno-tree-loop-distribute-patterns -fno-pic".split()
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Ibench", "-Ibench/vmm",
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Ibench/lib", "-Ibench/lib/vmm",
          "-Itests/matrix"]
 
 # The lab for POWER has no libraries.
 Arch = namedtuple("Arch", "compiler packages source guest_flags link_flags")
 ARCHES = {
-    "x86": Arch("cc", ["build-essential"], "bench/vmm/x86.c",
+    "x86": Arch("cc", ["build-essential"], "bench/lib/vmm/x86.c",
                 ["-mgeneral-regs-only", "-fcf-protection=none", "-mno-red-zone"], []),
-    "power": Arch("powerpc64le-linux-gnu-gcc", meson.POWER_PACKAGES, "bench/vmm/ppc.c",
+    "power": Arch("powerpc64le-linux-gnu-gcc", meson.POWER_PACKAGES, "bench/lib/vmm/ppc.c",
                   ["-mno-altivec", "-mno-vsx"], ["-static"]),
 }
 
