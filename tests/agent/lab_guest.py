@@ -128,6 +128,11 @@ def debian(guest):
     out["info"].append(serves())
     out["install_again"] = guest.run("dpkg --install /agent.deb 2>&1")
     out["info"].append(serves())
+    # A service that runs ends with its package; then its user can go.
+    out["purge_running"] = guest.run("dpkg --purge spf-agent 2>&1")
+    out["left_running"] = guest.run("getent passwd spf-agent; systemctl is-active spf-agent.service")[0]
+    out["install_anew"] = guest.run("dpkg --install /agent.deb 2>&1")
+    out["info"].append(serves())
     guest.text("d=$(grep -l 0x10f0 /sys/bus/pci/devices/*/device); echo 1 >${d%/*}/remove")
     # Longer than it would wait before it tried again.
     guest.run("systemctl restart spf-agent.service; sleep 8")

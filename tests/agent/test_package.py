@@ -44,6 +44,14 @@ class Package(unittest.TestCase):
         self.assertEqual(sorted(depends), ["systemd", "systemd-standalone-sysusers", "systemd-sysusers"])
 
 
+    def test_the_user_is_there_before_the_service_is_started(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            run("dpkg-deb", "--control", PACKAGE, f"{scratch}/control", check=True)
+            script = (Path(scratch) / "control" / "postinst").read_text(encoding="utf-8")
+        makes, starts = script.index("systemd-sysusers"), script.index("udevadm trigger")
+        self.assertLess(makes, starts)
+
+
 class Debian(unittest.TestCase):
     """Debian 12 as debootstrap makes it, with systemd and udev, as a guest on the patched host."""
 
@@ -94,9 +102,9 @@ class Debian(unittest.TestCase):
 
     def test_serves_once_installed_plugged_again_and_upgraded(self):
         """And has been inactive in between, while its port was unplugged."""
-        for what in ("install", "install_again"):
+        for what in ("install", "install_again", "purge_running", "install_anew"):
             self.assertEqual(self.seen[what][1], 0, self.seen[what][0])
-        self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]], [True] * 3)
+        self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]], [True] * 4)
 
     def test_figures_by_the_installed_program(self):
         self.assertEqual(self.seen["run"]["status"], 0)
@@ -111,6 +119,7 @@ class Debian(unittest.TestCase):
     def test_purge_leaves_nothing(self):
         self.assertEqual(self.seen["purge"][1], 0, self.seen["purge"][0])
         self.assertEqual(self.seen["left"], [])
+        self.assertEqual(self.seen["left_running"], ["inactive"])
 
     def test_serves_as_a_user_of_its_own(self):
         number = self.seen["user"][0].split(":")[2]
