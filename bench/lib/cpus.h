@@ -24,4 +24,7 @@ int cpus__nth(const struct cpus *cpus, unsigned int n);
 /* A thread made with @attributes stays on the @n-th of them.  Returns 0 or an errno value. */
 int cpus__pin(const struct cpus *cpus, unsigned int n, pthread_attr_t *attributes);
 
+/* The same, of those that the process may use now. */
+int cpus__pin_nth(pthread_attr_t *attributes, unsigned int n);
+
 #endif

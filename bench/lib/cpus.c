@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#define _GNU_SOURCE
 #include "cpus.h"
 
 #include <errno.h>
@@ -49,5 +48,17 @@ int cpus__pin(const struct cpus *cpus, unsigned int n, pthread_attr_t *attribute
 	CPU_SET_S(cpus__nth(cpus, n), cpus->size, one);
 	failed = pthread_attr_setaffinity_np(attributes, cpus->size, one);
 	free(one);
+	return failed;
+}
+
+int cpus__pin_nth(pthread_attr_t *attributes, unsigned int n)
+{
+	struct cpus cpus;
+	int failed;
+
+	if (cpus__allowed(&cpus))
+		return errno;
+	failed = cpus__pin(&cpus, n, attributes);
+	cpus__free(&cpus);
 	return failed;
 }
