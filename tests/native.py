@@ -1,52 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs of the lab's tests, the matrix, the injection and the torture, on bench/lib/vmm; they need nothing but a compiler."""
+"""The programs of the lab's tests, the matrix, the injection and the torture, on bench/lib/vmm: tests/meson.build."""
 
-from collections import namedtuple
+from spf import meson, paths, setup
 
-from spf import meson, paths, setup, ui
-
-VMM = ["bench/lib/vmm/vmm.c", "bench/lib/vmm/stats.c"]
-PROGRAMS = {
-    "matrix": [*VMM, "bench/lib/backing.c", *[f"tests/matrix/{name}.c" for name in ("matrix", "states", "memory", "locks", "number")]],
-    "rounds": [*VMM, "bench/lib/backing.c", "tests/matrix/memory.c", "tests/injection/rounds.c"],
-    "failures": [*VMM, "tests/injection/failures.c", "tests/injection/kinds.c", "tests/matrix/number.c"],
-    "torture": [*VMM, *[f"tests/torture/{name}.c" for name in ("torture", "mutations", "late", "userfaultfd", "host")]],
-    "two_guests": [*VMM, "tests/lab/two_guests.c"],
-}
-# What runs in the guest: as in bench/meson.build.
-GUEST = {**dict.fromkeys(("matrix", "rounds", "failures"), "tests/matrix/pages.c"), "torture": "tests/torture/visits.c",
-         "two_guests": "tests/lab/sum.c"}
-GUEST_FLAGS = "-O2 -fno-stack-protector -fno-tree-loop-distribute-patterns -fno-pic".split()
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Ibench/lib", "-Ibench/lib/vmm",
-         "-Itests/matrix"]
-
-# The lab for POWER has no libraries.
-Arch = namedtuple("Arch", "compiler packages source guest_flags link_flags")
-ARCHES = {
-    "x86": Arch("cc", ["build-essential"], "bench/lib/vmm/x86.c",
-                ["-mgeneral-regs-only", "-fcf-protection=none", "-mno-red-zone"], []),
-    "power": Arch("powerpc64le-linux-gnu-gcc", meson.POWER_PACKAGES, "bench/lib/vmm/ppc.c",
-                  ["-mno-altivec", "-mno-vsx"], ["-static"]),
-}
+PROGRAMS = ("matrix", "rounds", "failures", "torture", "two_guests")
+PACKAGES = ["build-essential", "meson", "ninja-build", "pkg-config"]
 
 
 def program(name, arch="x86"):
-    """Compile it if it is not up to date; where it is."""
-    machine = ARCHES[arch]
-    setup.packages(machine.packages)
-    target = paths.OUT / "tests" / (name if arch == "x86" else f"{name}-{arch}")
-    named = [*PROGRAMS[name], machine.source]
-    sources = [paths.ROOT / s for s in (*named, GUEST[name])]
-    looked_at = sources + [h for s in sources for h in s.parent.glob("*.h")]
-    with ui.locked(f".tests-{target.name}"):
-        if target.exists() and target.stat().st_mtime > max(s.stat().st_mtime for s in looked_at):
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        guest = target.with_suffix(".guest.o")
-        compile_c(machine, ["-c", *GUEST_FLAGS, *machine.guest_flags, GUEST[name], "-o", guest])
-        compile_c(machine, ["-O2", "-pthread", *machine.link_flags, *named, guest, "-o", target])
-    return target
+    """Build all of them that are not up to date; where this one is.  They need no library but C's own."""
+    if name not in PROGRAMS:
+        raise ValueError(f"tests/meson.build has no program {name}")
+    if arch == "x86":
+        setup.packages(PACKAGES)
+        return meson.build("tests", "tests") / "tests" / name
+    setup.packages([*PACKAGES, *meson.POWER_PACKAGES])
+    # The lab for POWER has no libraries.
+    return meson.build("tests-ppc64le", "tests", *meson.STATIC, *cross()) / "tests" / name
 
 
-def compile_c(machine, words):
-    ui.run([machine.compiler, *FLAGS, *words], cwd=paths.ROOT, log=paths.LOG / "tests.log")
+def cross():
+    """As meson.cross_power(), but with no ppc64el library to be found."""
+    file = paths.TOOLS / "ppc64el-bare.ini"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(meson.POWER.format(root="/nonexistent"))
+    return "--cross-file", str(file)
