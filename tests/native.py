@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs of the lab's tests, the matrix, the injection and the torture, on bench/lib/vmm: tests/meson.build."""
+"""The programs that tests run on bench/lib/vmm; tests/meson.build has what they are made of."""
 
 from spf import meson, paths, setup
 
@@ -8,7 +8,7 @@ PACKAGES = ["build-essential", "meson", "ninja-build", "pkg-config"]
 
 
 def program(name, arch="x86"):
-    """Build all of them that are not up to date; where this one is.  They need no library but C's own."""
+    """Bring all of them up to date; where this one is.  They need no library but C's own."""
     if name not in PROGRAMS:
         raise ValueError(f"tests/meson.build has no program {name}")
     if arch == "x86":

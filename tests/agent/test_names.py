@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The names of tiers and abort reasons are those of bench/lib/fault_names.h in QMP, in KVM's statistics and in Python."""
+"""Tiers and abort reasons have the names of bench/lib/fault_names.h in QMP, in KVM and in Python."""
 
 import re
 import sys
@@ -52,9 +52,11 @@ class Names(unittest.TestCase):
         self.assertEqual(list(kvmparam.TIERS), ["hva_fault_" + kvm for _, _, kvm in self.tiers])
         self.assertEqual(list(kvmparam.ABORTS), ["spf_abort_" + kvm for _, _, kvm in self.aborts])
         for test in TESTS:
-            said = re.search(r"^ABORTS = \((.*?)\)", (ROOT / test).read_text(encoding="utf-8"), re.M | re.S)
+            text = (ROOT / test).read_text(encoding="utf-8")
+            said = re.search(r"^ABORTS = \((.*?)\)", text, re.M | re.S)
             if said:
-                self.assertEqual(re.findall(r'"([\w-]+)"', said[1]), [qmp for _, qmp, _ in self.aborts], test)
+                names = re.findall(r'"([\w-]+)"', said[1])
+                self.assertEqual(names, [qmp for _, qmp, _ in self.aborts], test)
 
     def test_a_name_is_one_name(self):
         """QMP has hyphens where KVM has underscores, and that is all."""

@@ -22,8 +22,8 @@ done; cat "$1/marks" """
 class FullDisk(Case):
     def lost(self, *words, status=1, says=OUTPUT):
         with open("/dev/full", "w", encoding="ascii") as full, self.bar:
-            done = subprocess.run(self.words(*words), stdout=full, stderr=subprocess.PIPE, text=True,
-                                  timeout=120)
+            done = subprocess.run(self.words(*words), stdout=full, stderr=subprocess.PIPE,
+                                  text=True, timeout=120)
         self.assertEqual((done.returncode, done.stderr), (status, f"spf-agent: {says}\n"), words)
 
     def test_standard_output(self):
@@ -66,8 +66,8 @@ class FullDisk(Case):
         mounted = self.directory / "small"
         mounted.mkdir()
         with self.bar:
-            done = subprocess.run(["unshare", "--mount", "sh", "-c", FILL, programs.static(), mounted,
-                                   self.bar.path], capture_output=True, text=True, timeout=300)
+            words = ["unshare", "--mount", "sh", "-c", FILL, programs.static(), mounted, self.bar.path]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=300)
         says = "spf-agent: cannot write the mark: No space left on device\n"
         self.assertEqual((done.returncode, done.stderr), (0, says))
         status, *lines = done.stdout.splitlines()

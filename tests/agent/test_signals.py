@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spf-agent run and signals: what is sent to it alone reaches the command, the figures are written, and nothing is
-left behind."""
+"""spf-agent run and signals: what is sent to it alone reaches the command, the figures are
+written, and nothing is left behind."""
 
 import fcntl
 import json
@@ -91,7 +91,7 @@ class Signals(Case):
         self.assertTrue(is_gone(child))
 
     def test_the_terminals_own_is_not_passed_on(self):
-        """The terminal sends ^C to its whole group; we do not send it to a command outside of that."""
+        """The terminal sends ^C to its group; a command outside of that does not have it of us."""
         host, port = pty.openpty()
         self.addCleanup(os.close, host)
 
