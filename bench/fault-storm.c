@@ -10,7 +10,7 @@
 #include "backing.h"
 #include "neighbours.h"
 #include "storm.h"
-#include "storm_report.h"
+#include "storm_output.h"
 
 enum { MAX_MODES = 8 };
 
@@ -217,23 +217,23 @@ int main(int argc, char **argv)
 			   .backing = "anon" },
 		.modes = { VMM_DEFAULT }, .nr_modes = 1, .repeat = 1,
 	};
-	struct storm_report *report;
+	struct storm_output *report;
 	bool wrong = false;
 	int status = 0;
 
 	parse(&options, argc, argv);
 	raise_limits();
-	report = storm_report__new(&options.storm, orders[options.storm.order], accesses[options.storm.access],
+	report = storm_output__new(&options.storm, orders[options.storm.order], accesses[options.storm.access],
 				   options.json);
 	for (unsigned int i = 0; !status && i < options.repeat * options.nr_modes; i++) {
 		struct storm_result result;
 
 		status = storm__run(&options.storm, options.modes[i % options.nr_modes], i + 1, &result);
 		if (!status)
-			storm_report__add(report, &result);
+			storm_output__add(report, &result);
 		wrong = wrong || result.wrong || (result.efaults != options.storm.holes && !options.storm.seconds);
 	}
-	status = storm_report__end(report) || status || wrong;
+	status = storm_output__end(report) || status || wrong;
 	neighbours__free(options.storm.neighbours);
 	return status ? 1 : 0;
 }

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpus.h"
 #include "latency.h"
 #include "neighbour_kinds.h"
-#include "pin.h"
 
 /* Threads of one kind. */
 struct neighbours {
@@ -90,9 +90,8 @@ int neighbours__start(struct neighbours *all, struct vmm *vmm, int n)
 			*thread = (struct neighbour) {
 				.kind = one->kind, .vmm = vmm, .number = --threads, .begin = &begin,
 			};
-			if (n >= 0)
-				pin(&attributes, n++);
-			if (pthread_create(&thread->thread, &attributes, work, thread)) {
+			if ((n >= 0 && cpus__pin_nth(&attributes, n++)) ||
+			    pthread_create(&thread->thread, &attributes, work, thread)) {
 				perror("cannot start a neighbour");
 				exit(1);
 			}

@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "cpus.h"
 #include "neighbours.h"
 #include "now.h"
-#include "pin.h"
 #include "vmm/arch.h"
 
 struct worker {
@@ -209,12 +209,10 @@ static int run_vcpus(const struct storm *storm, struct vmm *vmm, struct backing 
 	if (storm->neighbours && neighbours__start(storm->neighbours, vmm, storm->pin ? (int)storm->vcpus : -1))
 		goto out;
 	for (unsigned int i = 0; i < storm->vcpus; i++) {
-		int error;
+		int error = storm->pin ? cpus__pin_nth(&attributes, i) : 0;
 
-		if (storm->pin)
-			pin(&attributes, i);
-		error = pthread_create(&worker[i].thread, &attributes, work, &worker[i]);
-
+		if (!error)
+			error = pthread_create(&worker[i].thread, &attributes, work, &worker[i]);
 		if (error) {
 			/* Those that wait at the barrier for this one would wait forever. */
 			vmm__error("cannot start the thread of vCPU %u: %s", i, strerror(error));

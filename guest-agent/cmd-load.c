@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "agent.h"
+#include "help.h"
 #include "json.h"
 #include "load.h"
 #include "usage.h"
@@ -18,6 +19,7 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 		{ "threads", required_argument, NULL, 't' },
 		{ "pattern", required_argument, NULL, 'p' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
 	struct load load = { .bytes = 64 << 20, .threads = 1 };
@@ -28,7 +30,7 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 	int option;
 
 	(void)globals;
-	while ((option = getopt_long(argc, argv, "+s:t:p:j", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:s:t:p:jh", options, NULL)) != -1) {
 		switch (option) {
 		case 's':
 			if (!parse_size(optarg, INT64_MAX, &load.bytes))
@@ -46,8 +48,11 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 		case 'j':
 			json = true;
 			break;
+		case 'h':
+			help__print_command(*argv);
+			return 0;
 		default:
-			return usage__hint();
+			return usage__refused(*argv, argv, option);
 		}
 	}
 	if (optind < argc)
@@ -55,9 +60,9 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 
 	if (load__run(&load, &result, &error))
 		return error__print(&error);
-	if (json)
-		json__print(load__json(&load, &result));
-	else
+	if (json && json__print(load__json(&load, &result), &error))
+		return error__print(&error);
+	if (!json)
 		printf("touched %" PRIu64 " pages of %" PRIu64 " bytes with %u thread%s in %.6f s\n", result.pages,
 		       result.page_size, load.threads, load.threads == 1 ? "" : "s", (double)result.ns / 1e9);
 	return 0;

@@ -2,11 +2,14 @@
 /*
  * spf-agent mark: note a moment, for the host or for later.
  */
+#include <errno.h>
 #include <getopt.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "agent.h"
 #include "device.h"
+#include "help.h"
 #include "marks.h"
 #include "usage.h"
 
@@ -14,6 +17,7 @@ int cmd_mark(const struct globals *globals, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "marks", required_argument, NULL, 'm' },
+		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
 	struct mark mark;
@@ -23,10 +27,17 @@ int cmd_mark(const struct globals *globals, int argc, char **argv)
 	struct error error;
 	int option, fd, failed;
 
-	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		if (option != 'm')
-			return usage__hint();
-		path = optarg;
+	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+		switch (option) {
+		case 'm':
+			path = optarg;
+			break;
+		case 'h':
+			help__print_command(*argv);
+			return 0;
+		default:
+			return usage__refused(*argv, argv, option);
+		}
 	}
 	if (optind != argc - 1)
 		return usage("mark wants one name");
@@ -46,6 +57,7 @@ int cmd_mark(const struct globals *globals, int argc, char **argv)
 	if (fd < 0)
 		return error__print(&error);
 	failed = marks__add(fd, &mark, &error);
-	close(fd);
+	if (close(fd) && !failed)
+		failed = fail(&error, STATUS_FAILED, "cannot write %s: %s", path, strerror(errno));
 	return failed ? error__print(&error) : 0;
 }

@@ -5,52 +5,22 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "agent.h"
 #include "clock.h"
+#include "command.h"
 #include "device.h"
+#include "help.h"
 #include "json.h"
 #include "usage.h"
 
 struct lap {
 	struct snapshot before, after;
 	uint64_t wall_ns;
-	int status;	/* as wait() has it */
+	int status;	/* of the command, as a shell says it */
 };
-
-/* As a shell says it. */
-static int exit_status(int status)
-{
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-static int run(char **command, struct lap *lap, struct error *error)
-{
-	uint64_t start = clock__ns();
-	pid_t child = fork();
-
-	if (child < 0)
-		return fail(error, STATUS_RUN_FAILED, "cannot fork: %s", strerror(errno));
-	if (!child) {
-		execvp(*command, command);
-		fprintf(stderr, "spf-agent: cannot run %s: %s\n", *command, strerror(errno));
-		_exit(errno == ENOENT ? 127 : 126);
-	}
-	/* What the terminal sends is for the command; we wait for it and report. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGQUIT, SIG_IGN);
-	while (waitpid(child, &lap->status, 0) < 0)
-		if (errno != EINTR)
-			return fail(error, STATUS_RUN_FAILED, "cannot wait for the command: %s", strerror(errno));
-	lap->wall_ns = clock__ns() - start;
-	return 0;
-}
 
 static void report_text(FILE *out, const struct lap *lap, const struct counters *delta)
 {
@@ -73,7 +43,7 @@ static void report_json(FILE *out, const struct lap *lap, const struct counters 
 {
 	json_object *object = json_object_new_object();
 
-	json_object_object_add(object, "status", json_object_new_int(exit_status(lap->status)));
+	json_object_object_add(object, "status", json_object_new_int(lap->status));
 	json_object_object_add(object, "wall-ns", json_object_new_uint64(lap->wall_ns));
 	json_object_object_add(object, "vcpus", json_object_new_uint64(lap->after.nr_vcpus));
 	json_object_object_add(object, "mode", json_object_new_string(mode_name(lap->after.mode)));
@@ -82,35 +52,81 @@ static void report_json(FILE *out, const struct lap *lap, const struct counters 
 	json_object_put(object);
 }
 
-static int measure(struct device *device, char **command, bool json, FILE *out, struct error *error)
+static int wall(char **command, struct lap *lap, struct error *error)
+{
+	uint64_t start = clock__ns();
+
+	if (command__run(command, &lap->status, error))
+		return -1;
+	lap->wall_ns = clock__ns() - start;
+	return 0;
+}
+
+/* -1 and @error: there are no figures.  The command may have run all the same: lap->status is 0 if not. */
+static int measure(struct device *device, char **command, struct lap *lap, struct counters *delta,
+		   struct error *error)
+{
+	lap->status = 0;
+	if (device__collect(device, false, &lap->before, error))
+		return -1;
+	if (!(lap->before.features & KVM_SPF_F_COUNTERS))
+		return fail(error, STATUS_RUN_FAILED, "this host's kernel does not count faults");
+	if (wall(command, lap, error) || device__collect(device, false, &lap->after, error))
+		return -1;
+	device__warn_stale(&lap->after);
+	if (!snapshot__minus(&lap->after, &lap->before, delta))
+		return fail(error, STATUS_RUN_FAILED, "the machine was reset or migrated meanwhile: no figures");
+	return 0;
+}
+
+/* Where they go to, or NULL and @error. */
+static FILE *open_output(const char *path, struct error *error)
+{
+	FILE *out = path ? fopen(path, "we") : stderr;
+
+	if (!out)
+		fail(error, STATUS_RUN_FAILED, "cannot write %s: %s", path, strerror(errno));
+	return out;
+}
+
+static int close_output(FILE *out, const char *path, struct error *error)
+{
+	bool lost = ferror(out);
+
+	/* Standard error is not buffered, and stays open to say more. */
+	if (path && fclose(out))
+		lost = true;
+	return lost ? fail(error, STATUS_RUN_FAILED, "cannot write %s: %s", path ? path : "the figures",
+			   strerror(errno ? errno : EIO)) : 0;
+}
+
+static int run(struct device *device, char **command, const char *path, bool json)
 {
 	struct counters delta;
-	struct lap lap;
+	struct error error;
+	struct lap lap = {};
+	FILE *out = open_output(path, &error);
+	int failed;
 
-	if (device__collect(device, false, &lap.before, error))
-		goto failed;
-	if (!(lap.before.features & KVM_SPF_F_COUNTERS)) {
-		fail(error, STATUS_RUN_FAILED, "this host's kernel does not count faults");
-		goto failed;
+	if (!out) {
+		error__print(&error);
+		return STATUS_RUN_FAILED;
 	}
-	if (run(command, &lap, error))
-		goto failed;
-	/* The command's status goes on, whatever becomes of the figures. */
-	if (device__collect(device, false, &lap.after, error)) {
-		error__print(error);
-		return exit_status(lap.status);
-	}
-	device__warn_stale(&lap.after);
-	if (!snapshot__minus(&lap.after, &lap.before, &delta))
-		fputs("spf-agent: the machine was reset or migrated meanwhile: no figures\n", stderr);
-	else if (json)
+	failed = measure(device, command, &lap, &delta, &error);
+	if (!failed && json)
 		report_json(out, &lap, &delta);
-	else
+	else if (!failed)
 		report_text(out, &lap, &delta);
-	return exit_status(lap.status);
-failed:
-	error__print(error);
-	return STATUS_RUN_FAILED;
+	/* The first thing that failed is what is told. */
+	if (failed) {
+		error__print(&error);
+		close_output(out, path, &error);
+	} else if (close_output(out, path, &error)) {
+		failed = -1;
+		error__print(&error);
+	}
+	/* No figures: a failure of ours, unless the command has one of its own to tell. */
+	return failed && !lap.status ? STATUS_RUN_FAILED : lap.status;
 }
 
 int cmd_run(const struct globals *globals, int argc, char **argv)
@@ -118,16 +134,16 @@ int cmd_run(const struct globals *globals, int argc, char **argv)
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
 		{ "output", required_argument, NULL, 'o' },
+		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
 	const char *output = NULL;
 	struct device device;
 	struct error error;
-	FILE *out = stderr;
 	bool json = false;
 	int option, status;
 
-	while ((option = getopt_long(argc, argv, "+jo:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:jo:h", options, NULL)) != -1) {
 		switch (option) {
 		case 'j':
 			json = true;
@@ -135,8 +151,11 @@ int cmd_run(const struct globals *globals, int argc, char **argv)
 		case 'o':
 			output = optarg;
 			break;
+		case 'h':
+			help__print_command(*argv);
+			return 0;
 		default:
-			usage__hint();
+			usage__refused(*argv, argv, option);
 			return STATUS_RUN_FAILED;
 		}
 	}
@@ -148,18 +167,7 @@ int cmd_run(const struct globals *globals, int argc, char **argv)
 		error__print(&error);
 		return STATUS_RUN_FAILED;
 	}
-	if (output)
-		out = fopen(output, "we");
-	if (out) {
-		status = measure(&device, argv + optind, json, out, &error);
-	} else {
-		fail(&error, STATUS_RUN_FAILED, "cannot write %s: %s", output, strerror(errno));
-		status = error__print(&error);
-	}
-	if (out && out != stderr && fclose(out)) {
-		fail(&error, STATUS_RUN_FAILED, "cannot write %s: %s", output, strerror(errno));
-		error__print(&error);
-	}
+	status = run(&device, argv + optind, output, json);
 	device__close(&device);
 	return status;
 }

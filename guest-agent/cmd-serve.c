@@ -13,6 +13,7 @@
 #include "agent.h"
 #include "clock.h"
 #include "device.h"
+#include "help.h"
 #include "marks.h"
 #include "port.h"
 #include "privileges.h"
@@ -90,6 +91,7 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 		{ "port", required_argument, NULL, 'p' },
 		{ "user", required_argument, NULL, 'u' },
 		{ "marks", required_argument, NULL, 'm' },
+		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
 	struct agent agent = { .max_load = 1 << 30 };
@@ -100,7 +102,7 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 	bool allow = false;
 	int option, port;
 
-	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
 		switch (option) {
 		case 'a':
 		case 'b':
@@ -122,8 +124,11 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 		case 'm':
 			settings.marks = optarg;
 			break;
+		case 'h':
+			help__print_command(*argv);
+			return 0;
 		default:
-			return usage__hint();
+			return usage__refused(*argv, argv, option);
 		}
 	}
 	if (optind < argc)

@@ -8,6 +8,7 @@
 
 #include "agent.h"
 #include "device.h"
+#include "help.h"
 #include "json.h"
 #include "usage.h"
 
@@ -34,18 +35,26 @@ int cmd_snapshot(const struct globals *globals, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
 	struct snapshot snapshot;
 	struct device device;
 	struct error error;
 	bool json = false;
-	int option;
+	int option, failed = 0;
 
-	while ((option = getopt_long(argc, argv, "+j", options, NULL)) != -1) {
-		if (option != 'j')
-			return usage__hint();
-		json = true;
+	while ((option = getopt_long(argc, argv, "+:jh", options, NULL)) != -1) {
+		switch (option) {
+		case 'j':
+			json = true;
+			break;
+		case 'h':
+			help__print_command(*argv);
+			return 0;
+		default:
+			return usage__refused(*argv, argv, option);
+		}
 	}
 	if (optind < argc)
 		return usage("snapshot takes no argument '%s'", argv[optind]);
@@ -58,9 +67,9 @@ int cmd_snapshot(const struct globals *globals, int argc, char **argv)
 	}
 	device__warn_stale(&snapshot);
 	if (json)
-		json__print(json__snapshot(&snapshot));
+		failed = json__print(json__snapshot(&snapshot), &error);
 	else
 		print_text(&snapshot);
 	device__close(&device);
-	return 0;
+	return failed ? error__print(&error) : 0;
 }

@@ -12,7 +12,9 @@
 #include "agent.h"
 #include "clock.h"
 #include "device.h"
+#include "help.h"
 #include "json.h"
+#include "output.h"
 #include "usage.h"
 
 /* The heading is repeated before it has scrolled off a terminal. */
@@ -24,7 +26,8 @@ struct plan {
 	bool json;
 };
 
-static void print_json(const struct snapshot *now, const struct snapshot *before, const struct counters *delta)
+static int print_json(const struct snapshot *now, const struct snapshot *before, const struct counters *delta,
+		      struct error *error)
 {
 	json_object *object = json_object_new_object();
 
@@ -32,11 +35,11 @@ static void print_json(const struct snapshot *now, const struct snapshot *before
 	json_object_object_add(object, "interval-ns", json_object_new_uint64(now->host_ns - before->host_ns));
 	json_object_object_add(object, "epoch", json_object_new_uint64(now->epoch));
 	json__counters(object, delta, now->features);
-	json__print(object);
+	return json__print(object, error);
 }
 
-static void print_line(uint64_t number, const struct snapshot *now, const struct snapshot *before,
-		       const struct counters *delta)
+static int print_line(uint64_t number, const struct snapshot *now, const struct snapshot *before,
+		      const struct counters *delta, struct error *error)
 {
 	double all = (double)(now->host_ns - before->host_ns) * now->nr_vcpus;
 
@@ -47,7 +50,7 @@ static void print_line(uint64_t number, const struct snapshot *now, const struct
 	       delta->tier[KVM_SPF_TIER_FAST], delta->tier[KVM_SPF_TIER_SPECULATIVE],
 	       delta->tier[KVM_SPF_TIER_VMA_LOCK], delta->tier[KVM_SPF_TIER_MMAP_LOCK], counters__aborts(delta),
 	       (double)delta->ns_sum / 1e6, all > 0 ? 100 * (double)delta->ns_sum / all : 0);
-	fflush(stdout);
+	return output__flush(error);
 }
 
 /* Sleep until the next multiple of the interval, so that the lines do not drift. */
@@ -78,10 +81,9 @@ static int follow(struct device *device, const struct plan *plan, struct error *
 		device__warn_stale(&now);
 		if (!snapshot__minus(&now, &before, &delta))
 			fputs("spf-agent: the machine was reset or migrated: a new baseline\n", stderr);
-		else if (plan->json)
-			print_json(&now, &before, &delta);
-		else
-			print_line(line, &now, &before, &delta);
+		else if (plan->json ? print_json(&now, &before, &delta, error) :
+				      print_line(line, &now, &before, &delta, error))
+			return -1;
 	}
 	return 0;
 }
@@ -92,6 +94,7 @@ int cmd_stat(const struct globals *globals, int argc, char **argv)
 		{ "interval", required_argument, NULL, 'i' },
 		{ "count", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
 	struct plan plan = { .interval = NS_PER_SEC };
@@ -99,7 +102,7 @@ int cmd_stat(const struct globals *globals, int argc, char **argv)
 	struct error error;
 	int option, failed;
 
-	while ((option = getopt_long(argc, argv, "+i:c:j", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:i:c:jh", options, NULL)) != -1) {
 		switch (option) {
 		case 'i':
 			if (!parse_seconds(optarg, &plan.interval))
@@ -112,8 +115,11 @@ int cmd_stat(const struct globals *globals, int argc, char **argv)
 		case 'j':
 			plan.json = true;
 			break;
+		case 'h':
+			help__print_command(*argv);
+			return 0;
 		default:
-			return usage__hint();
+			return usage__refused(*argv, argv, option);
 		}
 	}
 	if (optind < argc)

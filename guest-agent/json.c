@@ -1,25 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <stdio.h>
 
+#include "fault_names.h"
 #include "json.h"
+#include "output.h"
 
-const char *const tier_names[KVM_SPF_NR_TIERS] = {
-	[KVM_SPF_TIER_FAST] = "fast",
-	[KVM_SPF_TIER_SPECULATIVE] = "speculative",
-	[KVM_SPF_TIER_VMA_LOCK] = "vma-lock",
-	[KVM_SPF_TIER_MMAP_LOCK] = "mmap-lock",
-};
+const char *const tier_names[KVM_SPF_NR_TIERS] = { EACH_FAULT_TIER(FAULT_QMP_NAME) };
+static const char *const abort_names[KVM_SPF_NR_ABORTS] = { EACH_FAULT_ABORT(FAULT_QMP_NAME) };
 
-static const char *const abort_names[KVM_SPF_NR_ABORTS] = {
-	[KVM_SPF_ABORT_NO_VMA] = "no-vma",
-	[KVM_SPF_ABORT_VMA_BUSY] = "vma-busy",
-	[KVM_SPF_ABORT_VMA_CHANGED] = "vma-changed",
-	[KVM_SPF_ABORT_UNSUPPORTED] = "unsupported",
-	[KVM_SPF_ABORT_NO_TABLE] = "no-table",
-	[KVM_SPF_ABORT_PTL_BUSY] = "ptl-busy",
-	[KVM_SPF_ABORT_PTE_CHANGED] = "pte-changed",
-	[KVM_SPF_ABORT_NO_MEMORY] = "no-memory",
-};
+/* The device counts them in the same order. */
+#define SAME_TIER(name, qmp, kvm)	_Static_assert((int)KVM_SPF_TIER_##name == (int)FAULT_TIER_##name, qmp);
+#define SAME_ABORT(name, qmp, kvm)	_Static_assert((int)KVM_SPF_ABORT_##name == (int)FAULT_ABORT_##name, qmp);
+EACH_FAULT_TIER(SAME_TIER)
+EACH_FAULT_ABORT(SAME_ABORT)
+_Static_assert((int)KVM_SPF_NR_TIERS == (int)FAULT_TIERS && (int)KVM_SPF_NR_ABORTS == (int)FAULT_ABORTS, "one is missing");
 
 const char *mode_name(uint32_t mode)
 {
@@ -118,9 +112,9 @@ json_object *json__snapshot(const struct snapshot *s)
 	return object;
 }
 
-void json__print(json_object *object)
+int json__print(json_object *object, struct error *error)
 {
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
-	fflush(stdout);
 	json_object_put(object);
+	return output__flush(error);
 }

@@ -18,7 +18,7 @@ void json__counters(json_object *object, const struct counters *counters, uint64
 
 json_object *json__snapshot(const struct snapshot *snapshot);
 
-/* One line on standard output; @object is freed. */
-void json__print(json_object *object);
+/* One line on standard output; @object is freed.  0, or -1 and @error. */
+int json__print(json_object *object, struct error *error);
 
 #endif

@@ -2,13 +2,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "cpus.h"
 #include "load.h"
 
 /* With 4 KiB pages, each step of a stride needs another page table. */
@@ -29,7 +29,6 @@ struct share {
 	volatile char *memory;
 	uint64_t pages, page_size, end_ns;
 	enum pattern pattern;
-	int cpu;
 };
 
 bool load__pattern(const char *name, enum pattern *pattern)
@@ -100,33 +99,22 @@ static void *work(void *arg)
 
 /* ---- all of them ---- */
 
-/* The @number-th of the CPUs that we may use, round and round. */
-static int nth_cpu(const cpu_set_t *allowed, uint32_t number)
-{
-	int left = (int)(number % (uint32_t)CPU_COUNT(allowed)), cpu = 0;
-
-	while (!CPU_ISSET(cpu, allowed) || left--)
-		cpu++;
-	return cpu;
-}
-
-static int start(struct share *share)
+static int start(struct share *share, const struct cpus *cpus, uint32_t number)
 {
 	pthread_attr_t attr;
-	cpu_set_t cpu;
 	int failed;
 
-	CPU_ZERO(&cpu);
-	CPU_SET(share->cpu, &cpu);
 	pthread_attr_init(&attr);
-	pthread_attr_setaffinity_np(&attr, sizeof(cpu), &cpu);
 	pthread_attr_setstacksize(&attr, 64 << 10);
-	failed = pthread_create(&share->thread, &attr, work, share);
+	failed = cpus__pin(cpus, number, &attr);
+	if (!failed)
+		failed = pthread_create(&share->thread, &attr, work, share);
 	pthread_attr_destroy(&attr);
 	return failed;
 }
 
-static int run_threads(struct share *shares, uint32_t threads, struct load_result *result, struct error *error)
+static int run_threads(struct share *shares, uint32_t threads, const struct cpus *cpus, struct load_result *result,
+		       struct error *error)
 {
 	struct gate gate = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	uint32_t started = 0;
@@ -137,7 +125,7 @@ static int run_threads(struct share *shares, uint32_t threads, struct load_resul
 		int failed;
 
 		shares[started].gate = &gate;
-		failed = start(&shares[started]);
+		failed = start(&shares[started], cpus, started);
 		if (failed) {
 			fail(error, STATUS_FAILED, "cannot start %u threads: %s", threads, strerror(failed));
 			gate.closed = true;
@@ -158,12 +146,12 @@ static int run_threads(struct share *shares, uint32_t threads, struct load_resul
 static int share_out(const struct load *load, volatile char *memory, struct load_result *result, struct error *error)
 {
 	struct share *shares = calloc(load->threads, sizeof(*shares));
-	cpu_set_t allowed;
+	struct cpus cpus;
 	int failed;
 
 	if (!shares)
 		return fail(error, STATUS_FAILED, "out of memory");
-	if (sched_getaffinity(0, sizeof(allowed), &allowed)) {
+	if (cpus__allowed(&cpus)) {
 		free(shares);
 		return fail(error, STATUS_FAILED, "cannot tell the CPUs to use: %s", strerror(errno));
 	}
@@ -174,9 +162,9 @@ static int share_out(const struct load *load, volatile char *memory, struct load
 		shares[i].pages = end - first;
 		shares[i].page_size = result->page_size;
 		shares[i].pattern = load->pattern;
-		shares[i].cpu = nth_cpu(&allowed, i);
 	}
-	failed = run_threads(shares, load->threads, result, error);
+	failed = run_threads(shares, load->threads, &cpus, result, error);
+	cpus__free(&cpus);
 	free(shares);
 	return failed;
 }

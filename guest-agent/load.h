@@ -12,7 +12,8 @@
 
 #include "error.h"
 
-#define LOAD_MAX_THREADS	1024
+/* The most CPUs that Linux has. */
+#define LOAD_MAX_THREADS	8192
 
 enum pattern {
 	PATTERN_SEQUENTIAL,

@@ -4,14 +4,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "marks.h"
+#include "marks_file.h"
 
-/* Whoever sets marks in a loop fills no memory of the guest. */
-#define MARKS_MAX_BYTES	(64 << 10)
 #define LINE_MAX_BYTES	(MARK_NAME_MAX + 48)
+#define CANNOT_LOCK	"cannot lock the marks: %s"
 
 bool mark__set_name(struct mark *mark, const char *name)
 {
@@ -31,9 +30,13 @@ void mark__set_times(struct mark *mark, const struct snapshot *snapshot)
 	mark->has_host_ns = !snapshot->stale;
 }
 
+/*
+ * Only its owner may open the file: opening it is all that it takes to hold its
+ * lock.
+ */
 int marks__open(const char *path, struct error *error)
 {
-	int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		fail(error, STATUS_FAILED, "cannot open %s: %s%s", path, strerror(errno),
@@ -41,21 +44,19 @@ int marks__open(const char *path, struct error *error)
 	return fd;
 }
 
-/* One write() of a whole line: several of us may append at once. */
 int marks__add(int fd, const struct mark *mark, struct error *error)
 {
 	char line[LINE_MAX_BYTES], host[24] = "-";
-	struct stat st;
-	int length;
+	int length, failed;
 
-	if (fstat(fd, &st) || st.st_size > MARKS_MAX_BYTES - LINE_MAX_BYTES)
-		return fail(error, STATUS_FAILED, "there are too many marks; empty their file");
 	if (mark->has_host_ns)
 		snprintf(host, sizeof(host), "%" PRIu64, mark->host_ns);
 	length = snprintf(line, sizeof(line), "%s %" PRIu64 " %s\n", mark->name, mark->guest_ns, host);
-	if (write(fd, line, (size_t)length) != length)
-		return fail(error, STATUS_FAILED, "cannot write the mark: %s", strerror(errno));
-	return 0;
+	if (marks_file__lock(fd, true))
+		return fail(error, STATUS_FAILED, CANNOT_LOCK, strerror(errno));
+	failed = marks_file__append(fd, line, (size_t)length, error);
+	marks_file__unlock(fd);
+	return failed;
 }
 
 static bool parse_line(const char *line, struct mark *mark)
@@ -68,20 +69,13 @@ static bool parse_line(const char *line, struct mark *mark)
 	return true;
 }
 
-bool marks__next(int fd, off_t *offset, struct mark *mark)
+/* With the lock; *@offset is one in the file. */
+static bool next(int fd, off_t *offset, struct mark *mark)
 {
 	char line[LINE_MAX_BYTES + 1], *end;
-	struct stat st;
 	ssize_t got;
 
-	for (;;) {
-		got = pread(fd, line, LINE_MAX_BYTES, *offset);
-		if (got == 0 && !fstat(fd, &st) && st.st_size < *offset) {
-			*offset = 0;	/* somebody emptied the file */
-			continue;
-		}
-		if (got <= 0)
-			return false;
+	while ((got = pread(fd, line, LINE_MAX_BYTES, *offset)) > 0) {
 		line[got] = 0;
 		end = memchr(line, '\n', (size_t)got);
 		if (!end && got < LINE_MAX_BYTES)
@@ -93,4 +87,19 @@ bool marks__next(int fd, off_t *offset, struct mark *mark)
 		if (parse_line(line, mark))
 			return true;
 	}
+	return false;
+}
+
+int marks__next(int fd, off_t *position, struct mark *mark, struct error *error)
+{
+	off_t offset, start;
+	bool found;
+
+	if (marks_file__lock(fd, false))
+		return fail(error, STATUS_FAILED, CANNOT_LOCK, strerror(errno));
+	start = offset = marks_file__offset(fd, position);
+	found = next(fd, &offset, mark);
+	*position += offset - start;
+	marks_file__unlock(fd);
+	return found;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Marks: named moments, with the guest's and the host's time.  They lie in a
- * file, a line each, so that whoever runs in the guest can set one before the
+ * file, a line each, so that a program in the guest can set one before the
  * server is there: "NAME GUEST-NS HOST-NS", the last "-" if the host does not answer.
  */
 #ifndef SPF_MARKS_H
@@ -31,9 +31,15 @@ bool mark__set_name(struct mark *mark, const char *name);
 void mark__set_times(struct mark *mark, const struct snapshot *snapshot);
 
 int marks__open(const char *path, struct error *error);
+
+/* A full file drops the older half of its marks for the new one. */
 int marks__add(int fd, const struct mark *mark, struct error *error);
 
-/* The mark at *@offset, which then is that of the next one; false: there is none yet. */
-bool marks__next(int fd, off_t *offset, struct mark *mark);
+/*
+ * The mark at *@position, which then is that of the next one: 1, or 0 if there
+ * is none yet, or -1 and @error.  0 is the oldest mark's position.  Where marks
+ * were dropped, the next one is the oldest that is left.
+ */
+int marks__next(int fd, off_t *position, struct mark *mark, struct error *error);
 
 #endif

@@ -11,12 +11,15 @@
 #include "privileges.h"
 
 /* What the kernel calls the user that owns nothing. */
-#define NOBODY	65534
+#define NOBODY		65534
+
+#define OWN_USER	"spf-agent"	/* spf-agent.sysusers */
+#define USERS		"/etc/passwd"
 
 /* Straight from the file: a static program has no name service, nor a minimal guest. */
 static int look_up(const char *user, uid_t *uid, gid_t *gid)
 {
-	FILE *f = fopen("/etc/passwd", "re");
+	FILE *f = fopen(USERS, "re");
 	struct passwd *entry = NULL;
 
 	while (f && (entry = fgetpwent(f)) && strcmp(entry->pw_name, user))
@@ -30,6 +33,16 @@ static int look_up(const char *user, uid_t *uid, gid_t *gid)
 	return entry ? 0 : -1;
 }
 
+/* Other services may be "nobody" as well: each could then trace the other. */
+static void choose(uid_t *uid, gid_t *gid)
+{
+	if (!look_up(OWN_USER, uid, gid))
+		return;
+	look_up("nobody", uid, gid);
+	if (!access(USERS, F_OK))
+		fprintf(stderr, "spf-agent: there is no user " OWN_USER ": serving as nobody; create it, or name a --user\n");
+}
+
 int privileges__drop(const char *user, struct error *error)
 {
 	uid_t uid = NOBODY;
@@ -37,10 +50,12 @@ int privileges__drop(const char *user, struct error *error)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return fail(error, STATUS_FAILED, "cannot give up new privileges: %s", strerror(errno));
-	if (look_up(user ? user : "nobody", &uid, &gid) && user)
+	if (user && look_up(user, &uid, &gid))
 		return fail(error, STATUS_USAGE, "there is no user '%s'", user);
 	if (geteuid())
 		return 0;	/* there is nothing to drop */
+	if (!user)
+		choose(&uid, &gid);
 	if (setgroups(0, NULL) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
 		return fail(error, STATUS_FAILED, "cannot drop privileges: %s", strerror(errno));
 	return 0;

@@ -234,9 +234,11 @@ void protocol__feed(struct agent *agent, const char *bytes, size_t count)
 
 void protocol__tell_marks(struct agent *agent)
 {
+	struct error error;
 	struct mark mark;
 
-	while (agent->following && marks__next(agent->marks, &agent->marks_told, &mark)) {
+	/* Those that cannot be read now are told together with the next. */
+	while (agent->following && marks__next(agent->marks, &agent->marks_told, &mark, &error) > 0) {
 		json_object *event = json_object_new_object();
 
 		json_object_object_add(event, "event", json_object_new_string("SPF_MARK"));

@@ -129,13 +129,18 @@ json_object *request_marks(struct agent *agent, json_object *arguments, struct e
 	json_object *list;
 	struct mark mark;
 	bool follow = false;
+	int found;
 
 	if (get_bool(arguments, "follow", &follow, error))
 		return NULL;
 	list = json_object_new_array();
 	agent->marks_told = 0;
-	while (marks__next(agent->marks, &agent->marks_told, &mark))
+	while ((found = marks__next(agent->marks, &agent->marks_told, &mark, error)) > 0)
 		json_object_array_add(list, mark__json(&mark));
+	if (found < 0) {
+		json_object_put(list);
+		return NULL;
+	}
 	agent->following = follow;
 	return list;
 }

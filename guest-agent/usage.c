@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <ctype.h>
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +10,6 @@
 #include "clock.h"
 #include "error.h"
 #include "usage.h"
-
-int usage__hint(void)
-{
-	fputs("spf-agent: see spf-agent --help\n", stderr);
-	return STATUS_USAGE;
-}
 
 int usage(const char *format, ...)
 {
@@ -26,6 +21,21 @@ int usage(const char *format, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	return STATUS_USAGE;
+}
+
+int usage__refused(const char *command, char *const *argv, int option)
+{
+	const char letter[] = { '-', (char)optopt, 0 }, *word = argv[optind - 1];
+	const char *space = command ? " " : "";
+
+	/* A letter among others: getopt_long() is not through with their word. */
+	if (option == '?' && optopt && (strncmp(word, "--", 2) || !strchr(word, '=')))
+		word = letter;
+	if (!command)
+		command = "";
+	if (option == ':')
+		return usage("%s wants a value; see spf-agent%s%s --help", word, space, command);
+	return usage("no option '%s' can be here; see spf-agent%s%s --help", word, space, command);
 }
 
 /* The digits that @text begins with; what follows them is left in @rest. */

@@ -12,8 +12,12 @@
 __attribute__((format(printf, 1, 2)))
 int usage(const char *format, ...);
 
-/* What getopt_long() did not know (it has said so itself); returns STATUS_USAGE. */
-int usage__hint(void);
+/*
+ * What getopt_long() just refused by returning @option, '?' or ':'.  @command:
+ * whose arguments @argv are, or NULL for the program's own.  One line on
+ * standard error; returns STATUS_USAGE.
+ */
+int usage__refused(const char *command, char *const *argv, int option);
 
 /* "512", "64K", "1.5" and so on; false if it is none, or not within min..max. */
 bool parse_size(const char *text, uint64_t max, uint64_t *size);

@@ -115,6 +115,9 @@ def debian(guest):
     out = {"install": guest.run("dpkg --install /agent.deb 2>&1"), "info": [serves()]}
     out["snapshot"] = guest.json("spf-agent snapshot --json")
     out["run"] = guest.json("spf-agent run --json -o /tmp/run -- true; cat /tmp/run")
+    out["user"] = guest.run("getent passwd spf-agent")[0]
+    out["status"] = guest.run("cat /proc/$(systemctl show -P MainPID spf-agent.service)/status")[0]
+    guest.run("spf-agent mark left")
     guest.qmp.execute("device_del", {"id": "agent-port"})
     becomes("inactive")
     guest.qmp.execute("device_add", {"driver": "virtserialport", "id": "agent-port", "chardev": "agent",
@@ -122,13 +125,20 @@ def debian(guest):
     out["info"].append(serves())
     out["install_again"] = guest.run("dpkg --install /agent.deb 2>&1")
     out["info"].append(serves())
+    # A service that runs ends with its package; then its user can go.
+    out["purge_running"] = guest.run("dpkg --purge spf-agent 2>&1")
+    out["left_running"] = guest.run("getent passwd spf-agent; systemctl is-active spf-agent.service")[0]
+    out["install_anew"] = guest.run("dpkg --install /agent.deb 2>&1")
+    out["info"].append(serves())
     guest.text("d=$(grep -l 0x10f0 /sys/bus/pci/devices/*/device); echo 1 >${d%/*}/remove")
     # Longer than it would wait before it tried again.
     guest.run("systemctl restart spf-agent.service; sleep 8")
     out["failed"] = guest.run("systemctl show -p ActiveState,ExecMainStatus,NRestarts spf-agent.service")[0]
     out["journal"] = guest.run("journalctl -q -o cat _COMM=spf-agent")[0]
     out["purge"] = guest.run("dpkg --purge spf-agent 2>&1")
-    out["left"] = guest.run("ls -d /usr/bin/spf-agent /lib/systemd/system/spf-agent.service 2>/dev/null")[0]
+    out["left"] = guest.run("ls -d /usr/bin/spf-agent /lib/systemd/system/spf-agent.service "
+                            "/usr/lib/sysusers.d/spf-agent.conf /run/spf-agent.marks 2>/dev/null; "
+                            "getent passwd spf-agent; getent group spf-agent")[0]
     return out
 
 

@@ -3,49 +3,17 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import unittest
-from pathlib import Path
 
 from tests.agent import programs
-from tests.agent.bar import BIG, C, Bar
-
-AGENT = None
-
-
-def setUpModule():
-    global AGENT
-    AGENT = programs.sanitized()
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = Path(directory.name)
-        self.bar = Bar(self.directory / "bar")
-
-    def agent(self, *words, device=True, **kw):
-        device = ["--device", self.bar.path] if device is True else ["--device", device] if device else []
-        done = subprocess.run([AGENT, *device, *words], capture_output=True, text=True, timeout=120, **kw)
-        self.assertNotIn("Sanitizer", done.stderr)
-        self.assertNotIn("runtime error", done.stderr)
-        return done
-
-    def refused(self, status, says, *words, **kw):
-        done = self.agent(*words, **kw)
-        self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
-        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-        self.assertIn(says, done.stderr)
-
-    def snapshot(self, *words):
-        done = self.agent("snapshot", "--json", *words)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return json.loads(done.stdout)
+from tests.agent.bar import BIG, C, HEADER, Bar
+from tests.agent.case import Case
+from tests.agent.more_cpus import kernel_of
 
 
 class Snapshot(Case):
@@ -246,10 +214,11 @@ class Run(Case):
 
     def test_no_figures_over_a_migration(self):
         self.bar.on_bell = lambda: self.bar.set64("EPOCH", 6 + self.bar.asked)
-        with self.bar:
-            done = self.agent("run", "--", "sh", "-c", "exit 3")
-        self.assertEqual((done.returncode, done.stderr.count("\n")), (3, 1))
-        self.assertIn("no figures", done.stderr)
+        for command, status in (("exit 3", 3), ("exit 0", 125)):
+            with self.bar:
+                done = self.agent("run", "--", "sh", "-c", command)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (status, 1))
+            self.assertIn("no figures", done.stderr)
 
 
 class Load(Case):
@@ -271,6 +240,23 @@ class Load(Case):
             # Beside them, what the kernel and the C library need for themselves.
             self.assertAlmostEqual(counts[1] - counts[0], pages, delta=16, msg=pattern)
 
+    def test_a_kernel_for_more_cpus_than_the_c_librarys_set(self):
+        """Such a kernel refuses a set that is shorter than its own; seccomp has this one do so."""
+        for cpus in (1025, 4096, 65536):
+            with self.subTest(cpus=cpus):
+                done = self.agent("load", "-s", "1M", "-t", "3", "--json", device=None,
+                                  preexec_fn=lambda: kernel_of(cpus))
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertEqual(json.loads(done.stdout)["threads"], 3)
+
+    def test_a_kernel_that_tells_no_cpus(self):
+        self.refused(1, "cannot tell the CPUs to use: Invalid argument", "load", "-s", "1M",
+                     device=None, preexec_fn=lambda: kernel_of(1 << 30))
+
+    def test_thousands_of_threads(self):
+        done = self.agent("load", "-s", "20M", "-t", "2000", "--json", device=None)
+        self.assertEqual((done.returncode, json.loads(done.stdout)["threads"]), (0, 2000))
+
     @staticmethod
     def faults(agent, size, pattern):
         code = ("import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
@@ -284,7 +270,7 @@ class Arguments(Case):
     def test_refused_with_one_line(self):
         for words in ([], ["nothing"], ["stat", "-i", "0"], ["stat", "-i", "x"], ["stat", "-i", "nan"], ["stat", "-c", "-1"],
                       ["stat", "x"], ["snapshot", "x"], ["load", "-s", "0"], ["load", "-s", "9999999999T"], ["load", "-s", "1X"],
-                      ["load", "-t", "0"], ["load", "-t", "4096"], ["load", "-p", "zigzag"], ["mark"], ["mark", "a", "b"],
+                      ["load", "-t", "0"], ["load", "-t", "8193"], ["load", "-p", "zigzag"], ["mark"], ["mark", "a", "b"],
                       ["mark", "a b"], ["mark", "x" * 65], ["serve", "--allow", "nothing"], ["serve", "--block", ""],
                       ["serve", "--max-load", "0"], ["serve", "--allow", "guest-ping", "--block", "guest-ping"]):
             with self.subTest(words=words):
@@ -294,7 +280,37 @@ class Arguments(Case):
         for word in ("--help", "--version"):
             done = self.agent(word, device=None)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual(self.agent("--nothing").returncode, 2)
+        for words, what, where in ((["--nothing"], "--nothing", "spf-agent"), (["-x"], "-x", "spf-agent"),
+                                   (["stat", "--nothing"], "--nothing", "spf-agent stat"),
+                                   (["load", "-jx"], "-x", "spf-agent load"),
+                                   (["load", "--json=1"], "--json=1", "spf-agent load")):
+            self.refused(2, f"no option '{what}' can be here; see {where} --help", *words)
+        for words in (["--device"], ["load", "-s"], ["serve", "--user"]):
+            self.refused(2, f"{words[-1]} wants a value", *words, device=None)
+        self.refused(125, "no option '-x'", "run", "-x", "true")
+
+    def test_each_command_has_help(self):
+        """It needs no device; all of its long options are in it."""
+        main = (HEADER.parent / "main.c").read_text(encoding="utf-8")
+        names = re.findall(r'^\t\{ "(\w+)", cmd_', main, re.M)
+        self.assertEqual(len(names), 6)
+        for name in names:
+            source = (HEADER.parent / f"cmd-{name}.c").read_text(encoding="utf-8")
+            options = re.findall(r'^\t\t\{ "([\w-]+)", (?:no|required)_argument', source, re.M)
+            for word in ("--help", "-h"):
+                with self.subTest(name=name, word=word):
+                    done = self.agent(name, word, device=None)
+                    self.assertEqual((done.returncode, done.stderr), (0, ""))
+                    self.assertRegex(done.stdout, rf"^usage: spf-agent \[--device FILE\] {name} ")
+                    self.assertEqual({*re.findall(r"^ .*--([\w-]+)", done.stdout, re.M), "help"},
+                                     set(options))
+                    self.assertIn(f"\n  {name} ", self.agent("--help", device=None).stdout)
+
+    def test_help_of_a_command_that_is_run_is_its_own(self):
+        with self.bar:
+            done = self.agent("run", "-o", self.directory / "out", "true", "--help")
+        self.assertEqual(done.returncode, 0)
+        self.assertNotIn("spf-agent", done.stdout)
 
 
 if __name__ == "__main__":

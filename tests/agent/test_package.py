@@ -38,9 +38,19 @@ class Package(unittest.TestCase):
     def test_contents_and_version(self):
         listed = run("dpkg-deb", "--contents", PACKAGE).stdout
         for name in ("usr/bin/spf-agent", "usr/share/man/man1/spf-agent.1.gz", "lib/udev/rules.d/60-spf-agent.rules",
-                     "lib/systemd/system/spf-agent.service"):
+                     "lib/systemd/system/spf-agent.service", "usr/lib/sysusers.d/spf-agent.conf"):
             self.assertIn(f"./{name}\n", listed)
-        self.assertEqual(run("dpkg-deb", "--field", PACKAGE, "Depends").stdout.strip(), "", "it is static")
+        # The program is static; what makes its user is in every Debian with systemd.
+        depends = run("dpkg-deb", "--field", PACKAGE, "Depends").stdout.strip().split(" | ")
+        self.assertEqual(sorted(depends), ["systemd", "systemd-standalone-sysusers", "systemd-sysusers"])
+
+
+    def test_the_user_is_there_before_the_service_is_started(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            run("dpkg-deb", "--control", PACKAGE, f"{scratch}/control", check=True)
+            script = (Path(scratch) / "control" / "postinst").read_text(encoding="utf-8")
+        makes, starts = script.index("systemd-sysusers"), script.index("udevadm trigger")
+        self.assertLess(makes, starts)
 
 
 class Debian(unittest.TestCase):
@@ -93,9 +103,9 @@ class Debian(unittest.TestCase):
 
     def test_serves_once_installed_plugged_again_and_upgraded(self):
         """And has been inactive in between, while its port was unplugged."""
-        for what in ("install", "install_again"):
+        for what in ("install", "install_again", "purge_running", "install_anew"):
             self.assertEqual(self.seen[what][1], 0, self.seen[what][0])
-        self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]], [True] * 3)
+        self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]], [True] * 4)
 
     def test_figures_by_the_installed_program(self):
         self.assertEqual(self.seen["run"]["status"], 0)
@@ -110,6 +120,15 @@ class Debian(unittest.TestCase):
     def test_purge_leaves_nothing(self):
         self.assertEqual(self.seen["purge"][1], 0, self.seen["purge"][0])
         self.assertEqual(self.seen["left"], [])
+        self.assertEqual(self.seen["left_running"], ["inactive"])
+
+    def test_serves_as_a_user_of_its_own(self):
+        number = self.seen["user"][0].split(":")[2]
+        self.assertNotIn(number, ("0", "65534"))
+        status = dict(line.split(":\t", 1) for line in self.seen["status"] if ":\t" in line)
+        self.assertEqual(status["Uid"].split(), [number] * 4)
+        self.assertEqual((status["Groups"].strip(), int(status["CapEff"], 16)), ("", 0))
+        self.assertNotIn("nobody", "".join(self.seen["journal"]))
 
 
 class Manual(unittest.TestCase):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """spf-agent serve, with ASan and UBSan: a pseudo-terminal is the port, a file the device."""
 
+import fcntl
 import json
 import os
 import pty
 import select
+import struct
 import subprocess
 import tempfile
 import tty
@@ -15,7 +17,12 @@ from tests.agent import programs
 from tests.agent.bar import Bar
 
 AGENT = None
+F_OFD_SETLK = 37
 LIMIT = 60
+# What /etc/passwd is while the agent serves; this machine's own stays as it is.
+USERS = "root:x:0:0::/root:/bin/sh\nnobody:x:61234:61235::/:/bin/false\n"
+OURS = "spf-agent:x:987:986::/:/bin/false\n"
+WITH_USERS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
 
 
 def setUpModule():
@@ -26,14 +33,17 @@ def setUpModule():
 class Server:
     """A serving agent, and the host's end of its port."""
 
-    def __init__(self, directory, *words):
+    def __init__(self, directory, *words, users=USERS + OURS):
         self.host, port = pty.openpty()
         tty.setraw(port)
         self.marks = directory / "marks"
+        passwd = directory / "passwd"
+        passwd.write_text(users)
         # Leaks are looked for with ptrace, which a process that dropped its privileges is not open to.
-        self.process = subprocess.Popen([AGENT, "--device", directory / "bar", "serve", "--port", os.ttyname(port),
-                                         "--marks", self.marks, *words], stderr=subprocess.PIPE, text=True,
-                                        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", WITH_USERS, "sh", passwd, AGENT, "--device", directory / "bar",
+             "serve", "--port", os.ttyname(port), "--marks", self.marks, *words],
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
         self.kept, self.buffer = port, b""
 
     def send(self, data):
@@ -62,6 +72,8 @@ class Server:
 
 class Case(unittest.TestCase):
     words = ()
+    users = USERS + OURS
+    said = ""
 
     def setUp(self):
         directory = tempfile.TemporaryDirectory()
@@ -70,12 +82,12 @@ class Case(unittest.TestCase):
         self.bar = Bar(self.directory / "bar")
         self.bar.__enter__()
         self.addCleanup(self.bar.__exit__)
-        self.server = Server(self.directory, *self.words)
+        self.server = Server(self.directory, *self.words, users=self.users)
         self.addCleanup(self.finish)
 
     def finish(self):
         said = self.server.end()
-        self.assertEqual((self.server.process.returncode, said), (-15, ""))
+        self.assertEqual((self.server.process.returncode, said), (-15, self.said))
 
     def error(self, name, arguments=None):
         answer = self.server.ask(name, arguments)
@@ -127,12 +139,84 @@ class Requests(Case):
     def mark(self, name):
         subprocess.run([AGENT, "--device", self.bar.path, "mark", "--marks", self.server.marks, name], check=True)
 
-    def test_marks_are_bounded(self):
+    def names(self):
+        return [m["name"] for m in self.server.ask("spf-marks")["return"]]
+
+    def test_a_full_file_drops_its_oldest_marks(self):
+        """The newest are there; the file never grows past its bound, and says what it has lost."""
+        names = [f"{i:064}" for i in range(1500)]
+        size = dropped = 0
+        for name in names:
+            self.assertIn("return", self.server.ask("spf-mark", {"name": name}))
+            size, before = self.server.marks.stat().st_size, size
+            self.assertLessEqual(size, 64 << 10)
+            dropped += size < before
+        self.assertGreaterEqual(dropped, 2)
+        left = self.names()
+        self.assertEqual(left, names[-len(left):])
+        self.assertGreater(len(left), 250)
+        heading, *lines = self.server.marks.read_text(encoding="ascii").splitlines(keepends=True)
+        lost = sum(len(line) for line in lines) // len(lines) * (len(names) - len(left))
+        self.assertRegex(heading, r"^# \d+ bytes of older marks were dropped\n$")
+        # All lines are of one length, but for how many digits a time has.
+        self.assertAlmostEqual(int(heading.split()[1]), lost, delta=len(names) * 4)
+
+    def test_a_host_that_follows_is_told_each_mark_once_while_others_are_dropped(self):
+        self.assertEqual(self.server.ask("spf-marks", {"follow": True})["return"], [])
+        names = [f"{i:064}" for i in range(1500)]
+        told = []
+        for name in names:
+            self.server.send(json.dumps({"execute": "spf-mark", "arguments": {"name": name}}).encode() + b"\n")
+            # The answer and the event, in whatever order.
+            said = [json.loads(self.server.line()) for _ in range(2)]
+            told += [s["data"]["name"] for s in said if "event" in s]
+        self.assertEqual(told, names)
+        # Somebody empties the file: what comes then is told, too.
+        self.assertTrue(self.server.marks.read_text().startswith("# "))
+        os.truncate(self.server.marks, 0)
+        self.mark("anew")
+        self.assertEqual(json.loads(self.server.line())["data"]["name"], "anew")
+
+    def test_many_processes_at_once_lose_no_mark(self):
+        """The file is full and drops what is old meanwhile: no line is torn, none of the newest lost."""
+        self.server.ask("guest-ping")
+        for i in range(1000):
+            self.server.ask("spf-mark", {"name": f"{i:064}"})
+            before = self.server.marks.stat().st_size
+            if before > 60 << 10:
+                break
+        names = [f"{part}-{i:060}" for part in "abcd" for i in range(40)]
+        script = ('for i in $(seq 0 39); do '
+                  '"$0" --device "$1" mark --marks "$2" "$3-$(printf %060d "$i")" || exit 1; done')
+        words = ["sh", "-c", script, programs.static(), self.bar.path, self.server.marks]
+        children = [subprocess.Popen([*words, part]) for part in "abcd"]
+        self.assertEqual([child.wait(timeout=300) for child in children], [0] * 4)
+        self.assertLess(self.server.marks.stat().st_size, before)
+        self.assertEqual(sorted(n for n in self.names() if n[0] in "abcd"), names)
+        heading, *lines = self.server.marks.read_text(encoding="ascii").splitlines()
+        self.assertTrue(heading.startswith("# "))
+        lengths = {(len(line.split()), len(line.split()[0])) for line in lines}
+        self.assertEqual(lengths, {(3, 62), (3, 64)})
+
+    def test_junk_in_the_file_is_dropped_for_marks(self):
         self.server.ask("guest-ping")
         with open(self.server.marks, "ab") as f:
             f.write(b"\0not a mark " * 6000)
-        self.assertEqual(self.server.ask("spf-marks")["return"], [])
-        self.assertIn("too many marks", self.error("spf-mark", {"name": "x"}))
+        self.assertEqual(self.names(), [])
+        self.server.ask("spf-mark", {"name": "x"})
+        self.assertEqual(self.names(), ["x"])
+        self.assertLess(self.server.marks.stat().st_size, 1000)
+
+    def test_a_lock_that_is_never_given_back(self):
+        """The file is its owner's alone, so that nobody else can do this.  The server goes on serving."""
+        self.server.ask("guest-ping")
+        self.assertEqual(self.server.marks.stat().st_mode & 0o777, 0o600)
+        with open(self.server.marks, "r+b") as f:
+            fcntl.fcntl(f, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+            self.assertIn("cannot lock the marks", self.error("spf-mark", {"name": "x"}))
+            self.assertIn("cannot lock the marks", self.error("spf-marks"))
+            self.assertIn("return", self.server.ask("guest-ping"))
+        self.assertIn("return", self.server.ask("spf-mark", {"name": "x"}))
 
     def test_load(self):
         page = os.sysconf("SC_PAGESIZE")
@@ -207,13 +291,32 @@ class Bounded(Case):
 
 
 class Privileges(Case):
+    user, group = 987, 986
+
     def test_dropped_for_good(self):
         self.server.ask("guest-ping")
         with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as f:
             status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-        self.assertEqual((status["Uid"], status["Gid"]), ("\t".join(["65534"] * 4),) * 2)
+        self.assertEqual((status["Uid"], status["Gid"]), tuple("\t".join([str(n)] * 4) for n in (self.user, self.group)))
         self.assertEqual((status["Groups"].strip(), status["NoNewPrivs"], int(status["CapEff"], 16), int(status["CapPrm"], 16)),
                          ("", "1", 0, 0))
+
+
+class PrivilegesOfAnother(Privileges):
+    words = ("--user", "nobody")
+    user, group = 61234, 61235
+
+
+class PrivilegesWithoutOurUser(Privileges):
+    """As after a copy of the program into a machine that has not the package."""
+    users = USERS
+    user, group = 61234, 61235
+    said = "spf-agent: there is no user spf-agent: serving as nobody; create it, or name a --user\n"
+
+
+class PrivilegesWithoutNobody(PrivilegesWithoutOurUser):
+    users = "root:x:0:0::/root:/bin/sh\n"
+    user = group = 65534
 
 
 class Refused(unittest.TestCase):

@@ -192,7 +192,7 @@ class Usage(unittest.TestCase):
 
 class Model(unittest.TestCase):
     def test_limits_of_a_queue(self):
-        rate = runpy.run_path(str(BENCH / "model"))["throughput"]
+        rate = runpy.run_path(str(BENCH / "scaling"))["throughput"]
         self.assertAlmostEqual(rate(1, 900, [100]), 1e6)
         self.assertAlmostEqual(rate(1000, 900, []), 1000 / 900e-9)
         self.assertAlmostEqual(rate(1000, 900, [100]) / 1e7, 1, places=6)
@@ -204,7 +204,7 @@ class Model(unittest.TestCase):
             rows = [("lock", 3000, 1.5), ("counter", 1000, 1), ("rare", 9, 0.009)]
             mode = {"speculative": {"faults": 1000, "rows": [
                 {"function": "f", "data": data, "shared": shared, "moved": moved * 1000 * turns} for data, shared, moved in rows]}}
-            return runpy.run_path(str(BENCH / "model"))["lines"](mode, "speculative")
+            return runpy.run_path(str(BENCH / "scaling"))["lines"](mode, "speculative")
 
         for turns in (0.01, 0.5, 0.9):
             found = taken(turns)
@@ -212,7 +212,7 @@ class Model(unittest.TestCase):
             self.assertAlmostEqual(found["lock"], 1.5)
 
     def test_check_says_how_far_it_is_off(self):
-        done = subprocess.run([BENCH / "model", "check"], capture_output=True, text=True, check=True)
+        done = subprocess.run([BENCH / "scaling", "check"], capture_output=True, text=True, check=True)
         self.assertIn("published 3.7", done.stdout)
 
 

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "storm.h"
+#include "visits.h"
 #include "vmm.h"
 
 #define REGION_BYTES	((size_t)REGION_PAGES * PAGE_BYTES)

@@ -12,12 +12,13 @@ OUT = paths.OUT / "deb"
 
 
 def agent():
-    """The source is guest-agent/ with what its build takes from the top; dpkg-buildpackage works in a copy."""
+    """The source is guest-agent/ with what its build takes from bench/lib and the top; dpkg-buildpackage works in a copy."""
     apt.packages(["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"])
     work = paths.BUILD / "deb" / "agent"
     shutil.rmtree(work, ignore_errors=True)
     source = work / "source"
     shutil.copytree(paths.ROOT / "guest-agent", source / "guest-agent")
+    shutil.copytree(paths.ROOT / "bench" / "lib", source / "bench" / "lib")
     for name in ("meson.build", "meson_options.txt"):
         shutil.copy(paths.ROOT / name, source)
     (source / "guest-agent" / "debian").rename(source / "debian")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The guest's program; built as bench/vmm/guest.c is. */
+/* The guest's program; built as bench/lib/vmm/guest.c is. */
 #include "arch.h"
-#include "storm.h"
+#include "visits.h"
 
 void __guest guest_storm(struct walk *walk)
 {

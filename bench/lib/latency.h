@@ -6,7 +6,7 @@
 #include <json-c/json.h>
 #include <stdint.h>
 
-#include "vmm/buckets.h"
+#include "buckets.h"
 
 struct latency {
 	uint64_t count, sum, max;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What workers share with the VMM: a guest sees it in a memory slot of its own, which no mutator touches. */
-#ifndef TORTURE_STORM_H
-#define TORTURE_STORM_H
+#ifndef TORTURE_VISITS_H
+#define TORTURE_VISITS_H
 
 #include "cells.h"
 #include "guest.h"

@@ -10,10 +10,8 @@
 
 #include "vmm.h"
 
-const char *const fault_tier_names[FAULT_TIERS] = { "fast", "speculative", "vma_lock", "mmap_lock" };
-const char *const fault_abort_names[FAULT_ABORTS] = {
-	"no_vma", "vma_busy", "vma_changed", "unsupported", "no_table", "ptl_busy", "pte_changed", "no_memory",
-};
+const char *const fault_tier_names[FAULT_TIERS] = { EACH_FAULT_TIER(FAULT_KVM_NAME) };
+const char *const fault_abort_names[FAULT_ABORTS] = { EACH_FAULT_ABORT(FAULT_KVM_NAME) };
 
 static int find(int stats, const struct kvm_stats_header *header, const char *name, uint64_t *values, unsigned int max)
 {

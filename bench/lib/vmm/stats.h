@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { FAULT_TIERS = 4, FAULT_ABORTS = 8, FAULT_HIST = 32 };
+#include "fault_names.h"
+
+enum { FAULT_HIST = 32 };
 
 /* The series' statistics of vCPUs, added up. */
 struct fault_stats {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "storm_report.h"
+#include "storm_output.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "neighbours.h"
 
-struct storm_report {
+struct storm_output {
 	const struct storm *storm;
 	const char *file;
 	bool table;
@@ -31,10 +31,10 @@ static struct json_object *numbers(const char *const *names, const uint64_t *val
 	return object;
 }
 
-struct storm_report *storm_report__new(const struct storm *storm, const char *order, const char *access,
+struct storm_output *storm_output__new(const struct storm *storm, const char *order, const char *access,
 				       const char *file)
 {
-	struct storm_report *report = calloc(1, sizeof(*report));
+	struct storm_output *report = calloc(1, sizeof(*report));
 	struct json_object *config = json_object_new_object();
 	struct utsname host;
 
@@ -77,7 +77,7 @@ static void print_stats(const struct fault_stats *stats)
 	puts("");
 }
 
-static void print(struct storm_report *report, const struct storm_result *result)
+static void print(struct storm_output *report, const struct storm_result *result)
 {
 	if (!report->lines++)
 		printf("%u vCPUs, %lu MiB of %s, stride %lu\n", report->storm->vcpus, report->storm->size >> 20,
@@ -106,7 +106,7 @@ static struct json_object *kernel_json(const struct fault_stats *stats)
 	return object;
 }
 
-void storm_report__add(struct storm_report *report, const struct storm_result *result)
+void storm_output__add(struct storm_output *report, const struct storm_result *result)
 {
 	struct json_object *run = json_object_new_object();
 	const struct fault_stats *stats = &result->stats;
@@ -136,7 +136,7 @@ void storm_report__add(struct storm_report *report, const struct storm_result *r
 		print(report, result);
 }
 
-int storm_report__end(struct storm_report *report)
+int storm_output__end(struct storm_output *report)
 {
 	int status = 0;
 

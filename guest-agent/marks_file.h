@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The file that marks lie in: lines, of which the newest are kept.
+ *
+ * A file that is full drops the older half of its lines.  Its first line is
+ * then "# N bytes of older marks were dropped", N of all times together.  A
+ * position counts the bytes of all lines there ever were: a reader keeps its
+ * place when lines are dropped.
+ */
+#ifndef SPF_MARKS_FILE_H
+#define SPF_MARKS_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+/* A program that sets marks in a loop does not fill the guest's memory. */
+#define MARKS_FILE_MAX	(64 << 10)
+
+/* Several processes read and write the file: one at a time. */
+int marks_file__lock(int fd, bool to_write);
+void marks_file__unlock(int fd);
+
+/* With the lock, to write: all of the line, or nothing. */
+int marks_file__append(int fd, const char *line, size_t length, struct error *error);
+
+/* With the lock: where in the file *@position is now; one that is not there any more becomes that of the oldest line. */
+off_t marks_file__offset(int fd, off_t *position);
+
+#endif

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tiers and abort reasons have the names of bench/lib/fault_names.h in QMP, in KVM and in Python."""
+
+import re
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+from spf import kvmparam
+
+HEADER = (ROOT / "bench" / "lib" / "fault_names.h").read_text(encoding="utf-8")
+TESTS = ("tests/spfctl/server.py", "tests/qemu/test_qemu.py")
+
+
+def rows(kind):
+    """NAME, QMP's name, KVM's name, of each."""
+    table = re.search(rf"^#define EACH_FAULT_{kind}\(ROW\)(.*?[^\\])\n", HEADER, re.M | re.S)[1]
+    return re.findall(r'ROW\((\w+), "([\w-]+)", "(\w+)"\)', table)
+
+
+def added(series):
+    """All lines that the patches add, without the sign."""
+    patches = sorted((ROOT / series).glob("*/*.patch"))
+    text = "".join(p.read_text(encoding="utf-8", errors="replace") for p in patches)
+    return "\n".join(line[1:] for line in text.splitlines() if line.startswith("+"))
+
+
+class Names(unittest.TestCase):
+    def setUp(self):
+        self.tiers, self.aborts = rows("TIER"), rows("ABORT")
+        self.assertEqual((len(self.tiers), len(self.aborts)), (4, 8))
+
+    def test_qmp(self):
+        text = added("qemu-patches")
+        for struct, table in (("KvmSpfFaults", self.tiers), ("KvmSpfAborts", self.aborts),
+                              ("KvmSpfFaultRates", self.tiers), ("KvmSpfAbortRates", self.aborts)):
+            data = re.search(rf"'struct': '{struct}',\s+'data': \{{(.*?)\}}", text, re.S)[1]
+            self.assertEqual(re.findall(r"'([\w-]+)':", data), [qmp for _, qmp, _ in table], struct)
+
+    def test_statistics_of_kvm(self):
+        """One descriptor each, in this order."""
+        text = added("kvm-patches")
+        for prefix, table in (("hva_fault_", self.tiers), ("spf_abort_", self.aborts)):
+            found = re.findall(rf"STATS_DESC_COUNTER\(VCPU_GENERIC, {prefix}(\w+)\)", text)
+            each = list(dict.fromkeys(found))   # each series has them once
+            self.assertEqual(each[:len(table)], [kvm for _, _, kvm in table], prefix)
+
+    def test_python(self):
+        self.assertEqual(list(kvmparam.TIERS), ["hva_fault_" + kvm for _, _, kvm in self.tiers])
+        self.assertEqual(list(kvmparam.ABORTS), ["spf_abort_" + kvm for _, _, kvm in self.aborts])
+        for test in TESTS:
+            text = (ROOT / test).read_text(encoding="utf-8")
+            said = re.search(r"^ABORTS = \((.*?)\)", text, re.M | re.S)
+            if said:
+                names = re.findall(r'"([\w-]+)"', said[1])
+                self.assertEqual(names, [qmp for _, qmp, _ in self.aborts], test)
+
+    def test_a_name_is_one_name(self):
+        """QMP has hyphens where KVM has underscores, and that is all."""
+        for name, qmp, kvm in self.tiers + self.aborts:
+            self.assertEqual((qmp.replace("-", "_"), name.lower()), (kvm, kvm))
+
+
+if __name__ == "__main__":
+    unittest.main()
