@@ -207,7 +207,7 @@ static bool talk_on(struct talk *talk, const struct settings *settings)
 static void talk_to_sockets(struct talk *talks, size_t count, int64_t deadline, const struct settings *settings)
 {
 	struct pollfd *polled = must_allocate(count * sizeof(*polled));
-	struct talk **polled_talks = must_allocate(count * sizeof(*polled_talks));
+	struct talk **polled_talks = must_allocate(count * sizeof(struct talk *));
 
 	for (;;) {
 		int64_t left = deadline - now_ms();

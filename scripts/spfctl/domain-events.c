@@ -2,6 +2,7 @@
 /* Events of libvirt's domains, heard in a thread that libvirt's event loop is left to, as lines of a socket. */
 #include <json-c/json.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,7 +51,12 @@ static void *listen_work(void *arg)
 {
 	virConnectPtr connection = NULL;
 	struct json_object *object;
+	sigset_t pipe;
 
+	/* A daemon that has gone must not end us. */
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
 	if (!lib.virEventRegisterDefaultImpl())
 		connection = lib.virConnectOpen(listener.uri);
 	if (connection && !lib.virConnectRegisterCloseCallback(connection, on_close, NULL, NULL) &&

@@ -6,6 +6,7 @@
  */
 #include <json-c/json.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct domain {
 	char *uri, *uuid;
 	virConnectPtr connection;
 	struct call *call;		/* under way, or NULL */
+	struct why why;			/* that it was given up, while it goes on */
 };
 
 /* The list of domains is got like something of a domain without a UUID. */
@@ -89,6 +91,11 @@ static bool connect_to(struct call *call)
 	return call->connection;
 }
 
+static int by_name(const void *left, const void *right)
+{
+	return strcmp(((const struct found *)left)->name, ((const struct found *)right)->name);
+}
+
 static void *list_work(void *arg)
 {
 	struct call *call = arg;
@@ -109,6 +116,8 @@ static void *list_work(void *arg)
 		lib.virDomainFree(domains[i]);
 	}
 	free(domains);
+	/* It has them in whatever order. */
+	qsort(call->found, call->nr_found, sizeof(*call->found), by_name);
 	return NULL;
 }
 
@@ -164,13 +173,29 @@ static struct call *reap(struct domain *domain)
 	return call;
 }
 
+/* libvirt writes to a daemon that may have gone; only in its threads that must not end us. */
+static int start_thread(struct call *call, void *(*work)(void *))
+{
+	sigset_t pipe, before;
+	int status;
+
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, &before);
+	status = pthread_create(&call->thread, NULL, work, call);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return status;
+}
+
 static int begin(struct domain *domain, const char *command, void *(*work)(void *), struct why *why)
 {
 	struct call *call;
 
 	if (domain->call) {
-		if (pthread_tryjoin_np(domain->call->thread, NULL))
-			return fail(why, "libvirt still does not answer");
+		if (pthread_tryjoin_np(domain->call->thread, NULL)) {
+			*why = domain->why;
+			return -1;
+		}
 		call_free(reap(domain));
 	}
 	call = must_allocate(sizeof(*call));
@@ -178,7 +203,7 @@ static int begin(struct domain *domain, const char *command, void *(*work)(void 
 	call->uuid = copy_or_null(domain->uuid);
 	call->command = copy_or_null(command);
 	call->connection = domain->connection;
-	if (pthread_create(&call->thread, NULL, work, call)) {
+	if (start_thread(call, work)) {
 		call_free(call);
 		return fail(why, "no thread to be had");
 	}
@@ -195,7 +220,8 @@ static struct call *end(struct domain *domain, int64_t deadline, int64_t timeout
 
 	if (pthread_clockjoin_np(domain->call->thread, NULL, CLOCK_MONOTONIC, &until)) {
 		ever_stuck = true;
-		fail(why, "no answer from libvirt within %g s", (double)timeout_ms / 1000);
+		fail(&domain->why, "no answer from libvirt within %g s", (double)timeout_ms / 1000);
+		*why = domain->why;
 		return NULL;
 	}
 	call = reap(domain);
