@@ -2,18 +2,21 @@
 /* Which VMs there are: sockets that were named, sockets in a directory, libvirt's running domains. */
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "spfctl.h"
+#include "domain.h"
+#include "settings.h"
+#include "vm.h"
 
 /* The VM at @where, which is made if it is new; NULL if it was seen already. */
-static struct vm *see(struct vm **vms, const char *where)
+static struct vm *see(struct vm **vms, const char *where, const char *label)
 {
 	struct vm *vm;
 
-	while (*vms && strcmp((*vms)->where, where))
+	while (*vms && strcmp((*vms)->where, where) != 0)
 		vms = &(*vms)->next;
 	vm = *vms;
 	if (vm && vm->seen)
@@ -21,6 +24,8 @@ static struct vm *see(struct vm **vms, const char *where)
 	if (!vm) {
 		vm = must_allocate(sizeof(*vm));
 		vm->where = must_copy(where);
+		vm->label = must_copy(label);
+		vm->name = must_copy(label);
 		*vms = vm;
 	}
 	vm->seen = true;
@@ -29,29 +34,40 @@ static struct vm *see(struct vm **vms, const char *where)
 
 static void see_socket(struct vm **vms, const char *path)
 {
-	struct vm *vm = see(vms, path);
 	const char *slash = strrchr(path, '/');
+	/* A path may hold what is no UTF-8. */
+	char *label = must_copy_printable(slash ? slash + 1 : path);
 
-	/* Until QEMU says what it is called. */
-	if (vm && !vm->name)
-		vm->name = must_copy_printable(slash ? slash + 1 : path);
+	see(vms, path, label);
+	free(label);
 }
 
-static void see_domain(void *arg, const char *name, void *domain)
+struct search {
+	struct vm **vms;
+	const char *uri;
+};
+
+static void see_domain(void *arg, const char *name, const char *uuid, int id)
 {
+	struct search *search = arg;
 	char *where = must_allocate(strlen("libvirt:") + strlen(name) + 1);
 	struct vm *vm;
 
 	stpcpy(stpcpy(where, "libvirt:"), name);
-	vm = see(arg, where);
+	vm = see(search->vms, where, name);
 	free(where);
-	if (!vm || vm->domain) {
-		libvirt_free(domain);
+	if (!vm)
 		return;
+	/* A domain may be undefined, and another be given its name. */
+	if (vm->domain && strcmp(vm->uuid, uuid) != 0) {
+		domain_free(vm->domain);
+		vm->domain = NULL;
 	}
-	vm->name = must_copy(name);
-	vm->name_known = true;
-	vm->domain = domain;
+	if (!vm->domain)
+		vm->domain = domain_new(search->uri, uuid);
+	vm_recognize(vm, (struct identity){ .id = id });
+	vm_set_uuid(vm, uuid);
+	vm->introduced = true;
 }
 
 static int is_socket(const char *directory, const char *name, char *path, size_t size)
@@ -60,14 +76,6 @@ static int is_socket(const char *directory, const char *name, char *path, size_t
 
 	return snprintf(path, size, "%s/%s", directory, name) < (int)size && !stat(path, &status) &&
 	       S_ISSOCK(status.st_mode);
-}
-
-/* In a live table, the same every second helps nobody. */
-static void complain_once(struct why *told, const char *about, const struct why *why)
-{
-	if (strcmp(told->text, why->text) != 0)
-		complain(about, "%s", why->text);
-	*told = *why;
 }
 
 static void see_directory(struct vm **vms, const struct sources *sources)
@@ -94,28 +102,41 @@ static void see_directory(struct vm **vms, const struct sources *sources)
 	told = why;
 }
 
-static void see_libvirt(struct vm **vms, const struct sources *sources)
+static void see_libvirt(struct vm **vms, const struct settings *settings)
 {
 	static struct why told;
 	struct why why = { "" };
-	int status = libvirt_list(sources->libvirt, see_domain, vms, &why);
+	const struct sources *sources = &settings->sources;
+	struct search search = { vms, sources->libvirt };
+	int status = domains_list(sources->libvirt, settings->timeout_ms, see_domain, &search, &why);
 
 	if (status < 0 || (status == LIBVIRT_ABSENT && !sources->by_default))
 		complain_once(&told, sources->libvirt, &why);
 	else
 		told.text[0] = 0;
+	/* That it does not tell of its domains does not end them. */
+	for (struct vm *vm = *vms; status < 0 && vm; vm = vm->next)
+		vm->seen |= !!vm->domain;
 }
 
 static void vm_free(struct vm *vm)
 {
-	libvirt_free(vm->domain);
+	domain_free(vm->domain);
+	if (vm->events)
+		qmp_close(vm->events);
+	free(vm->events);
+	snapshot_free(&vm->now);
+	snapshot_free(&vm->before);
 	free(vm->where);
+	free(vm->label);
 	free(vm->name);
 	free(vm);
 }
 
-static void search(struct vm **vms, const struct sources *sources)
+void vms_search(struct vm **vms, const struct settings *settings)
 {
+	const struct sources *sources = &settings->sources;
+
 	for (struct vm *vm = *vms; vm; vm = vm->next)
 		vm->seen = false;
 	for (size_t i = 0; i < sources->nr_sockets; i++)
@@ -123,7 +144,7 @@ static void search(struct vm **vms, const struct sources *sources)
 	if (sources->directory)
 		see_directory(vms, sources);
 	if (sources->libvirt)
-		see_libvirt(vms, sources);
+		see_libvirt(vms, settings);
 	while (*vms) {
 		struct vm *vm = *vms;
 
@@ -132,55 +153,9 @@ static void search(struct vm **vms, const struct sources *sources)
 			continue;
 		}
 		*vms = vm->next;
-		complain(vm->name, "the VM is gone");
+		if (vm->wanted)
+			complain(vm->name, "the VM is gone");
 		vm_free(vm);
-	}
-}
-
-/* Two of one name could not be told apart, least of all by Prometheus. */
-static void make_unique(struct vm *vms, struct vm *vm)
-{
-	for (; vms != vm; vms = vms->next) {
-		if (strcmp(vms->name, vm->name) != 0)
-			continue;
-		free(vm->name);
-		vm->name = must_copy_printable(vm->where);
-		return;
-	}
-}
-
-static bool is_wanted(const struct vm *vm, const struct sources *sources)
-{
-	for (size_t i = 0; i < sources->nr_names; i++) {
-		if (!strcmp(vm->name, sources->names[i]))
-			return true;
-	}
-	return !sources->nr_names;
-}
-
-void vms_check_names(const struct vm *vms, const struct sources *sources)
-{
-	for (size_t i = 0; i < sources->nr_names; i++) {
-		const struct vm *vm = vms;
-
-		while (vm && strcmp(vm->name, sources->names[i]) != 0)
-			vm = vm->next;
-		if (!vm)
-			complain(sources->names[i], "no VM of this name was found");
-	}
-}
-
-void vms_collect(struct vm **vms, const struct sources *sources)
-{
-	search(vms, sources);
-	for (struct vm *vm = *vms; vm; vm = vm->next) {
-		vm_collect(vm);
-		make_unique(*vms, vm);
-		vm->wanted = is_wanted(vm, sources);
-		if (vm->has_now)
-			vm->told.text[0] = 0;
-		else if (vm->wanted)
-			complain_once(&vm->told, vm->where, &vm->why);
 	}
 }
 

@@ -1,8 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * QMP over a UNIX socket.  The other side may be anything: lines are bounded, and one deadline is set for all that is
- * said on a connection, so that neither a flood of events nor a byte now and then keeps us.
- */
 #include <errno.h>
 #include <json-c/json.h>
 #include <poll.h>
@@ -12,18 +8,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "spfctl.h"
+#include "qmp.h"
 
-enum { LONGEST_LINE = 1 << 16, DEEPEST = 16 };
-
-struct qmp {
-	int fd;
-	int64_t deadline;
-	size_t used;
-	char buffer[LONGEST_LINE];
-};
-
-int64_t timeout_ms = 2000;
+enum { AT_ONCE = 1 << 16, DEEPEST = 16 };
 
 struct json_object *qmp_parse(const char *line, size_t length, struct why *why)
 {
@@ -44,7 +31,7 @@ struct json_object *qmp_parse(const char *line, size_t length, struct why *why)
 	return object;
 }
 
-static const char *text_of(struct json_object *object, const char *name)
+const char *json_text(struct json_object *object, const char *name)
 {
 	struct json_object *text;
 
@@ -61,95 +48,29 @@ struct json_object *qmp_result(struct json_object *answer, struct why *why)
 		json_object_get(result);
 	else if (!json_object_object_get_ex(answer, "error", &error) || !json_object_is_type(error, json_type_object))
 		fail(why, "an answer that is none of QMP's");
-	else if (!strcmp(text_of(error, "class"), "CommandNotFound"))
+	else if (!strcmp(json_text(error, "class"), "CommandNotFound"))
 		fail(why, "this QEMU has no kvm-spf: it is too old, or not patched");
 	else
-		fail(why, "QEMU says: %s", text_of(error, "desc"));
+		fail(why, "QEMU says: %s", json_text(error, "desc"));
 	json_object_put(answer);
 	return result;
-}
-
-/* Wait for poll's @events; -1 when the time is up. */
-static int await(struct qmp *qmp, short events, struct why *why)
-{
-	struct pollfd wait = { .fd = qmp->fd, .events = events };
-	int64_t left;
-	int ready;
-
-	do {
-		left = qmp->deadline - now_ms();
-		ready = left > 0 ? poll(&wait, 1, (int)left) : 0;
-	} while (ready < 0 && errno == EINTR);
-	if (ready > 0)
-		return 0;
-	return fail(why, "no answer within %g s; a QMP socket serves one client at a time", timeout_ms / 1000.0);
-}
-
-static struct json_object *read_object(struct qmp *qmp, struct why *why)
-{
-	struct json_object *object;
-	char *end;
-	ssize_t got;
-
-	while (!(end = memchr(qmp->buffer, '\n', qmp->used))) {
-		if (qmp->used == sizeof(qmp->buffer)) {
-			fail(why, "a line longer than %d bytes is none of QMP's", LONGEST_LINE);
-			return NULL;
-		}
-		if (await(qmp, POLLIN, why))
-			return NULL;
-		got = read(qmp->fd, qmp->buffer + qmp->used, sizeof(qmp->buffer) - qmp->used);
-		if (got < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (got <= 0) {
-			fail(why, "the VM went away%s%s", got ? ": " : "", got ? strerror(errno) : "");
-			return NULL;
-		}
-		qmp->used += (size_t)got;
-	}
-	object = qmp_parse(qmp->buffer, (size_t)(end - qmp->buffer), why);
-	qmp->used -= (size_t)(end + 1 - qmp->buffer);
-	memmove(qmp->buffer, end + 1, qmp->used);
-	return object;
-}
-
-static int send_line(struct qmp *qmp, const char *line, struct why *why)
-{
-	struct iovec parts[] = { { (void *)line, strlen(line) }, { "\n", 1 } };
-	struct msghdr message = { .msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts) };
-	ssize_t sent;
-
-	/* Far less than the socket's buffer: it is taken whole or not at all. */
-	do {
-		if (await(qmp, POLLOUT, why))
-			return -1;
-		sent = sendmsg(qmp->fd, &message, MSG_NOSIGNAL);
-	} while (sent < 0 && (errno == EINTR || errno == EAGAIN));
-	return sent < 0 ? fail(why, "the VM went away: %s", strerror(errno)) : 0;
-}
-
-struct json_object *qmp_execute(struct qmp *qmp, const char *command, struct why *why)
-{
-	struct json_object *object;
-
-	if (send_line(qmp, command, why))
-		return NULL;
-	while ((object = read_object(qmp, why)) && json_object_object_get_ex(object, "event", NULL))
-		json_object_put(object);
-	return object ? qmp_result(object, why) : NULL;
 }
 
 static int dial(struct qmp *qmp, const char *path, struct why *why)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
 	size_t size = strlen(path) + 1;
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
 
 	if (size > sizeof(address.sun_path))
 		return fail(why, "the path of a socket has less than %zu bytes", sizeof(address.sun_path));
 	memcpy(address.sun_path, path, size);
-	if (!connect(qmp->fd, (struct sockaddr *)&address, sizeof(address)))
+	if (!connect(qmp->fd, (struct sockaddr *)&address, sizeof(address))) {
+		if (!getsockopt(qmp->fd, SOL_SOCKET, SO_PEERCRED, &peer, &length))
+			qmp->peer = peer.pid;
 		return 0;
+	}
 	switch (errno) {
 	case ECONNREFUSED:
 		return fail(why, "no QEMU listens there any more");
@@ -160,41 +81,96 @@ static int dial(struct qmp *qmp, const char *path, struct why *why)
 	}
 }
 
-struct qmp *qmp_open(const char *path, struct why *why)
+int qmp_open(struct qmp *qmp, const char *path, struct why *why)
 {
-	struct qmp *qmp = must_allocate(sizeof(*qmp));
-	struct json_object *object = NULL;
-
-	qmp->deadline = now_ms() + timeout_ms;
+	memset(qmp, 0, sizeof(*qmp));
+	qmp->longest = AT_ONCE;
 	qmp->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (qmp->fd < 0) {
-		fail(why, "no socket: %s", strerror(errno));
-		goto out;
-	}
-	if (dial(qmp, path, why))
-		goto out;
-	object = read_object(qmp, why);
-	if (!object)
-		goto out;
-	if (!json_object_object_get_ex(object, "QMP", NULL)) {
-		fail(why, "what listens there does not speak QMP");
-		goto out;
-	}
-	json_object_put(object);
-	object = qmp_execute(qmp, "{\"execute\":\"qmp_capabilities\"}", why);
-	if (!object)
-		goto out;
-	json_object_put(object);
-	return qmp;
-out:
-	json_object_put(object);
+	if (qmp->fd < 0)
+		return fail(why, "no socket: %s", strerror(errno));
+	if (!dial(qmp, path, why))
+		return 0;
 	qmp_close(qmp);
-	return NULL;
+	return -1;
 }
 
 void qmp_close(struct qmp *qmp)
 {
 	if (qmp->fd >= 0)
 		close(qmp->fd);
-	free(qmp);
+	qmp->fd = -1;
+	free(qmp->buffer);
+	free(qmp->request);
+	qmp->buffer = qmp->request = NULL;
+}
+
+void qmp_say(struct qmp *qmp, const char *command)
+{
+	size_t before = qmp->request ? strlen(qmp->request) : 0;
+
+	qmp->request = must_grow(qmp->request, before + strlen(command) + 2);
+	stpcpy(stpcpy(qmp->request + before, command), "\n");
+}
+
+short qmp_events(const struct qmp *qmp)
+{
+	return POLLIN | (qmp->request && qmp->request[qmp->sent] ? POLLOUT : 0);
+}
+
+static bool try_again(void)
+{
+	return errno == EINTR || errno == EAGAIN;
+}
+
+static int send_some(struct qmp *qmp, struct why *why)
+{
+	ssize_t sent;
+
+	if (!qmp->request || !qmp->request[qmp->sent])
+		return 0;
+	sent = send(qmp->fd, qmp->request + qmp->sent, strlen(qmp->request + qmp->sent), MSG_NOSIGNAL);
+	if (sent < 0)
+		return try_again() ? 0 : fail(why, "the VM went away: %s", strerror(errno));
+	qmp->sent += (size_t)sent;
+	return 0;
+}
+
+int qmp_transfer(struct qmp *qmp, struct why *why)
+{
+	ssize_t got;
+
+	if (send_some(qmp, why))
+		return -1;
+	qmp->used -= qmp->begin;
+	if (qmp->begin)
+		memmove(qmp->buffer, qmp->buffer + qmp->begin, qmp->used);
+	qmp->begin = 0;
+	if (qmp->used == qmp->longest)
+		return fail(why, "a line longer than %zu bytes is none of QMP's", qmp->longest);
+	if (qmp->size - qmp->used < AT_ONCE) {
+		qmp->size = qmp->used + AT_ONCE < qmp->longest ? 2 * (qmp->used + AT_ONCE) : qmp->longest;
+		if (qmp->size > qmp->longest)
+			qmp->size = qmp->longest;
+		qmp->buffer = must_grow(qmp->buffer, qmp->size);
+	}
+	got = recv(qmp->fd, qmp->buffer + qmp->used, qmp->size - qmp->used, 0);
+	if (got < 0)
+		return try_again() ? 0 : fail(why, "the VM went away: %s", strerror(errno));
+	if (!got)
+		return fail(why, "the VM went away");
+	qmp->used += (size_t)got;
+	return 0;
+}
+
+int qmp_next(struct qmp *qmp, struct json_object **object, struct why *why)
+{
+	size_t length = qmp->used - qmp->begin;
+	char *line = qmp->buffer + qmp->begin;
+	char *end = length ? memchr(line, '\n', length) : NULL;
+
+	if (!end)
+		return 0;
+	*object = qmp_parse(line, (size_t)(end - line), why);
+	qmp->begin += (size_t)(end + 1 - line);
+	return *object ? 1 : -1;
 }

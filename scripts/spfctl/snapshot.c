@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What query-kvm-spf answers, checked, and the arithmetic on it. */
 #include <json-c/json.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "spfctl.h"
+#include "snapshot.h"
 
 const char *const tier_names[NR_TIERS] = { "fast", "speculative", "vma-lock", "mmap-lock" };
 const char *const abort_names[NR_ABORTS] = {
@@ -11,6 +12,11 @@ const char *const abort_names[NR_ABORTS] = {
 };
 /* The first NR_CHOICES can be set. */
 const char *const mode_names[NR_MODES] = { "off", "vma-lock", "on", "unavailable", "unknown" };
+
+const char *mode_name(int mode)
+{
+	return mode == MODE_UNKNOWN ? "-" : mode_names[mode];
+}
 
 /* Without an object, whoever looked for that has said why. */
 static struct json_object *member(struct json_object *object, const char *name, enum json_type type, struct why *why)
@@ -64,6 +70,19 @@ static int histogram(uint64_t hist[NR_BUCKETS], struct json_object *latency, str
 	return 0;
 }
 
+static int parse_counters(struct counters *counters, struct json_object *object, struct why *why)
+{
+	struct json_object *latency;
+
+	if (numbers(counters->faults, tier_names, NR_TIERS, member(object, "faults", json_type_object, why), why) ||
+	    numbers(counters->aborts, abort_names, NR_ABORTS, member(object, "aborts", json_type_object, why), why))
+		return -1;
+	latency = member(object, "latency", json_type_object, why);
+	if (number(&counters->ns_sum, latency, "sum-ns", why) || number(&counters->ns_max, latency, "max-ns", why))
+		return -1;
+	return histogram(counters->hist, latency, why);
+}
+
 static int parse_mode(int *mode, struct json_object *answer, struct why *why)
 {
 	struct json_object *found = member(answer, "mode", json_type_string, why);
@@ -75,25 +94,58 @@ static int parse_mode(int *mode, struct json_object *answer, struct why *why)
 	return found ? fail(why, "its mode is '%.32s', which we do not know", json_object_get_string(found)) : -1;
 }
 
+static int parse_vcpus(struct snapshot *snapshot, struct json_object *answer, struct why *why)
+{
+	struct json_object *list;
+	size_t count;
+
+	/* They were not asked for. */
+	if (!json_object_object_get_ex(answer, "per-vcpu", NULL))
+		return 0;
+	list = member(answer, "per-vcpu", json_type_array, why);
+	if (!list)
+		return -1;
+	count = json_object_array_length(list);
+	snapshot->vcpus = must_allocate(count * sizeof(*snapshot->vcpus));
+	for (; snapshot->nr_each < count; snapshot->nr_each++) {
+		struct vcpu *vcpu = &snapshot->vcpus[snapshot->nr_each];
+		struct json_object *object = json_object_array_get_idx(list, snapshot->nr_each);
+
+		if (!json_object_is_type(object, json_type_object))
+			return fail(why, "its answer to query-kvm-spf has no per-vcpu as we know it");
+		if (number(&vcpu->index, object, "index", why) || parse_counters(&vcpu->counters, object, why))
+			return -1;
+	}
+	return 0;
+}
+
 int snapshot_parse(struct snapshot *snapshot, struct json_object *answer, struct why *why)
 {
 	struct json_object *available = member(answer, "available", json_type_boolean, why);
-	struct json_object *latency;
-	uint64_t vcpus = 0;
 
 	memset(snapshot, 0, sizeof(*snapshot));
 	if (!available || parse_mode(&snapshot->mode, answer, why) ||
-	    number(&snapshot->host_ns, answer, "host-ns", why) || number(&vcpus, answer, "vcpus", why) ||
-	    numbers(snapshot->faults, tier_names, NR_TIERS, member(answer, "faults", json_type_object, why), why) ||
-	    numbers(snapshot->aborts, abort_names, NR_ABORTS, member(answer, "aborts", json_type_object, why), why))
-		return -1;
-	latency = member(answer, "latency", json_type_object, why);
-	if (number(&snapshot->ns_sum, latency, "sum-ns", why) || number(&snapshot->ns_max, latency, "max-ns", why) ||
-	    histogram(snapshot->hist, latency, why))
+	    number(&snapshot->host_ns, answer, "host-ns", why) || number(&snapshot->nr_vcpus, answer, "vcpus", why) ||
+	    parse_counters(&snapshot->total, answer, why) || parse_vcpus(snapshot, answer, why))
 		return -1;
 	snapshot->available = json_object_get_boolean(available);
-	snapshot->vcpus = (uint32_t)vcpus;
+	snapshot->has_hist = true;
 	return 0;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+	free(snapshot->vcpus);
+	memset(snapshot, 0, sizeof(*snapshot));
+}
+
+const struct vcpu *snapshot_vcpu(const struct snapshot *snapshot, uint64_t index)
+{
+	for (size_t i = 0; i < snapshot->nr_each; i++) {
+		if (snapshot->vcpus[i].index == index)
+			return &snapshot->vcpus[i];
+	}
+	return NULL;
 }
 
 static bool subtract(uint64_t *delta, const uint64_t *now, const uint64_t *before, size_t count)
@@ -106,34 +158,33 @@ static bool subtract(uint64_t *delta, const uint64_t *now, const uint64_t *befor
 	return true;
 }
 
-bool snapshot_minus(struct snapshot *delta, const struct snapshot *now, const struct snapshot *before)
+bool counters_minus(struct counters *delta, const struct counters *now, const struct counters *before)
 {
 	*delta = *now;
-	return now->host_ns > before->host_ns && subtract(&delta->host_ns, &now->host_ns, &before->host_ns, 1) &&
-	       subtract(&delta->ns_sum, &now->ns_sum, &before->ns_sum, 1) &&
+	return subtract(&delta->ns_sum, &now->ns_sum, &before->ns_sum, 1) &&
 	       subtract(delta->faults, now->faults, before->faults, NR_TIERS) &&
 	       subtract(delta->aborts, now->aborts, before->aborts, NR_ABORTS) &&
 	       subtract(delta->hist, now->hist, before->hist, NR_BUCKETS);
 }
 
-uint64_t latency_count(const struct snapshot *snapshot)
+uint64_t latency_count(const struct counters *counters)
 {
 	uint64_t count = 0;
 
 	for (size_t b = 0; b < NR_BUCKETS; b++)
-		count += snapshot->hist[b];
+		count += counters->hist[b];
 	return count;
 }
 
-uint64_t latency_percentile(const struct snapshot *snapshot, unsigned int percent)
+uint64_t latency_percentile(const struct counters *counters, unsigned int percent)
 {
-	uint64_t count = latency_count(snapshot), seen = 0;
+	uint64_t count = latency_count(counters), seen = 0;
 	double enough = (double)count * percent / 100;
 
 	for (size_t b = 0; count && b < NR_BUCKETS - 1; b++) {
-		seen += snapshot->hist[b];
+		seen += counters->hist[b];
 		if ((double)seen >= enough)
 			return (UINT64_C(1) << b) - 1;
 	}
-	return count ? snapshot->ns_max : 0;
+	return count ? counters->ns_max : 0;
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The table: what happened in each VM since the last one. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "spfctl.h"
+#include "output.h"
 
 static const char *duration(uint64_t ns, char text[16])
 {
@@ -19,63 +21,73 @@ static const char *duration(uint64_t ns, char text[16])
 }
 
 /* What speculation was given up for most often. */
-static const char *main_reason(const struct snapshot *delta)
+static const char *main_reason(const struct row *row)
 {
 	size_t most = 0;
 
 	for (size_t i = 1; i < NR_ABORTS; i++) {
-		if (delta->aborts[i] > delta->aborts[most])
+		if (row->aborts[i] > row->aborts[most])
 			most = i;
 	}
-	return delta->aborts[most] ? abort_names[most] : "-";
+	return row->aborts[most] > 0 ? abort_names[most] : "-";
 }
 
-static void print_rates(const struct snapshot *delta)
+static void print_rates(const struct row *row)
 {
-	double seconds = (double)delta->host_ns / 1e9, aborts = 0;
 	char p50[16], p99[16], max[16];
 
 	for (size_t i = 0; i < NR_TIERS; i++)
-		printf(" %11.0f", (double)delta->faults[i] / seconds);
-	for (size_t i = 0; i < NR_ABORTS; i++)
-		aborts += (double)delta->aborts[i];
-	printf(" %9.0f %-11s", aborts / seconds, main_reason(delta));
-	if (latency_count(delta))
-		printf(" %7s %7s", duration(latency_percentile(delta, 50), p50),
-		       duration(latency_percentile(delta, 99), p99));
+		printf(" %11.0f", row->faults[i]);
+	printf(" %9.0f %-11s", row_aborts(row), main_reason(row));
+	if (row->has_hist && latency_count(&row->delta))
+		printf(" %7s %7s", duration(latency_percentile(&row->delta, 50), p50),
+		       duration(latency_percentile(&row->delta, 99), p99));
 	else
 		printf(" %7s %7s", "-", "-");
-	printf(" %7s\n", duration(delta->ns_max, max));
+	printf(" %7s\n", duration(row->delta.ns_max, max));
 }
 
-static void print_vm(const struct vm *vm)
+static void print_row(const struct row *row, int width, const char *stamp)
 {
-	struct snapshot delta;
-	char name[21];
+	char *name = must_copy_printable(row->name), vcpus[24] = "-";
 
-	snprintf(name, sizeof(name), "%s", vm->name);
-	make_printable(name);
-	printf("%-20s ", name);
-	if (!vm->has_now) {
-		printf("%s\n", vm->why.text);
+	printf("%s%-*s ", stamp, width, name);
+	free(name);
+	if (row->state == ROW_NO_ANSWER) {
+		puts(row->vm->why.text);
 		return;
 	}
-	printf("%-11s %5u", mode_names[vm->now.mode], vm->now.vcpus);
-	if (!vm->now.available)
+	if (row->vcpu)
+		snprintf(vcpus, sizeof(vcpus), "#%lu", row->vcpu->index);
+	else if (row->vm)
+		snprintf(vcpus, sizeof(vcpus), "%lu", row->vm->now.nr_vcpus);
+	printf("%-11s %5s", row->vm ? mode_name(row->vm->now.mode) : "-", vcpus);
+	if (row->state == ROW_NOT_COUNTED)
 		puts("  the host's kernel does not count");
-	else if (vm->has_before && snapshot_minus(&delta, &vm->now, &vm->before))
-		print_rates(&delta);
-	else
+	else if (row->state == ROW_ANEW)
 		puts("  counting anew");
+	else
+		print_rates(row);
 }
 
-void table_print(const struct vm *vms, bool with_head)
+void table_print(const struct rows *rows, const struct settings *settings, bool with_head)
 {
-	if (with_head)
-		printf("%-20s %-11s %5s %11s %11s %11s %11s %9s %-11s %7s %7s %7s\n", "VM", "MODE", "VCPUS", "FAST/s",
-		       "SPECUL/s", "VMA-LOCK/s", "MMAP-LOCK/s", "ABORTS/s", "MAINLY", "P50", "P99", "MAX");
-	for (; vms; vms = vms->next) {
-		if (vms->wanted)
-			print_vm(vms);
+	/* It only grows, so that columns stay where they are; the head is printed again when they do not. */
+	static size_t width = 20;
+	char stamp[40] = "", at[32];
+
+	for (size_t i = 0; i < rows->count; i++) {
+		if (strlen(rows->row[i].name) > width) {
+			width = strlen(rows->row[i].name);
+			with_head = true;
+		}
 	}
+	if (with_head)
+		printf("%s%-*s %-11s %5s %11s %11s %11s %11s %9s %-11s %7s %7s %7s\n",
+		       settings->time ? "TIME                 " : "", (int)width, "VM", "MODE", "VCPUS", "FAST/s",
+		       "SPECUL/s", "VMA-LOCK/s", "MMAP-LOCK/s", "ABORTS/s", "MAINLY", "P50", "P99", "MAX");
+	if (settings->time)
+		snprintf(stamp, sizeof(stamp), "%s ", time_stamp(at));
+	for (size_t i = 0; i < rows->count; i++)
+		print_row(&rows->row[i], (int)width, stamp);
 }

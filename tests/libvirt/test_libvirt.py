@@ -55,11 +55,24 @@ class Libvirt(unittest.TestCase):
         self.assertEqual(max(of("hva_fault_ns_max.max")), latency["max-ns"])
         self.assertNotIn("hist", self.seen["domstats"])
 
-    def test_spfctl_json(self):
-        vm, = self.seen["json"]["vms"]
+    def check_json(self, vm, qmp_has):
         self.assertEqual((vm["domain"], vm["source"]), ("db1", "libvirt:db1"))
-        for name in ("available", "mode", "vcpus", "faults", "aborts"):
+        for name in qmp_has:
             self.assertEqual(vm[name], self.qmp[name])
+        for name in ("faults", "aborts"):
+            for key, value in vm[name].items():
+                self.assertEqual(sum(vcpu[name][key] for vcpu in vm["per-vcpu"]), value)
+        self.assertEqual([vcpu["index"] for vcpu in vm["per-vcpu"]], [0, 1])
+
+    def test_spfctl_json_from_libvirts_statistics(self):
+        vm, = self.seen["json"]["vms"]
+        self.check_json(vm, ("available", "vcpus", "faults", "aborts"))
+        self.assertNotIn("mode", vm)
+        self.assertEqual(vm["latency"], {name: self.qmp["latency"][name] for name in ("sum-ns", "max-ns")})
+
+    def test_spfctl_json_over_the_monitor(self):
+        vm, = self.seen["monitor"]["vms"]
+        self.check_json(vm, ("available", "mode", "vcpus", "faults", "aborts"))
         for name in ("count", "sum-ns", "max-ns", "buckets"):
             self.assertEqual(vm["latency"][name], self.qmp["latency"][name])
         buckets, count = vm["latency"]["buckets"], vm["latency"]["count"]
@@ -69,15 +82,27 @@ class Libvirt(unittest.TestCase):
             self.assertLess(enough, 31)
             self.assertEqual(vm["latency"][f"p{percent}-ns"], 2 ** enough - 1)
 
+    def test_only_the_monitor_taints(self):
+        self.assertEqual([self.seen[when] for when in ("tainted by reading", "tainted by the monitor")], [False, True])
+
     def test_spfctl_prometheus(self):
-        from prometheus_client.openmetrics.parser import text_string_to_metric_families
-        samples = [s for family in text_string_to_metric_families(self.seen["prometheus"]) for s in family.samples]
-        self.assertEqual({s.labels["domain"] for s in samples}, {"db1"})
-        for name, label in (("faults", "tier"), ("aborts", "reason")):
-            self.assertEqual({s.labels[label]: s.value for s in samples if s.name == f"kvmspf_{name}_total"},
-                             self.qmp[name])
-        self.assertEqual([s.value for s in samples if s.name.endswith("_seconds_count")],
-                         [sum(self.qmp["latency"]["buckets"])])
+        from prometheus_client.parser import text_string_to_metric_families
+        for text, has_histogram in ((self.seen["prometheus"], False), (self.seen["monitor prometheus"], True)):
+            samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+            self.assertEqual({(s.labels["domain"], s.labels["source"]) for s in samples}, {("db1", "libvirt:db1")})
+            for name, label in (("faults", "tier"), ("aborts", "reason")):
+                self.assertEqual({s.labels[label]: s.value for s in samples if s.name == f"kvmspf_{name}_total"},
+                                 self.qmp[name])
+            self.assertEqual([s.value for s in samples if s.name.endswith("_seconds_count")],
+                             [sum(self.qmp["latency"]["buckets"])] if has_histogram else [])
+
+    def test_storms_are_waited_for(self):
+        """QEMU's own event, over a socket and through libvirt, which taints nothing."""
+        self.assertFalse(self.seen["storm, tainted"])
+        for (out, errors, status), count in zip(self.seen["storm"], (1, 2)):
+            self.assertEqual((errors, status, len(out.splitlines())), ("", 0, count))
+            for line in out.splitlines():
+                self.assertRegex(line, r"^\S+Z db1 mmap-lock \d+/s threshold 100/s mode off mainly \S+$")
 
     def test_spfctl_sets_the_mode_of_a_paused_domain(self):
         """Nothing was speculated, from the guest's first instruction on."""
@@ -91,7 +116,7 @@ class Libvirt(unittest.TestCase):
         self.assertRegex(head, "^VM +MODE +VCPUS +FAST/s +SPECUL/s")
         self.assertGreater(len(rows), 2)
         for row in rows[:-1]:
-            self.assertRegex(row, r"^db1 +on +2( +\d+){5} \S+ +\S+ +\S+ +\d[\d.]*(ns|us|ms|s)\n$")
+            self.assertRegex(row, r"^db1 +- +2( +\d+){5} \S+ +- +- +\d[\d.]*(ns|us|ms|s)\n$")
         self.assertGreater(max(int(row.split()[4]) for row in rows[:-1]), 0)
 
     def test_spfctl_goes_on_without_a_qemu_that_stands_still(self):

@@ -2,8 +2,11 @@
 """Servers that are no QEMU, or one gone mad: each says its lines, whatever it is asked."""
 
 import contextlib
+import itertools
 import json
+import os
 import socket
+import sys
 import threading
 import time
 
@@ -19,10 +22,17 @@ def answer(**changes):
                                                                   "buckets": [0, 0, 0, 1, 3]}, **changes}
 
 
-def session(result, name=None):
-    """The lines of a whole conversation, ended by `result`; spfctl asks for the name only at first."""
-    lines = [GREETING, {"return": {}}, *([{"return": {"name": name}}] if name else []), {"return": result}]
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+UUID = "5c8e1f1a-7a0d-4f0e-9f5e-0123456789ab"
+
+
+def lines(*objects):
+    return b"".join(json.dumps(o).encode() + b"\n" for o in objects)
+
+
+def session(result, name=None, uuid=UUID):
+    """The lines of a whole conversation, ended by `result`; spfctl asks who it is only at first."""
+    who = [{"return": {"name": name}}, {"return": {"UUID": uuid}}] if name else []
+    return lines(GREETING, {"return": {}}, *who, {"return": result})
 
 
 class Server:
@@ -63,3 +73,47 @@ class Server:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.thread.join(10)
+
+
+class Vm:
+    """Answers like a QEMU called `name`: each query-kvm-spf gets the next of `answers`, and all over again.
+    After qmp_capabilities, `events` follow the answer to query-kvm-spf.  `heard` has the commands."""
+
+    def __init__(self, path, name, *answers, uuid=UUID, events=()):
+        self.replies = {"query-name": {"name": name}, "query-uuid": {"UUID": uuid}}
+        self.answers, self.events = itertools.cycle(answers or [answer()]), events
+        self.heard, self.connections = [], 0
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(8)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                self.connections += 1
+                with client, client.makefile("rb") as commands, contextlib.suppress(ConnectionError):
+                    client.sendall(lines(GREETING))
+                    for command in commands:
+                        client.sendall(self.reply(json.loads(command)["execute"]))
+
+    def reply(self, command):
+        self.heard.append(command)
+        if command == "query-kvm-spf":
+            return lines({"return": next(self.answers)}, *self.events)
+        return lines({"return": self.replies.get(command, {})})
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(10)
+
+
+if __name__ == "__main__":
+    where, who, *said = sys.argv[1:]
+    # The path appears with somebody who listens there.
+    vm = Vm(where + ".new", who, *map(json.loads, said))
+    os.rename(where + ".new", where)
+    vm.thread.join()

@@ -1,73 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """spfctl against QEMU, against sockets that nobody serves any more, and against servers that mean ill."""
 
-import contextlib
 import json
 import random
 import re
 import signal
 import socket
 import subprocess
-import tempfile
-import time
 import unittest
-from pathlib import Path
 
 from tests.spfctl import server
+from tests.spfctl.harness import GARBAGE, OLD_QEMU, PATIENCE, SLOW, TOO_OLD, Test, samples
 from spf import paths, series
-from spf.source import apt, setup
-from spf.build import meson, targets
-
-OLD_QEMU = "/usr/bin/qemu-system-x86_64"
-TOO_OLD = "this QEMU has no kvm-spf: it is too old, or not patched"
-GARBAGE = "what listens there does not speak QMP"
-SLOW = "no answer within 0.5 s; a QMP socket serves one client at a time"
-# Of a server that is not expected to be late.
-PATIENCE = "60"
-
-
-def setUpModule():
-    global PROGRAM
-    PROGRAM = meson.spfctl()
-    setup.ready()
-    apt.packages(["qemu-system-x86", "python3-prometheus-client"])
-    targets.build("qemu")
-
-
-class Test(unittest.TestCase):
-    def setUp(self):
-        self.stack = contextlib.ExitStack()
-        self.addCleanup(self.stack.close)
-        self.dir = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
-
-    def run_it(self, *words):
-        return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=300)
-
-    def check(self, words, status, errors):
-        done = self.run_it(*words)
-        self.assertEqual((done.stderr.splitlines(), done.returncode), ([f"spfctl: {e}" for e in errors], status))
-        return done.stdout
-
-    def qemu(self, name, program=OLD_QEMU, *words):
-        path = self.dir / name
-        child = subprocess.Popen([program, "-machine", "none", "-accel", "tcg", "-nodefaults", "-display", "none",
-                                  "-qmp", f"unix:{path},server=on,wait=off", *words], stderr=subprocess.DEVNULL)
-        self.stack.callback(child.wait)
-        self.stack.callback(child.kill)
-        while not path.exists():
-            self.assertIsNone(child.poll())
-            time.sleep(0.01)
-        return path, child
-
-    def serve(self, name, *args, **kw):
-        path = self.dir / name
-        self.stack.callback(server.Server(path, *args, **kw).close)
-        return path
-
-    def stale(self, name):
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(self.dir / name))
-        return self.dir / name
+from spf.source import setup
+from spf.build import targets
 
 
 class Usage(Test):
@@ -75,25 +21,52 @@ class Usage(Test):
         for words, hint in ((["-m", "fast", "vm"], "fast: is no mode; say off, vma-lock or on"),
                             (["-m", "unavailable", "vm"], "unavailable: is no mode; say off, vma-lock or on"),
                             (["-m", "unknown", "vm"], "unknown: is no mode; say off, vma-lock or on"),
-                            (["-m", "on"], "--set-mode: name the VMs, or their sockets"),
+                            (["-m", "on"], "--set-mode: name the VMs, or only their sockets"),
+                            (["-m", "on", "-s", "x", "-D", "y"],
+                             "--set-mode: name the VMs, or only their sockets"),
+                            (["-S", "mode"], "mode: is no column; say vm, fast, speculative, vma-lock, mmap-lock, "
+                             "aborts, p99 or max"),
+                            (["-j", "--total"], "--total: means nothing to --json"),
+                            (["-w", "-p", "-"], "--prometheus: say only one of --csv, --json, --prometheus, "
+                             "--set-mode and --wait-storm"),
+                            (["-n", "1.5"], "1.5: is no count; say 1 to 1000000000"),
+                            (["-n", "-1"], "-1: is no count; say 1 to 1000000000"),
                             (["-d", "nan"], "nan: is no interval; say 0.01 to 86400 seconds"),
                             (["-n", "0"], "0: is no count; say 1 to 1000000000"),
                             (["-t", "1s"], "1s: is no time; say 0.01 to 3600 seconds")):
             self.assertEqual(self.check(words, 2, [hint]), "")
-        self.assertEqual(self.run_it("-j", "-p", "-").returncode, 2)
         self.assertEqual(self.run_it("--frobnicate").returncode, 2)
 
     def test_help_and_manual_name_the_same_options(self):
         manual = (paths.SCRIPTS / "spfctl" / "spfctl.1").read_text().replace("\\-", "-")
         options = re.findall(r"--[a-z-]+", self.check(["--help"], 0, []))
-        self.assertGreater(len(options), 8)
+        self.assertGreater(len(options), 15)
         for option in options:
             self.assertIn(option, manual)
+
+    def test_version(self):
+        self.assertRegex(self.check(["--version"], 0, []), r"^spfctl \d+\.\d+\n$")
+
+    def complete(self, *words):
+        script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _spfctl; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", script, "-", paths.SCRIPTS / "spfctl" / "spfctl.bash", "spfctl", *words],
+                              capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    def test_completion(self):
+        options = set(re.findall(r"--[a-z-]+", self.check(["--help"], 0, [])))
+        self.assertEqual(set(self.complete("--")), options)
+        self.assertEqual(self.complete("--set-mode", ""), ["off", "vma-lock", "on"])
+        self.assertEqual(self.complete("--sort", "v"), ["vm", "vma-lock"])
+        self.assertEqual(sorted(self.complete("--socket", f"{paths.ROOT}/mes")),
+                         [f"{paths.ROOT}/{name}" for name in ("meson.build", "meson_options.txt")])
+        self.assertEqual(self.complete("--count", ""), [])
 
     def test_output_that_cannot_be_written(self):
         path, _ = self.qemu("a")
         with open("/dev/full", "w") as full:
-            done = subprocess.run([PROGRAM, "--json", "-s", path], stdout=full, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run([self.program, "--json", "-s", path], stdout=full, stderr=subprocess.PIPE, text=True)
         self.assertEqual((done.returncode, done.stderr.splitlines()[-1]),
                          (1, "spfctl: output: No space left on device"))
 
@@ -102,13 +75,15 @@ class Absent(Test):
     """What cannot be had costs one line each, and the others are served."""
 
     def test_old_qemu_no_qemu_no_socket(self):
-        old, _ = self.qemu("old")
+        old, child = self.qemu("old")
         stale, missing, file = self.stale("stale"), self.dir / "missing", self.dir / "file"
         file.touch()
         out = json.loads(self.check(["--json", *(w for p in (old, stale, missing, file) for w in ("-s", p))], 1, [
             f"{old}: {TOO_OLD}", f"{stale}: no QEMU listens there any more",
             f"{missing}: No such file or directory", f"{file}: no QEMU listens there any more"]))
-        self.assertEqual(out["vms"][0], {"domain": "old", "source": str(old), "error": TOO_OLD})
+        first = out["vms"][0]
+        self.assertEqual((first["domain"], first["source"], first["error"]), ("old", str(old), TOO_OLD))
+        self.assertEqual((first["pid"], first.get("uuid")), (child.pid, None))
         self.assertEqual(len(out["vms"]), 4)
 
     def test_directory(self):
@@ -124,10 +99,13 @@ class Absent(Test):
 
     def test_libvirt(self):
         """Its own test driver has a domain, but no QEMU; and there is no daemon at this socket."""
-        line = ("libvirt says: this function is not supported by the connection driver: "
-                "virDomainQemuMonitorCommand")
-        vm, = json.loads(self.check(["--json", "--libvirt=test:///default"], 1, [f"libvirt:test: {line}"]))["vms"]
-        self.assertEqual((vm["domain"], vm["source"], vm["error"]), ("test", "libvirt:test", line))
+        none = "libvirt has no statistics of KVM for it; --monitor asks its QEMU itself, and taints it"
+        monitor = ("libvirt says: this function is not supported by the connection driver: "
+                   "virDomainQemuMonitorCommand")
+        for words, line in (([], none), (["--monitor"], monitor)):
+            vm, = json.loads(self.check(["--json", "--libvirt=test:///default", *words], 1,
+                                        [f"libvirt:test: {line}"]))["vms"]
+            self.assertEqual((vm["domain"], vm["source"], vm["error"]), ("test", "libvirt:test", line))
         uri = "qemu+unix:///system?socket=/nowhere"
         self.check(["--json", f"--libvirt={uri}"], 1, [
             f"{uri}: libvirt says: Failed to connect socket to '/nowhere': No such file or directory"])
@@ -148,16 +126,15 @@ class Absent(Test):
         twin, _ = self.qemu("twin", OLD_QEMU, "-name", "db1")
         out = json.loads(self.check(["--json", "-s", path, "-s", path, "-s", twin], 1,
                                     [f"{path}: {TOO_OLD}", f"{twin}: {TOO_OLD}"]))
-        self.assertEqual([vm["domain"] for vm in out["vms"]], ["db1", str(twin)])
-        self.check(["--json", "-D", self.dir, "db1", "db2"], 1, ["db2: no VM of this name was found",
-                                                                 f"{path}: {TOO_OLD}"][::-1])
+        self.assertEqual([vm["domain"] for vm in out["vms"]], ["db1", "db1"])
+        self.check(["--json", "-D", self.dir, "db1", "db2"], 1, [
+            f"{path}: {TOO_OLD}", f"{twin}: {TOO_OLD}", "db2: no VM of this name was found"])
+        rows = self.run_it("-n", "1", "-d", "0.01", "-D", self.dir).stdout.splitlines()
+        self.assertEqual([row.split()[0] for row in rows], ["VM", str(path), str(twin)])
 
     def test_vms_that_go_while_the_table_runs(self):
         (stays, _), (leaves, left), (dies, died) = self.qemu("stays"), self.qemu("leaves"), self.qemu("dies")
-        child = subprocess.Popen([PROGRAM, "-d", "0.05", "-t", PATIENCE, "-D", self.dir], stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, text=True)
-        self.stack.callback(child.wait)
-        self.stack.callback(child.kill)
+        child = self.start("-d", "0.05", "-t", PATIENCE, "-D", self.dir)
         first = [child.stderr.readline() for _ in range(3)]
         self.assertEqual(first, [f"spfctl: {p}: {TOO_OLD}\n" for p in (dies, leaves, stays)])
         # QEMU removes its socket when it is told to end, and cannot when it is killed.
@@ -182,6 +159,12 @@ class Absent(Test):
 class Patched(Test):
     """QEMU with our patches, where it has nothing to count: tests/libvirt has it on the patched host."""
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        setup.ready()
+        targets.build("qemu")
+
     def test_host_without_kvm(self):
         path, _ = self.qemu("socket", series.qemu(), "-name", "db1")
         vm, = json.loads(self.check(["--json", "-D", self.dir], 0, []))["vms"]
@@ -189,8 +172,8 @@ class Patched(Test):
                          ("db1", False, "unavailable", 0))
         table = self.check(["-d", "0.01", "-n", "2", "-s", path], 0, []).splitlines()
         self.assertEqual(table[1:], [f"{'db1':20} unavailable     0  the host's kernel does not count"] * 2)
-        samples = openmetrics(self.check(["--prometheus", "-", "-s", path], 0, []))
-        self.assertIn(("kvmspf_available", {"domain": "db1"}, 0), samples)
+        read = samples(self.check(["--prometheus", "-", "-s", path], 0, []))
+        self.assertIn(("kvmspf_available", {"domain": "socket", "source": str(path)}, 0), read)
         self.check(["--set-mode", "on", "-D", self.dir, "db1"], 1,
                    ["db1: QEMU says: This host's KVM has no speculative faults"])
 
@@ -257,8 +240,8 @@ class Hostile(Test):
         vm, = json.loads(self.check(["-t", PATIENCE, "--json", "-s", path], 0, []))["vms"]
         self.assertEqual((vm["domain"], vm["faults"]["fast"], vm["latency"]["count"]), (name, 2 ** 64 - 1, 200))
         self.assertEqual((vm["latency"]["buckets"], len(vm["latency"]["buckets"])), ([1] * 31 + [169], 32))
-        samples = openmetrics(self.check(["-t", PATIENCE, "--prometheus", "-", "-s", path], 0, []))
-        self.assertEqual({labels["domain"] for _, labels, _ in samples}, {name})
+        read = samples(self.check(["-t", PATIENCE, "--prometheus", "-", "-s", path], 0, []))
+        self.assertEqual([labels["name"] for sample, labels, _ in read if sample == "kvmspf_info"], [name])
         table = self.check(["-t", PATIENCE, "-d", "0.01", "-n", "1", "-s", path], 0, [])
         self.assertRegex(table.splitlines()[1], r'^q"\\\?\?\[1m\?\? +on +1  counting anew$')
 
@@ -281,52 +264,6 @@ class Hostile(Test):
         self.assertEqual(done.stderr.splitlines(), [f"spfctl: {vm['source']}: {vm['error']}" for vm in refused])
         self.assertEqual(done.returncode, bool(refused))
         self.assertGreater(len(refused), 50)
-
-
-def openmetrics(text):
-    """(name, labels, value) of all samples, as the reference parser reads them."""
-    from prometheus_client.openmetrics.parser import text_string_to_metric_families
-    return [(s.name, s.labels, s.value) for family in text_string_to_metric_families(text) for s in family.samples]
-
-
-class Prometheus(Test):
-    def test_a_vm_that_does_not_answer_is_down(self):
-        path, _ = self.qemu("old")
-        file = self.dir / "out.prom"
-        self.check(["--prometheus", file, "-s", path], 1, [f"{path}: {TOO_OLD}"])
-        self.assertEqual(openmetrics(file.read_text()), [("kvmspf_up", {"domain": "old"}, 0)])
-        self.assertEqual(file.stat().st_mode & 0o777, 0o644)
-
-    def test_histogram_adds_up(self):
-        path = self.serve("s", server.session(server.answer(), "x"))
-        text = self.check(["-t", PATIENCE, "--prometheus", "-", "-s", path], 0, [])
-        samples = openmetrics(text)
-        buckets = {float(labels["le"]): value for name, labels, value in samples if name.endswith("_bucket")}
-        self.assertEqual(len(buckets), 32)
-        self.assertEqual([buckets[le] for le in (3e-9, 7e-9, 15e-9, float("inf"))], [0, 1, 4, 4])
-        values = {name: value for name, _, value in samples}
-        self.assertEqual((values["kvmspf_fault_latency_seconds_count"], values["kvmspf_fault_latency_seconds_sum"],
-                          values["kvmspf_fault_latency_max_seconds"]), (4, 40e-9, 11e-9))
-        self.assertEqual({labels["mode"]: value for name, labels, value in samples if name == "kvmspf_mode"},
-                         {"off": 0, "vma-lock": 0, "on": 1, "unavailable": 0, "unknown": 0})
-
-    def test_readers_never_see_a_part(self):
-        path = self.serve("s", server.session(server.answer(), "x"))
-        file = self.dir / "out.prom"
-        for _ in range(20):
-            child = subprocess.Popen([PROGRAM, "-t", PATIENCE, "--prometheus", file, "-s", path])
-            while child.poll() is None:
-                if file.exists():
-                    self.assertTrue(file.read_text().endswith("# EOF\n"))
-            self.assertEqual(child.returncode, 0)
-        self.assertEqual(sorted(p.name for p in self.dir.iterdir()), ["out.prom", "s"])
-
-    def test_file_that_cannot_be_written(self):
-        path = self.serve("s", server.session(server.answer(), "x"))
-        (self.dir / "taken").mkdir()
-        for file, why in (("/nowhere/x.prom", "No such file or directory"), (self.dir / "taken", "Is a directory")):
-            self.check(["-t", PATIENCE, "--prometheus", file, "-s", path], 1, [f"{file}: cannot be written: {why}"])
-        self.assertEqual(sorted(p.name for p in self.dir.iterdir()), ["s", "taken"])
 
 
 if __name__ == "__main__":

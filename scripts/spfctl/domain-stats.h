@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What `virsh domstats --vcpu` shows, as a snapshot. */
+#ifndef SPFCTL_DOMAIN_STATS_H
+#define SPFCTL_DOMAIN_STATS_H
+
+#include <libvirt/libvirt.h>
+
+#include "snapshot.h"
+
+/* On failure @why says why.  There are neither histograms nor the mode in it. */
+int stats_to_snapshot(struct snapshot *snapshot, const virDomainStatsRecord *record, struct why *why);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* VMs through libvirt. */
+#ifndef SPFCTL_DOMAIN_H
+#define SPFCTL_DOMAIN_H
+
+#include "snapshot.h"
+
+struct domain;
+struct json_object;
+
+/*
+ * Calls found() with each running domain.  LIBVIRT_ABSENT if there is no library here; -1 if it did not answer, and
+ * nothing is known of its domains then.
+ */
+enum { LIBVIRT_ABSENT = 1 };
+typedef void domain_found_fn(void *arg, const char *name, const char *uuid, int id);
+int domains_list(const char *uri, int64_t timeout_ms, domain_found_fn *found, void *arg, struct why *why);
+void domains_close(void);
+
+struct domain *domain_new(const char *uri, const char *uuid);
+void domain_free(struct domain *domain);
+
+/*
+ * Begin to ask: for libvirt's own statistics, which taints nothing, or, with a QMP command, over the monitor.  Then,
+ * until @deadline of now_ms(), for the answer; @timeout_ms is what a complaint calls that time.
+ */
+int domain_begin(struct domain *domain, const char *command, struct why *why);
+int domain_end_statistics(struct domain *domain, int64_t deadline, int64_t timeout_ms, struct snapshot *snapshot,
+			  struct why *why);
+struct json_object *domain_end_command(struct domain *domain, int64_t deadline, int64_t timeout_ms, struct why *why);
+
+/*
+ * Hear of an event of QMP's from all domains: the lines that can be read from the file descriptor that comes back, or
+ * -1, are JSON objects with "domain" and "data".  The end of file says that libvirt has gone.
+ */
+int domains_listen(const char *uri, const char *event, struct why *why);
+
+#endif

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""In mount and process namespaces of its own: libvirt's daemon with paused domains that the emulator runs without KVM.
+
+usage: inside_namespace.py SPFCTL.  Prints what was seen as JSON; test_daemon.py knows what it has to be.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.libvirt.daemon import LOG, Spfctl, is_tainted, process, start_daemon, virsh
+
+NAMES = [f"vm{n}" for n in range(7)]
+*MUTE, WELL = NAMES
+SOCKET = "/run/kvmspf/own"
+DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+<name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator><controller type='usb' model='none'/>
+<memballoon model='none'/></devices>
+<qemu:commandline><qemu:arg value='-qmp'/><qemu:arg value='unix:{socket},server=on,wait=off'/></qemu:commandline>
+</domain>"""
+
+
+def leave_orphans_to_a_parent():
+    """What the daemon leaves behind becomes the child of process 1, which has to wait for it."""
+    child = os.fork()
+    while child:
+        ended, status = os.wait()
+        if ended == child:
+            os._exit(os.waitstatus_to_exitcode(status) & 0xff)
+
+
+def private():
+    """What the daemon and start_daemon() write is ours alone."""
+    for folder in ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    shutil.copy("/etc/passwd", "/run/passwd")
+    shutil.copy("/etc/group", "/run/group")
+    for file in ("passwd", "group"):
+        subprocess.run(["mount", "--bind", f"/run/{file}", f"/etc/{file}"], check=True)
+    Path("/run/kvmspf").mkdir()
+
+
+def seen_of(done):
+    return {"status": done.returncode, "errors": done.stderr.splitlines(),
+            "vms": {vm["domain"]: vm.get("error") for vm in json.loads(done.stdout)["vms"]}}
+
+
+def lines_until(child, enough):
+    """What it prints until a line is `enough`."""
+    lines = []
+    while not lines or not enough(lines[-1]):
+        lines.append(child.stdout.readline())
+        if not lines[-1]:
+            raise SystemExit(f"it ended: {lines}")
+    return lines
+
+
+def mute_qemus():
+    for name in MUTE:
+        os.kill(process(name), signal.SIGSTOP)
+    seen = seen_of(spfctl("--json", "--monitor", status=1, patience="5"))
+    for name in MUTE:
+        os.kill(process(name), signal.SIGCONT)
+    return seen
+
+
+def mute_daemon(daemon):
+    """The table goes on, and has every VM; when the daemon goes on, so does all else."""
+    with spfctl.start("--monitor", "-d", "0.1", WELL, patience="1", stderr=subprocess.PIPE) as table:
+        lines_until(table, lambda line: "too old" in line)
+        os.kill(daemon.pid, signal.SIGSTOP)
+        lines_until(table, lambda line: "no answer from libvirt" in line)
+        some = [table.stdout.readline() for _ in range(3)]
+        os.kill(daemon.pid, signal.SIGCONT)
+        lines_until(table, lambda line: "too old" in line)
+        table.terminate()
+        return some, table.stderr.read().splitlines()
+
+
+def no_daemon(daemon):
+    with spfctl.start("-d", "0.1", WELL, patience="5", stderr=subprocess.PIPE) as table:
+        table.stdout.readline()
+        daemon.terminate()
+        daemon.wait()
+        lines_until(table, lambda line: "Failed to connect" in line)
+        table.terminate()
+        return table.stderr.read().splitlines()
+
+
+def waits():
+    with spfctl.start("--wait-storm", NAMES[0], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+        time.sleep(1)
+        virsh("destroy", NAMES[0])
+        out, errors = waiting.communicate()
+        return out, errors.splitlines(), waiting.returncode
+
+
+leave_orphans_to_a_parent()
+spfctl = Spfctl(sys.argv[1])
+private()
+libvirtd = start_daemon()
+SEEN = {}
+try:
+    for name in NAMES:
+        Path("/run/domain.xml").write_text(
+            DOMAIN.format(name=name, socket=SOCKET if name == WELL else f"/run/{name}"), encoding="utf-8")
+        virsh("create", "--paused", "/run/domain.xml")
+    SEEN["plain"] = seen_of(spfctl("--json", status=1))
+    SEEN["tainted by reading"] = [name for name in NAMES if is_tainted(name)]
+    SEEN["twins"] = json.loads(spfctl("--json", "--dir", "/run/kvmspf", status=1).stdout)["vms"]
+    SEEN["monitor"] = seen_of(spfctl("--json", "--monitor", WELL, status=1))
+    SEEN["tainted by the monitor"] = [name for name in NAMES if is_tainted(name)]
+    SEEN["mute"] = mute_qemus()
+    SEEN["waits"] = waits()
+    SEEN["mute daemon"] = mute_daemon(libvirtd)
+    SEEN["no daemon"] = no_daemon(libvirtd)
+except SystemExit:
+    print(LOG.read_text(encoding="utf-8"), file=sys.stderr)
+    raise
+print(json.dumps(SEEN))
