@@ -183,6 +183,8 @@ def main(argv):
     p.add_argument("what", nargs="?", choices=("linux", "qemu"))
     p.add_argument("--build", action="store_true", help="check: build after each patch, option on and off")
     p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
+    p.add_argument("--configs", nargs="?", type=int, const=20261128, metavar="SEED",
+                   help="check: compile what the kernel series changes in 40 configurations, 20 of them random")
     args = p.parse_args(argv)
     ui.need_root()
     for what in (args.what,) if args.what else ("linux", "qemu"):
@@ -190,6 +192,9 @@ def main(argv):
         if args.action == "check":
             from spf import check
             check.check(what, args.build or args.boot, args.boot)
+            if args.configs is not None and what == "linux":
+                from spf import configs
+                configs.check(sync(what)[0], args.configs)
         elif args.action == "edit":
             print(edit(what))
         else:
