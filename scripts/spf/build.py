@@ -14,7 +14,9 @@ TARGETS = {
     "linux-stock": "Debian's 6.12 as it is, the lab's configuration",
     "linux-patched": "the same with kvm-patches",
     "linux-debug": "the patched kernel with KASAN, lockdep and page table checks",
+    "linux-preempt": "the patched kernel, preemptible, with lockdep and checks of what may sleep",
     "linux-planted": "the patched kernel with tests/torture/planted.patch",
+    "linux-planted-preempt": "the same, preemptible",
     "linux-kcsan": "the patched kernel with KCSAN, which finds data races",
     "linux-rt": "the patched kernel with PREEMPT_RT",
     "linux-up": "the patched kernel for one CPU, and so without locks of VMAs",
@@ -51,7 +53,7 @@ X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
 POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache powerpc64le-linux-gnu-gcc"],
              "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
 # Whose tree a flavour is built from, where that is not its own name.
-TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched"}
+TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched", "planted-preempt": "planted"}
 
 QEMU_COMMON = """--without-default-features --disable-install-blobs --disable-download --disable-werror --enable-kvm
 --enable-system --enable-fdt=system""".split()
@@ -143,8 +145,8 @@ def planted(what):
 
 def fragments(flavour):
     base = "power" if arch(flavour) == POWER else "lab"
-    names = (base, flavour) if (paths.SCRIPTS / "kernel" / f"{flavour}.config").exists() and flavour != base else (base,)
-    return [paths.SCRIPTS / "kernel" / f"{n}.config" for n in names]
+    files = [paths.SCRIPTS / "kernel" / f"{name}.config" for name in dict.fromkeys((base, *flavour.split("-")))]
+    return [file for file in files if file.exists()]
 
 
 def arch(flavour):
