@@ -20,6 +20,7 @@ TARGETS = {
     "linux-kcsan": "the patched kernel with KCSAN, which finds data races",
     "linux-rt": "the patched kernel with PREEMPT_RT",
     "linux-up": "the patched kernel for one CPU, and so without locks of VMAs",
+    "linux-cloud": "the patched kernel as Debian configures it for clouds, for a lab",
     "linux-modules": "the patched kernel with KVM as modules",
     "linux-edit": "what lies in build/edit/linux, committed or not",
     "linux-power": "the patched kernel for POWER (powernv), 64 KiB pages",
@@ -54,6 +55,9 @@ POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache
              "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
 # Whose tree a flavour is built from, where that is not its own name.
 TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched", "planted-preempt": "planted"}
+
+# Flavours that are laid over a configuration of Debian's, by its name, and not over ours.
+DEBIAN = {"cloud": "config.amd64_none_cloud-amd64"}
 
 QEMU_COMMON = """--without-default-features --disable-install-blobs --disable-download --disable-werror --enable-kvm
 --enable-system --enable-fdt=system""".split()
@@ -144,7 +148,7 @@ def planted(what):
 # -- the kernel --
 
 def fragments(flavour):
-    base = "power" if arch(flavour) == POWER else "lab"
+    base = flavour if flavour in DEBIAN else "power" if arch(flavour) == POWER else "lab"
     files = [paths.SCRIPTS / "kernel" / f"{name}.config" for name in dict.fromkeys((base, *flavour.split("-")))]
     return [file for file in files if file.exists()]
 
@@ -183,7 +187,11 @@ def configure(src, obj, files, log, machine):
     mark.unlink(missing_ok=True)
     merged = obj / "kvmspf.fragment"
     merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
-    sandbox(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
+    debian = DEBIAN.get(files[0].stem)
+    if debian:
+        (obj / ".config").write_text(setup.debian_config(debian))
+    else:
+        sandbox(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
     with open(obj / ".config", "a") as config:
         config.write(merged.read_text())
     sandbox(src, obj, [*MAKE, *machine.words, "olddefconfig"], log)
@@ -211,7 +219,9 @@ def compile_kernel(src, obj, files, name, machine=X86):
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {name}") as progress:
         configure(src, obj, files, log, machine)
-        modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
+        # Of a distribution's modules there are thousands, and nobody loads them.
+        modules = ["modules"] if files[0].stem not in DEBIAN and \
+            "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox(src, obj, [*MAKE, *machine.words, f"-j{jobs()}", Path(machine.image).name, *modules], log,
                 progress=counted(progress))
 

@@ -6,18 +6,15 @@ The lab's one configuration hides what another lacks.  Here each object that the
 compiled with -Werror, and no kernel is linked.  What has passed is not compiled again.
 """
 
-import lzma
 import re
 import time
 from collections import namedtuple
 from functools import partial
-from pathlib import Path
 
 from spf import build, meson, patches, paths, setup, ui
 
 SEED = 20261128
 RANDOM_X86, RANDOM_POWER = 15, 5
-DEBIAN = "linux-config-6.12"
 
 # files: what .config begins with, by the path in the tree, or Debian's by its name there.
 # lines: what is laid over it, as in scripts/kernel: what is below "# optional" may be refused.
@@ -125,9 +122,7 @@ def begins(config, tree):
     parts = []
     for name in config.files:
         if name.startswith("config."):
-            setup.packages([DEBIAN])
-            packed = Path(f"/usr/src/{DEBIAN}/{name}.xz").read_bytes()
-            parts.append(lzma.decompress(packed).decode())
+            parts.append(setup.debian_config(name))
         else:
             parts.append((tree / name).read_text())
     return "".join(parts)

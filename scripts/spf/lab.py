@@ -23,8 +23,8 @@ from spf import accel, paths, qmp, ui
 # The lab's own failures; a command's status is passed on as it is.
 LAB_FAILED = 125
 BEAT = 5
-FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt", "up", "modules",
-            "edit")
+FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt", "up", "cloud",
+            "modules", "edit")
 # Seconds without a sign of life while the host boots; a kernel with KASAN and lockdep takes 40 for it.
 BOOT_STALL = {"debug": 180}
 # Labs of another kind, and where they are.

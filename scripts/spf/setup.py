@@ -2,6 +2,7 @@
 """Install what is needed, and fetch the sources: Linux 6.12 and QEMU 10.0 as Debian has them."""
 
 import argparse
+import lzma
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from spf import paths, ui
 PACKAGES = """bc bison build-essential ccache cpio dpkg-dev flex git ipxe-qemu libattr1-dev libcap-ng-dev libelf-dev
 libfdt-dev libglib2.0-dev libpixman-1-dev libslirp-dev libssl-dev liburing-dev linux-source-6.12 lz4 ninja-build perl
 pkg-config python3-venv qemu-system-data rsync seabios shellcheck xz-utils zlib1g-dev""".split()
-LINUX = "linux-source-6.12"
+LINUX, CONFIG = "linux-source-6.12", "linux-config-6.12"
 QEMU_SUITE = "trixie"
 # QEMU 10 wants a newer meson than Debian 12 has.
 MESON_SUITE = {"bookworm": "bookworm-backports"}
@@ -146,6 +147,12 @@ def unpack_linux(scratch, target, progress):
         raise ui.Fail(f"{archive} is missing", f"run: apt-get install --reinstall {LINUX}")
     ui.run(["tar", "-C", scratch, "-xf", archive], log=paths.LOG / "setup.log", progress=progress)
     adopt(scratch / LINUX, target)
+
+
+def debian_config(name):
+    """The text of a kernel configuration of Debian's own, for example config.amd64_none_amd64."""
+    packages([CONFIG])
+    return lzma.decompress(Path(f"/usr/src/{CONFIG}/{name}.xz").read_bytes()).decode()
 
 
 def unpack_qemu(scratch, target, progress):
