@@ -132,9 +132,18 @@ class Run(unittest.TestCase):
         self.assertLess(max(took) / min(took), 1.01)
 
     def test_nodes_and_cpus(self):
-        result = kvmspf("--numa", "2", "--", "sh", "-c", "nproc; ls -d /sys/devices/system/node/node*")
-        self.assertEqual(result.stdout.decode().split()[0], "2")
-        self.assertEqual(len(result.stdout.split()), 3)
+        """Each node is a package: of two in one, the kernel complains."""
+        code = "nproc; ls -d /sys/devices/system/node/node*; cat /sys/devices/system/cpu/cpu*/topology/physical_package_id"
+        result = kvmspf("--numa", "2", "--", "sh", "-c", code)
+        cpus, first, second, *packages = result.stdout.decode().split()
+        self.assertEqual((cpus, first[-5:], second[-5:]), ("2", "node0", "node1"))
+        self.assertEqual((packages, result.stderr), (["0", "1"], b""))
+
+    def test_nodes_have_as_many_cpus_as_each_other(self):
+        for words, wanted in ((["--cpus", "3"], "say --cpus 4"), (["--cpus", "1"], "say --cpus 2")):
+            result = kvmspf("--numa", "2", *words, "--", "true")
+            self.assertEqual(result.returncode, 2)
+            self.assertRegex(result.stderr.decode(), f"^kvmspf: .* cannot be shared out to 2 NUMA nodes; {wanted}\n$")
 
 
 class Failure(unittest.TestCase):

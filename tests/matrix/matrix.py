@@ -34,9 +34,8 @@ def results(numbers=(), kernel="patched"):
     apt.packages(["e2fsprogs", "util-linux"])
     targets.bring_up_to_date(kernel)
     program = native.program("matrix")
-    # A kernel that finds two nodes in one package complains.
     machine = x86.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT,
-                      qemu_args=["-smp", "sockets=2", "-device", "bochs-display"],
+                      qemu_args=["-device", "bochs-display"],
                       append="default_hugepagesz=2M hugepagesz=1G hugepages=1")
     done = machine.run(["/usr/bin/python3", HERE / "inside.py", program, *numbers])
     if (done.kind, done.status) != ("exit", 0) or done.trouble:

@@ -14,9 +14,9 @@ from pathlib import Path
 from unittest import mock
 
 from spf import paths, series, ui
-from spf.source import fetch, patches
+from spf.source import apt, fetch, patches, setup
 from spf.lab import outcome
-from spf.testing import check
+from spf.testing import check, configs
 
 WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
 
@@ -38,6 +38,18 @@ class Ours(unittest.TestCase):
 
     def test_qemu(self):
         self.whole("qemu")
+
+    def test_configurations(self):
+        """What the kernel series changes compiles without a warning where an option is off that the lab's kernels have on."""
+        setup.ready()
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            try:
+                counts = configs.check(patches.sync("linux")[0], ci=True)
+            except ui.Fail as failure:
+                self.fail(f"{failure}\n{said.getvalue()}")
+        print(*[f"# {line}" for line in said.getvalue().splitlines()], sep="\n", flush=True)
+        self.assertGreaterEqual(min(counts.values()), 6)
 
     def test_each_patch_of_the_x86_kernel_has_its_cost_measured(self):
         fetch.sources("linux")
@@ -171,6 +183,37 @@ class Tools(unittest.TestCase):
         self.assertEqual(made, [("linux-check-off", False, off), ("linux-check-off", True, off),
                                 ("linux-check-on", True, on)])
         self.assertEqual(len(booted), 3)
+
+    def test_configurations_that_passed_are_not_compiled_again(self):
+        self.two()
+        self.replace(apt, "packages", lambda names: None)
+        self.replace(configs, "configurations", lambda seed: [configs.x86(f"some-{seed}"), configs.x86("other")])
+        compiled, bad = [], []
+
+        def compile_objects(config, _tree, files, _start):
+            compiled.append(config.name)
+            if config.name in bad:
+                raise ui.Fail("a.c:1: error: x")
+            return len(files)
+
+        def check(seed=1):
+            compiled.clear()
+            with contextlib.redirect_stdout(io.StringIO()):
+                counts = configs.check(patches.sync("linux")[0], seed)
+            return compiled, counts
+
+        self.replace(configs, "compile_objects", compile_objects)
+        self.assertEqual(check(), (["some-1", "other"], {"some-1": 1, "other": 1}))
+        self.assertEqual(check(), ([], {"some-1": 1, "other": 1}))
+        self.assertEqual(check(2)[0], ["some-2"])
+        self.change("a.c", "line 20\n", "line twenty\n", "mm: third")
+        patches.refresh("linux")
+        bad.append("other")
+        with self.assertRaisesRegex(ui.Fail, "1 of 2 configurations"):
+            check()
+        self.assertEqual(compiled, ["some-1", "other"])
+        bad.clear()
+        self.assertEqual(check()[0], ["other"])
 
     def test_patch_that_does_not_apply_is_named_in_one_line(self):
         self.two()

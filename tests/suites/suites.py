@@ -38,7 +38,7 @@ def programs():
 
 def setting(name, folder, names, kernel):
     """{test: result}, seconds and speculative faults by test"""
-    machine = x86.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT, stall=300, qemu_args=["-smp", "sockets=2"])
+    machine = x86.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT, stall=300)
     log = paths.LOG / f"suites-{folder.name}-{name}.log"
     with open(log, "wb", buffering=0) as out:
         done = machine.run(["/usr/bin/python3", HERE / "inside.py", name, folder, *names], stderr=out.write)

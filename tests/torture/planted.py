@@ -41,10 +41,10 @@ RULES = {
 }
 
 
-def find(rule, seed, seconds):
+def find(rule, seed, seconds, kernel="planted"):
     """What was found out about a kernel that breaks this rule, or "", and how long it took."""
     start = time.monotonic()
-    said, wrong = torture.run("planted", seed, seconds, ["--regions", "2", *RULES[rule].words], stretch=STRETCH,
+    said, wrong = torture.run(kernel, seed, seconds, ["--regions", "2", *RULES[rule].words], stretch=STRETCH,
                               planted=list(RULES).index(rule))
     return said, wrong, time.monotonic() - start
 
@@ -60,15 +60,16 @@ def main():
     parser.add_argument("--seconds", type=int, default=100, help="to find it in (default 100)")
     parser.add_argument("--seed", type=int, help="(default: a random one)")
     series.option(parser)
+    parser.add_argument("--kernel", default="planted", help="or planted-preempt (default planted)")
     args = parser.parse_args()
     series.use(args.series)
     if bad := set(args.rule) - set(RULES):
         parser.error(f"there is no rule {', '.join(bad)}")
-    targets.bring_up_to_date("planted")
+    targets.bring_up_to_date(args.kernel)
     missed = 0
     for rule in args.rule or RULES:
         seed = random.randrange(1 << 32) if args.seed is None else args.seed
-        said, wrong, took = find(rule, seed, args.seconds)
+        said, wrong, took = find(rule, seed, args.seconds, args.kernel)
         missed += bool(wrong) if rule == "nothing" else not is_it(rule, wrong)
         print(f"{rule}: seed {seed}, {took:.0f} s: {wrong or 'nothing found: ' + said}", flush=True)
     return 1 if missed else 0

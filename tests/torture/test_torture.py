@@ -12,7 +12,7 @@ from spf.lab import power
 
 SECONDS = 600 if depth.LONG else 60
 # Of which other flavours --long has a turn, each.
-MORE = ("debug", "kcsan", "rt")
+MORE = ("debug", "preempt", "kcsan", "rt")
 
 
 def setUpModule():
@@ -36,6 +36,10 @@ class Torture(unittest.TestCase):
 
     def test_patched(self):
         self.silent("patched")
+
+    def test_preempt(self):
+        """Preemptible, and RCU's readers with it."""
+        self.silent("preempt")
 
     def test_power(self):
         self.silent("power")

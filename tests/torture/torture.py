@@ -26,9 +26,7 @@ POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
 
 def npt(kernel, limit, settings):
     apt.packages(["util-linux"])
-    # A kernel that finds two nodes in one package complains.
-    return x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30,
-                   timeout=limit, stall=180, qemu_args=["-smp", "sockets=2"],
+    return x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=limit, stall=180,
                    env={f"KVMSPF_{name.upper()}": value for name, value in settings.items() if value})
 
 

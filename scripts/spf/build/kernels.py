@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spf import paths, series, ui
 from spf.build import meson, sandbox
-from spf.source import apt
+from spf.source import apt, fetch
 
 # An empty LOCALVERSION keeps a "+" for uncommitted work out of the release's name.
 MAKE = ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc", "LOCALVERSION="]
@@ -19,9 +19,13 @@ POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache
              "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
 
 
+# Flavours that are laid over a configuration of Debian's, by its name, and not over ours.
+DEBIAN = {"cloud": "config.amd64_none_cloud-amd64"}
+
+
 def fragments(flavour):
     """Of scripts/kernel, each followed by what the series has to say to it."""
-    base = "power" if arch(flavour) == POWER else "lab"
+    base = flavour if flavour in DEBIAN else "power" if arch(flavour) == POWER else "lab"
     folders = (paths.SCRIPTS / "kernel", series.of("linux").folder)
     return [file for name in dict.fromkeys((base, *flavour.split("-"))) for folder in folders
             if (file := folder / f"{name}.config").exists()]
@@ -61,7 +65,11 @@ def configure(src, obj, files, log, machine):
     mark.unlink(missing_ok=True)
     merged = obj / "kvmspf.fragment"
     merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
-    sandbox.run(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
+    debian = DEBIAN.get(files[0].stem)
+    if debian:
+        (obj / ".config").write_text(fetch.debian_config(debian))
+    else:
+        sandbox.run(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
     with open(obj / ".config", "a") as config:
         config.write(merged.read_text())
     sandbox.run(src, obj, [*MAKE, *machine.words, "olddefconfig"], log)
@@ -89,7 +97,8 @@ def compile_tree(src, target, files, machine=X86):
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
         configure(src, obj, files, log, machine)
-        modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
+        # Of a distribution's modules there are thousands, and no lab loads them.
+        modules = ["modules"] if files[0].stem not in DEBIAN and "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}", Path(machine.image).name, *modules], log,
                 progress=sandbox.counted(progress))
 

@@ -29,10 +29,12 @@ TARGETS = {
     "mmtests": "tools/testing/selftests/mm of the patched kernel",
 }
 # The kernels that a lab of x86 boots.
-FLAVOURS = ("patched", "stock", "debug", "planted", "kcsan", "rt", "up", "modules", "edit")
+FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt", "up", "cloud",
+            "modules", "edit")
 GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched", "selftests")}
 # Whose tree a flavour is built from, where that is not its own name.
-TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched"}
+TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched",
+         "planted-preempt": "planted"}
 
 
 def tree(what, flavour):

@@ -30,13 +30,16 @@ class Lab:
                  timeout=0, stall=120, accelerator="auto", guest_kernel=None, env=None, qemu_args=()):
         self.kernel, self.flavour = kernel_path(kernel), kernel
         self.qemu = qemu_path(qemu)
-        self.cpus, self.memory, self.numa = (1 if icount else cpus or DEFAULT_CPUS), memory, numa
+        # Each node is a package of its own, as a kernel expects it, with as many CPUs as any other.
+        self.cpus = 1 if icount else cpus or max(DEFAULT_CPUS // numa, 1) * numa
+        self.memory, self.numa = memory, numa
         self.icount, self.append, self.timeout, self.stall = icount, append, timeout, stall
         self.accelerator = accelerator
         self.env, self.qemu_args = env or {}, list(qemu_args)
         self.guest_kernel = guest_kernel
-        if numa > 1 and self.cpus < numa:
-            raise ui.Fail(f"{self.cpus} CPUs cannot make {numa} NUMA nodes", "raise --cpus", 2)
+        if self.cpus % numa:
+            raise ui.Fail(f"{self.cpus} CPUs cannot be shared out to {numa} NUMA nodes",
+                          "leave out --icount" if icount else f"say --cpus {-(-self.cpus // numa) * numa}", 2)
 
     # -- what QEMU is told --
 
@@ -51,7 +54,7 @@ class Lab:
         else:
             acceleration = ["-accel", "kvm"]
         words = [self.qemu, "-name", "kvmspf-lab", "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",
-                 *acceleration, "-cpu", accel.CPU[chosen], "-smp", str(self.cpus),
+                 *acceleration, "-cpu", accel.CPU[chosen], "-smp", f"{self.cpus},sockets={self.numa}",
                  "-m", f"{self.memory >> 20}M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                  "-kernel", self.kernel, "-append", self.command_line(),
                  "-chardev", f"file,id=console,path={directory}/console", "-serial", "chardev:console",
@@ -67,9 +70,9 @@ class Lab:
         return [str(w) for w in words + self.qemu_args]
 
     def nodes(self):
-        words, each = [], self.memory // self.numa >> 20
+        words, each, cpus = [], self.memory // self.numa >> 20, self.cpus // self.numa
         for node in range(self.numa):
-            first, last = node * self.cpus // self.numa, (node + 1) * self.cpus // self.numa - 1
+            first, last = node * cpus, (node + 1) * cpus - 1
             words += ["-object", f"memory-backend-ram,id=m{node},size={each}M",
                       "-numa", f"node,memdev=m{node},cpus={first}-{last}"]
         return words

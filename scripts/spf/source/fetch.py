@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The sources, as Debian has them: one commit each, tagged `base`."""
 
+import lzma
 import shutil
 import tempfile
 from pathlib import Path
@@ -68,6 +69,13 @@ def unpack_linux(one, scratch, target, progress):
         raise ui.Fail(f"{archive} is missing", f"run: apt-get install --reinstall {one.package}")
     ui.run(["tar", "-C", scratch, "-xf", archive], log=paths.LOG / "setup.log", progress=progress)
     adopt(scratch / one.package, target)
+
+
+def debian_config(name):
+    """The text of a kernel configuration of Debian's own, for example config.amd64_none_amd64."""
+    package = series.of("linux").package.replace("source", "config")
+    apt.packages([package])
+    return lzma.decompress(Path(f"/usr/src/{package}/{name}.xz").read_bytes()).decode()
 
 
 def unpack_qemu(one, scratch, target, progress):

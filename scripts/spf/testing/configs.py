@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`patches check --configs`: what the series changes compiles in the configurations that people
+have, and in odd ones.
+
+The lab's one configuration hides what another lacks.  Here each object that the series changes is
+compiled with -Werror, and no kernel is linked.  What has passed is not compiled again.
+"""
+
+import re
+import time
+from collections import namedtuple
+from functools import partial
+
+from spf import series, ui
+from spf.source import apt, fetch, patches
+from spf.build import kernels, meson, sandbox
+
+SEED = 20261128
+RANDOM_X86, RANDOM_POWER = 15, 5
+
+# files: what .config begins with, by the path in the tree, or Debian's by its name there.
+# lines: what is laid over it, as in scripts/kernel: what is below "# optional" may be refused.
+# seed: of a random configuration.  ci: whether `kvmspf test` has the time for it.
+Config = namedtuple("Config", "name machine files lines target seed ci",
+                    defaults=([], [], "olddefconfig", None, False))
+x86, power = partial(Config, machine=kernels.X86), partial(Config, machine=kernels.POWER)
+
+
+def on(text):
+    return [f"CONFIG_{name}=y" for name in text.split()]
+
+
+def off(text):
+    return [f"# CONFIG_{name} is not set" for name in text.split()]
+
+
+KVM_X86 = on("VIRTUALIZATION KVM KVM_INTEL KVM_AMD")
+KVM_POWER = on("VIRTUALIZATION KVM_BOOK3S_64 KVM_BOOK3S_64_HV")
+# All that the series has to do with, so that each can be taken away.
+ALL = on("""EXPERT SMP NUMA NUMA_BALANCING USERFAULTFD MEMCG SWAP TRANSPARENT_HUGEPAGE HUGETLBFS
+SHMEM TMPFS KSM COMPACTION MIGRATION LRU_GEN MEMORY_HOTPLUG MEMORY_HOTREMOVE MEMORY_FAILURE
+ZONE_DEVICE FS_DAX SECRETMEM SPECULATIVE_FAULT""")
+# The option that is off, and what would turn it on again.
+LESS = {"SPECULATIVE_FAULT": "", "USERFAULTFD": "", "MEMCG": "", "NUMA": "", "SWAP": "",
+        "HUGETLBFS": "", "KSM": "", "TRANSPARENT_HUGEPAGE": "", "SHMEM": "DRM TMPFS",
+        "MIGRATION": "COMPACTION TRANSPARENT_HUGEPAGE CMA", "SMP": ""}
+# GCC's plugins and gcov only take time.  KVM for x86 wants a maker of processors.
+RANDOM = [*on("SPECULATIVE_FAULT SMP"), *off("PREEMPT_RT GCC_PLUGINS GCOV_KERNEL")]
+
+
+def less(option, others):
+    """ALL but one.  What cannot be without it goes by itself."""
+    gone = off(f"{option} {others}")
+    kept = [line for line in ALL if f"# {line[:-2]} is not set" not in gone]
+    return [*KVM_X86, *gone, "# optional", *kept]
+
+
+def configurations(seed=SEED):
+    base, ppc = ["arch/x86/configs/x86_64_defconfig"], "arch/powerpc/configs/"
+    ppc64le = [f"{ppc}ppc64_defconfig", f"{ppc}le.config"]
+    guest = [f"{ppc}guest.config", "kernel/configs/kvm_guest.config"]
+    power64 = on("PPC64 PPC_BOOK3S_64 CPU_LITTLE_ENDIAN PPC_POWERNV")
+    return [
+        x86("x86_64_defconfig", files=base, lines=KVM_X86, ci=True),
+        x86("all", files=base, lines=[*KVM_X86, *ALL], ci=True),
+        x86("debian-cloud-amd64", files=["config.amd64_none_cloud-amd64"], ci=True),
+        x86("debian-amd64", files=["config.amd64_none_amd64"]),
+        x86("allnoconfig", lines=[*on("64BIT SMP"), *KVM_X86], target="allnoconfig", ci=True),
+        # Where PER_VMA_LOCK is not, with SMP.
+        x86("i386_defconfig", files=["arch/x86/configs/i386_defconfig"],
+            lines=[*off("64BIT"), *KVM_X86], ci=True),
+        *(x86(f"no-{option}", files=base, lines=less(option, others),
+              ci=option in ("USERFAULTFD", "SMP")) for option, others in LESS.items()),
+        x86("PREEMPT", files=base, ci=True,
+            lines=[*KVM_X86, *on("PREEMPT DEBUG_PREEMPT"), *off("PREEMPT_VOLUNTARY"),
+                   "# optional", *ALL]),
+        x86("PREEMPT_RT", files=base,
+            lines=[*KVM_X86, *on("EXPERT PREEMPT_RT"), "# optional", *ALL[1:]]),
+        power("powernv", files=[f"{ppc}powernv_defconfig"], lines=KVM_POWER, ci=True),
+        power("ppc64le", files=ppc64le, lines=KVM_POWER),
+        power("pseries", files=[*ppc64le, *guest]),
+        *(x86(f"random-x86-{n}", lines=[*on("64BIT CPU_SUP_INTEL CPU_SUP_AMD"), *KVM_X86, *RANDOM],
+              target="randconfig", seed=n, ci=n == seed) for n in range(seed, seed + RANDOM_X86)),
+        *(power(f"random-power-{n}", lines=[*power64, *KVM_POWER, *RANDOM], target="randconfig",
+                seed=n) for n in range(seed, seed + RANDOM_POWER)),
+    ]
+
+
+# Which of the files are compiled in this configuration, kbuild says itself.  A file of virt/kvm is
+# in the folder of the architecture's KVM.
+COMPILE = r"""
+srcarch=$1 words=$2; shift 2
+objects=
+for file; do
+	object=${file%.c}.o
+	case $file in
+	virt/kvm/*) object=arch/$srcarch/kvm/../../../$object dir=arch/$srcarch/kvm ;;
+	*) dir=${file%/*} ;;
+	esac
+	make -s -f "$SRC/scripts/Makefile.build" obj="$dir" srctree="$SRC" objtree=. VPATH="$SRC" \
+		SRCARCH="$srcarch" --eval 'kvmspf: ; @echo $(real-obj-y) $(real-obj-m)' kvmspf |
+	tr ' ' '\n' | grep -Fqx "$object" && objects="$objects $object"
+done
+echo "objects:$objects"
+eval "exec $words $objects"
+"""
+
+
+def srcarch(config):
+    return "powerpc" if config.machine is kernels.POWER else "x86"
+
+
+def changed(tree):
+    """The sources that the series changes, and a key of all that it makes of what is compiled."""
+    rows = patches.text(tree, "diff", "--raw", "--no-renames", "--abbrev=40",
+                        patches.base("linux"), "HEAD").splitlines()
+    rows = [row for row in rows if not re.search(r"\t(Documentation/|tools/|MAINTAINERS)", row)]
+    names = [row.split("\t")[1] for row in rows]
+    return [n for n in names if n.endswith(".c")], ui.digest(patches.base("linux"), *rows)
+
+
+def begins(config, tree):
+    """The text that .config begins with."""
+    parts = []
+    for name in config.files:
+        if name.startswith("config."):
+            parts.append(fetch.debian_config(name))
+        else:
+            parts.append((tree / name).read_text())
+    return "".join(parts)
+
+
+def configure(config, tree, obj, log, start):
+    fragment, env = obj / "kvmspf.fragment", {}
+    # Nobody looks at symbols here, and to write them is half of a compilation.
+    fragment.write_text("\n".join([*config.lines, "# optional", *on("DEBUG_INFO_NONE")]) + "\n")
+    (obj / ".config").write_text(start + fragment.read_text())
+    if config.target != "olddefconfig":
+        env["KCONFIG_ALLCONFIG"] = f"{sandbox.MOUNT}/obj/{fragment.name}"
+    if config.seed is not None:
+        env["KCONFIG_SEED"] = str(config.seed)
+    for target in (config.target, "syncconfig"):
+        sandbox.run(tree, obj, [*kernels.MAKE, *config.machine.words, target], log, env)
+    lost = kernels.missing(obj / ".config", [fragment])
+    if lost:
+        raise ui.Fail(f"the configuration did not take {', '.join(lost[:5])}",
+                      "correct scripts/spf/configs.py")
+
+
+def compile_objects(config, tree, files, start):
+    """How many objects there were.  All of an architecture's share one folder: its tools are built
+    once."""
+    target = f"configs-{srcarch(config)}"
+    obj, log = series.obj(target), sandbox.fresh(f"configs-{config.name}")
+    obj.mkdir(parents=True, exist_ok=True)
+    configure(config, tree, obj, log, start)
+    make = [*kernels.MAKE, *config.machine.words, "KCFLAGS=-Werror", "-k", f"-j{sandbox.jobs()}"]
+    folder = f"arch/{srcarch(config)}/"
+    ours = [f for f in files if not f.startswith("arch/") or f.startswith(folder)]
+    words = " ".join(f"'{word}'" for word in make)
+    sandbox.run(tree, obj, ["sh", "-ec", COMPILE, "sh", srcarch(config), words, *ours], log,
+                  {"SRC": f"{sandbox.MOUNT}/src"})
+    objects = re.findall(r"^objects:(.*)$", log.read_text(errors="replace"), re.M)[-1].split()
+    if not objects:
+        raise ui.Fail("nothing was compiled", f"see {ui.shown(log)}")
+    return len(objects)
+
+
+def check(tree, seed=SEED, ci=False):
+    """Each configuration, a line each; how many objects it had, by name.  ci: those alone that
+    `kvmspf test` has time for."""
+    apt.packages([*apt.PACKAGES, *meson.POWER_PACKAGES])
+    files, series = changed(tree)
+    chosen = [config for config in configurations(seed) if config.ci or not ci]
+    compilers = [sandbox.compiler(), sandbox.compiler("powerpc64le-linux-gnu-gcc")]
+    failed, counts = 0, {}
+    for number, config in enumerate(chosen, 1):
+        start = begins(config, tree)
+        key, stamp = ui.digest(series, *config, start, *compilers), f"configs-{config.name}"
+        print(f"{number:3}/{len(chosen)} {config.name:24}", end="", flush=True)
+        known, began = ui.recall(stamp), time.monotonic()
+        try:
+            if known.get("key") != key:
+                with ui.locked(".configslock"):
+                    known = {"key": key, "objects": compile_objects(config, tree, files, start)}
+                ui.remember(stamp, **known)
+                took = ui.duration(time.monotonic() - began)
+            else:
+                took = "unchanged"
+        except ui.Fail as failure:
+            failed += 1
+            print(f"     FAILED   {failure}", flush=True)
+            continue
+        counts[config.name] = known["objects"]
+        print(f"{known['objects']:3} objects  {took}", flush=True)
+    if failed:
+        raise ui.Fail(f"linux: the series does not compile in {failed} of {len(chosen)} "
+                      "configurations", "see above")
+    return counts
