@@ -22,6 +22,24 @@ for switch in 1 0; do
 	echo 1 >/sys/block/zram0/reset
 done
 """
+# Node 0 is filled with clean page cache, by reading the holes of a file.  Its CPU then touches new memory.
+PLACEMENT = """
+set -e
+truncate -s 256M /tmp/disk && mkfs.ext4 -q /tmp/disk && mount -t ext4 -o loop /tmp/disk /mnt
+truncate -s 1200M /mnt/sparse
+for reclaim in 0 1; do
+	echo $reclaim >/proc/sys/vm/zone_reclaim_mode
+	for switch in 0 1; do
+		echo $switch >/proc/sys/vm/speculative_user_faults
+		"$1" /mnt/sparse %d $2 >/tmp/rows || exit
+		sed "s/^/$reclaim $switch /" /tmp/rows
+	done
+done
+umount /mnt
+"""
+PLACED_MIB = 60
+POLICIES = """default bind-both bind-local bind-remote preferred-local preferred-remote preferred-many-both preferred-many-remote
+interleave weighted-interleave task-preferred task-interleave"""
 SELFTESTS = paths.OUT / "selftests-patched"
 COST = paths.ROOT / "bench" / "fault-cost"
 
@@ -29,7 +47,7 @@ COST = paths.ROOT / "bench" / "fault-cost"
 def setUpModule():
     if not patches.series("linux"):
         raise unittest.SkipTest("there is no kernel series")
-    setup.packages(["busybox-static"])
+    setup.packages(["busybox-static", "e2fsprogs", "util-linux"])
     for target in ("stock", "patched"):
         build.bring_up_to_date(target)
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
@@ -55,13 +73,43 @@ class Faults(unittest.TestCase):
         self.assertLessEqual(512 * got["mmap_lock"], got["faults"])
         self.assertLessEqual(512 * (got["vma_lock"] + got["mmap_lock"]), 2 * got["faults"])
 
-    def test_user_faults_copies_and_direct_io(self):
-        """First touches that are not a guest's: each but the first of a page table is speculative, and takes no mmap_lock."""
-        program = paths.BUILD / "tests" / "user_faults"
+    def test_placement_on_nodes(self):
+        """Where the pages of a first touch lie on a machine whose node 0 is full of page cache: as without speculation."""
+        program = self.program("placement")
+        # A kernel that finds two nodes in one package complains.
+        machine = lab.Lab("patched", cpus=2, numa=2, memory=1200 << 20, timeout=LIMIT, qemu_args=["-smp", "sockets=2"])
+        result = machine.run(["/bin/sh", "-c", PLACEMENT % PLACED_MIB, "sh", program, " ".join(POLICIES.split())])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        pages = PLACED_MIB << 8
+        local, speculative = {}, {}
+        for line in result.out.decode().splitlines():
+            reclaim, switch, policy, here, there, spf = line.split()
+            self.assertEqual(int(here) + int(there), pages, line)
+            local.setdefault((policy, reclaim), {})[switch] = int(here)
+            speculative[policy, reclaim, switch] = int(spf)
+            print(f"# {line}")
+        self.assertEqual(len(local), 2 * len(POLICIES.split()))
+        for (policy, reclaim), here in local.items():
+            with self.subTest(policy=policy, zone_reclaim_mode=reclaim):
+                self.assertLess(abs(here["0"] - here["1"]), pages / 8)
+        # What is so is so because node 0 is reclaimed, and the memory of node 1 can still be had without a lock.
+        self.assertGreater(local["default", "1"]["0"], pages * 3 / 4)
+        self.assertLess(local["bind-remote", "1"]["1"], pages / 8)
+        self.assertGreater(speculative["bind-remote", "1", "1"], pages * 3 / 4)
+
+    @staticmethod
+    def program(name):
+        program = paths.BUILD / "tests" / name
         program.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
-                        Path(__file__).with_name("user_faults.c")], check=True)
-        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(["/bin/sh", "-c", USER_FAULTS, "sh", str(program)])
+                        Path(__file__).with_name(f"{name}.c")], check=True)
+        return str(program)
+
+    def test_user_faults_copies_and_direct_io(self):
+        """First touches that are not a guest's: each but the first of a page table is speculative, and takes no mmap_lock."""
+        result = lab.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+            ["/bin/sh", "-c", USER_FAULTS, "sh", self.program("user_faults")])
         self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
         rows = [line.split() for line in result.out.decode().splitlines()]
