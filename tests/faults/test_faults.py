@@ -38,8 +38,33 @@ done
 umount /mnt
 """
 PLACED_MIB = 60
-POLICIES = """default bind-both bind-local bind-remote preferred-local preferred-remote preferred-many-both preferred-many-remote
-interleave weighted-interleave task-preferred task-interleave"""
+# How often a thread waits for an expedited grace period, by the thread: `register` is one.
+REGISTER = """
+set -e
+cd /sys/kernel/tracing
+echo 'p:spf/drain synchronize_rcu_expedited' >kprobe_events
+echo 'hist:keys=common_pid' >events/spf/drain/trigger
+for switch in 0 1; do
+	echo $switch >/proc/sys/vm/speculative_user_faults
+	"$1" >/tmp/row
+	read -r pid registrations ns </tmp/row
+	waits=$(sed -n "s/.*common_pid: *$pid } hitcount: *//p" events/spf/drain/hist)
+	echo "$switch $registrations ${waits:-0} $ns"
+done
+"""
+POLICIES = """default bind-both bind-local bind-remote preferred-local preferred-remote
+preferred-many-both preferred-many-remote interleave weighted-interleave task-preferred
+task-interleave"""
+# How often two threads come to the fault handler, while they race for pages.
+RACE = """
+set -e
+cd /sys/kernel/tracing
+echo 'p:spf/handler handle_mm_fault' >kprobe_events
+echo 'hist:keys=common_pid' >events/spf/handler/trigger
+"$1" >/tmp/row
+read -r one other lost </tmp/row
+echo "$lost" $(sed -n "s/.*common_pid: *\\($one\\|$other\\) } hitcount: *//p" events/spf/handler/hist)
+"""
 SELFTESTS = paths.OUT / "selftests-patched"
 COST = paths.ROOT / "bench" / "fault-cost"
 
@@ -74,11 +99,13 @@ class Faults(unittest.TestCase):
         self.assertLessEqual(512 * (got["vma_lock"] + got["mmap_lock"]), 2 * got["faults"])
 
     def test_placement_on_nodes(self):
-        """Where the pages of a first touch lie on a machine whose node 0 is full of page cache: as without speculation."""
+        """Where first touches put pages while node 0 is full of page cache: as without speculation."""
         program = self.program("placement")
         # A kernel that finds two nodes in one package complains.
-        machine = lab.Lab("patched", cpus=2, numa=2, memory=1200 << 20, timeout=LIMIT, qemu_args=["-smp", "sockets=2"])
-        result = machine.run(["/bin/sh", "-c", PLACEMENT % PLACED_MIB, "sh", program, " ".join(POLICIES.split())])
+        machine = lab.Lab("patched", cpus=2, numa=2, memory=1200 << 20, timeout=LIMIT,
+                          qemu_args=["-smp", "sockets=2"])
+        result = machine.run(["/bin/sh", "-c", PLACEMENT % PLACED_MIB, "sh", program,
+                              " ".join(POLICIES.split())])
         self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
         pages = PLACED_MIB << 8
@@ -98,11 +125,37 @@ class Faults(unittest.TestCase):
         self.assertLess(local["bind-remote", "1"]["1"], pages / 8)
         self.assertGreater(speculative["bind-remote", "1", "1"], pages * 3 / 4)
 
+    def test_registration_waits_only_where_something_has_speculated(self):
+        """UFFDIO_REGISTER of touched memory, in a process without and in one with speculative faults."""
+        result = lab.Lab("patched", cpus=2, memory=1 << 30, timeout=LIMIT).run(
+            ["/bin/sh", "-c", REGISTER, "sh", self.program("register")])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        waited = {}
+        for line in result.out.decode().splitlines():
+            switch, registrations, waits, ns = line.split()
+            waited[switch] = (int(registrations), int(waits))
+            print(f"# {switch}: {registrations} registrations, {waits} grace periods, median {ns} ns")
+        self.assertEqual(waited["0"], (waited["0"][0], 0))
+        self.assertEqual(waited["1"], (waited["1"][0], waited["1"][0]))
+
+    def test_a_lost_race_returns(self):
+        """Two threads touch the same new pages: the second takes none of the fault handler's locks."""
+        result = lab.Lab("patched", cpus=2, memory=1 << 30, timeout=LIMIT).run(
+            ["/bin/sh", "-c", RACE, "sh", self.program("race")])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        lost, *handled = map(int, result.out.split())
+        print(f"# {lost} races lost, {handled} faults handled with a lock")
+        self.assertGreaterEqual(lost, 100)
+        # Their stacks, and what the C library has of its own for a thread.
+        self.assertLess(sum(handled), 30)
+
     @staticmethod
     def program(name):
         program = paths.BUILD / "tests" / name
         program.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program,
                         Path(__file__).with_name(f"{name}.c")], check=True)
         return str(program)
 
