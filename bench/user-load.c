@@ -37,9 +37,9 @@ static atomic_bool stop;
 static pthread_barrier_t begin;
 static uint64_t chunks[CHUNKS][CHUNK / sizeof(uint64_t)];
 
-static void *map(size_t size)
+static void *map_as(size_t size, int how, int fd)
 {
-	void *area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *area = mmap(NULL, size, PROT_READ | PROT_WRITE, how, fd, 0);
 
 	if (area == MAP_FAILED) {
 		perror("user-load: mmap");
@@ -50,11 +50,15 @@ static void *map(size_t size)
 	return area;
 }
 
+static void *map(size_t size)
+{
+	return map_as(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
 /* Memory touched for the first time, page by page: by the store, or its fault would replace the page of zeroes. */
-static long multi_fault__round(unsigned int *seed)
+static long touch(volatile uint64_t *area, unsigned int *seed)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
-	volatile uint64_t *area = map(REGION);
 	long pages = 0;
 
 	for (size_t at = 0; at < REGION / sizeof(*area); at += page / sizeof(*area)) {
@@ -65,6 +69,41 @@ static long multi_fault__round(unsigned int *seed)
 	}
 	munmap((void *)area, REGION);
 	return pages;
+}
+
+static long multi_fault__round(unsigned int *seed)
+{
+	return touch(map(REGION), seed);
+}
+
+/* All its threads share the file, whose second words nobody writes. */
+static int file(void)
+{
+	static _Atomic int shared = -1;
+	char name[] = "/tmp/user-load-XXXXXX";
+	int none = -1, fd = atomic_load(&shared);
+
+	if (fd >= 0)
+		return fd;
+	fd = mkstemp(name);
+	if (fd < 0 || unlink(name) || ftruncate(fd, REGION)) {
+		perror("user-load: /tmp");
+		exit(1);
+	}
+	if (atomic_compare_exchange_strong(&shared, &none, fd))
+		return fd;
+	close(fd);
+	return none;
+}
+
+static long file_private__round(unsigned int *seed)
+{
+	return touch(map_as(REGION, MAP_PRIVATE, file()), seed);
+}
+
+static long file_shared__round(unsigned int *seed)
+{
+	return touch(map_as(REGION, MAP_SHARED, file()), seed);
 }
 
 /* As ebizzy: a copy of a sorted table, in memory of its own, is searched for a key and given back. */
@@ -93,6 +132,8 @@ static long ebizzy__round(unsigned int *seed)
 
 static const struct load loads[] = {
 	{ "multi-fault", "first touches of base pages", "faults", multi_fault__round },
+	{ "file-private", "first stores to pages of a private mapping of a file", "faults", file_private__round },
+	{ "file-shared", "first stores to pages of a shared mapping of a file", "faults", file_shared__round },
 	{ "ebizzy", "a table is copied to new memory, searched, and given back", "records", ebizzy__round },
 };
 

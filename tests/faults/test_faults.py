@@ -22,6 +22,49 @@ for switch in 1 0; do
 	echo 1 >/sys/block/zram0/reset
 done
 """
+# Node 0 is filled with clean page cache, by reading the holes of a file.  Its CPU then touches new memory.
+PLACEMENT = """
+set -e
+truncate -s 256M /tmp/disk && mkfs.ext4 -q /tmp/disk && mount -t ext4 -o loop /tmp/disk /mnt
+truncate -s 1200M /mnt/sparse
+for reclaim in 0 1; do
+	echo $reclaim >/proc/sys/vm/zone_reclaim_mode
+	for switch in 0 1; do
+		echo $switch >/proc/sys/vm/speculative_user_faults
+		"$1" /mnt/sparse %d $2 >/tmp/rows || exit
+		sed "s/^/$reclaim $switch /" /tmp/rows
+	done
+done
+umount /mnt
+"""
+PLACED_MIB = 60
+# How often a thread waits for an expedited grace period, by the thread: `register` is one.
+REGISTER = """
+set -e
+cd /sys/kernel/tracing
+echo 'p:spf/drain synchronize_rcu_expedited' >kprobe_events
+echo 'hist:keys=common_pid' >events/spf/drain/trigger
+for switch in 0 1; do
+	echo $switch >/proc/sys/vm/speculative_user_faults
+	"$1" >/tmp/row
+	read -r pid registrations ns </tmp/row
+	waits=$(sed -n "s/.*common_pid: *$pid } hitcount: *//p" events/spf/drain/hist)
+	echo "$switch $registrations ${waits:-0} $ns"
+done
+"""
+POLICIES = """default bind-both bind-local bind-remote preferred-local preferred-remote
+preferred-many-both preferred-many-remote interleave weighted-interleave task-preferred
+task-interleave"""
+# How often two threads come to the fault handler, while they race for pages.
+RACE = """
+set -e
+cd /sys/kernel/tracing
+echo 'p:spf/handler handle_mm_fault' >kprobe_events
+echo 'hist:keys=common_pid' >events/spf/handler/trigger
+"$1" >/tmp/row
+read -r one other lost </tmp/row
+echo "$lost" $(sed -n "s/.*common_pid: *\\($one\\|$other\\) } hitcount: *//p" events/spf/handler/hist)
+"""
 SELFTESTS = series.out("selftests-patched")
 COST = paths.ROOT / "bench" / "fault-cost"
 
@@ -29,7 +72,7 @@ COST = paths.ROOT / "bench" / "fault-cost"
 def setUpModule():
     if not patches.files("linux"):
         raise unittest.SkipTest("there is no kernel series")
-    apt.packages(["busybox-static"])
+    apt.packages(["busybox-static", "e2fsprogs", "util-linux"])
     for target in ("stock", "patched"):
         targets.bring_up_to_date(target)
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
@@ -55,13 +98,69 @@ class Faults(unittest.TestCase):
         self.assertLessEqual(512 * got["mmap_lock"], got["faults"])
         self.assertLessEqual(512 * (got["vma_lock"] + got["mmap_lock"]), 2 * got["faults"])
 
+    def test_placement_on_nodes(self):
+        """Where first touches put pages while node 0 is full of page cache: as without speculation."""
+        program = self.program("placement")
+        machine = x86.Lab("patched", cpus=2, numa=2, memory=1200 << 20, timeout=LIMIT)
+        result = machine.run(["/bin/sh", "-c", PLACEMENT % PLACED_MIB, "sh", program,
+                              " ".join(POLICIES.split())])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        pages = PLACED_MIB << 8
+        local, speculative = {}, {}
+        for line in result.out.decode().splitlines():
+            reclaim, switch, policy, here, there, spf = line.split()
+            self.assertEqual(int(here) + int(there), pages, line)
+            local.setdefault((policy, reclaim), {})[switch] = int(here)
+            speculative[policy, reclaim, switch] = int(spf)
+            print(f"# {line}")
+        self.assertEqual(len(local), 2 * len(POLICIES.split()))
+        for (policy, reclaim), here in local.items():
+            with self.subTest(policy=policy, zone_reclaim_mode=reclaim):
+                self.assertLess(abs(here["0"] - here["1"]), pages / 8)
+        # What is so is so because node 0 is reclaimed, and the memory of node 1 can still be had without a lock.
+        self.assertGreater(local["default", "1"]["0"], pages * 3 / 4)
+        self.assertLess(local["bind-remote", "1"]["1"], pages / 8)
+        self.assertGreater(speculative["bind-remote", "1", "1"], pages * 3 / 4)
+
+    def test_registration_waits_only_where_something_has_speculated(self):
+        """UFFDIO_REGISTER of touched memory, in a process without and in one with speculative faults."""
+        result = x86.Lab("patched", cpus=2, memory=1 << 30, timeout=LIMIT).run(
+            ["/bin/sh", "-c", REGISTER, "sh", self.program("register")])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        waited = {}
+        for line in result.out.decode().splitlines():
+            switch, registrations, waits, ns = line.split()
+            waited[switch] = (int(registrations), int(waits))
+            print(f"# {switch}: {registrations} registrations, {waits} grace periods, median {ns} ns")
+        self.assertEqual(waited["0"], (waited["0"][0], 0))
+        self.assertEqual(waited["1"], (waited["1"][0], waited["1"][0]))
+
+    def test_a_lost_race_returns(self):
+        """Two threads touch the same new pages: the second takes none of the fault handler's locks."""
+        result = x86.Lab("patched", cpus=2, memory=1 << 30, timeout=LIMIT).run(
+            ["/bin/sh", "-c", RACE, "sh", self.program("race")])
+        self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
+        self.assertEqual(result.trouble, [])
+        lost, *handled = map(int, result.out.split())
+        print(f"# {lost} races lost, {handled} faults handled with a lock")
+        self.assertGreaterEqual(lost, 100)
+        # Their stacks, and what the C library has of its own for a thread.
+        self.assertLess(sum(handled), 30)
+
+    @staticmethod
+    def program(name):
+        program = paths.BUILD / "tests" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program,
+                        Path(__file__).with_name(f"{name}.c")], check=True)
+        return str(program)
+
     def test_user_faults_copies_and_direct_io(self):
         """First touches that are not a guest's: each but the first of a page table is speculative, and takes no mmap_lock."""
-        program = paths.BUILD / "tests" / "user_faults"
-        program.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
-                        Path(__file__).with_name("user_faults.c")], check=True)
-        result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(["/bin/sh", "-c", USER_FAULTS, "sh", str(program)])
+        result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
+            ["/bin/sh", "-c", USER_FAULTS, "sh", self.program("user_faults")])
         self.assertEqual((result.kind, result.status), ("exit", 0), result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
         rows = [line.split() for line in result.out.decode().splitlines()]

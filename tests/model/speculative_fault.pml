@@ -9,7 +9,9 @@
  *
  * The vCPU			in the series
  *   mmu_seq			kvm_faultin_pfn(), before hva_to_pfn()
- *   look-up ... copy		spf_snapshot()
+ *   look-up			speculative_fault()
+ *   announce			spf_announced()
+ *   copy			spf_snapshot()
  *   what is served		spf_supported()
  *   policy			spf_alloc_folio()
  *   walk, IRQs off		spf_walk()
@@ -166,6 +168,9 @@ bit reaped;
 bit armed[NV];			/* UFFDIO_REGISTER has returned */
 bit policy_freed[NV];		/* each operation makes one at most */
 
+bit mm_writer;			/* mmap_lock held for write? */
+bit announced;			/* MMF_SPECULATIVE */
+
 /* KVM: what the guest has mapped, and the count of invalidations. */
 byte spte[4];
 byte mmu_seq, in_progress;
@@ -211,6 +216,18 @@ proctype vcpu(byte me)
 		v = tree[place * 2 + page];
 		give_up_if(v == NOVMA)
 	}
+
+#ifndef BREAK_ANNOUNCE
+	/* A trylock; the release of a writer orders its stores before. */
+	atomic {
+		if
+		:: announced
+		:: else ->
+			give_up_if(mm_writer || buf[MMSEQ] != 0);
+			announced = 1
+		fi
+	}
+#endif
 
 #ifdef BREAK_SEQ_ACQUIRE
 	mms = mem[MMSEQ];
@@ -316,6 +333,11 @@ retry:
 	pgoff = load(F_PGOFF);
 #endif
 
+#ifdef BREAK_ANNOUNCE
+	/* Without the lock, the store may pass the load of the number. */
+	announced = 1;
+#endif
+
 	irqs[me] = 1;
 	d_step {
 		assert(table[t] == live);
@@ -385,6 +407,7 @@ out:
 
 inline section()
 {
+	mm_writer = 1;
 	mmseq++;
 	store(MMSEQ, mmseq);
 	barrier
@@ -394,7 +417,8 @@ inline section_end()
 {
 	barrier;
 	mmseq++;
-	store(MMSEQ, mmseq)
+	store(MMSEQ, mmseq);
+	mm_writer = 0
 }
 
 /* The lock is dropped after the section, and is a release. */
@@ -719,7 +743,10 @@ inline op_uffd(p)
 	store(X(v, F_FLAGS), n);
 	unlock_mm();
 #ifndef BREAK_DRAIN
-	grace_period();
+	if
+	:: announced -> grace_period()
+	:: else
+	fi;
 #endif
 	armed[v] = 1
 }
@@ -951,6 +978,10 @@ init {
 		if
 		:: mem[X(0, F_ANON)] = 1; nanon = 1
 		:: true
+		fi;
+		if
+		:: announced = 1
+		:: true			/* no speculative fault yet */
 		fi;
 		if
 		:: table[0] = live; ntable = 1; pmd[A] = 1

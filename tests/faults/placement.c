@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * On which NUMA node the pages of a first touch come to lie, while node 0 is full of clean page cache.
+ *
+ * usage: placement FILE MIB POLICY...
+ *
+ * FILE is to be large and sparse: reading it on CPU 0 fills node 0.  For each policy, MIB of new memory are touched on CPU 0,
+ * and a line says how many pages are on node 0, how many on others, and how many faults were speculative.
+ *
+ * For the lab, as root, with two nodes and a CPU each.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PAGE	4096UL
+#define TABLE	(PAGE << 9)	/* what one page table maps */
+
+/* The headers of Debian 12 do not know it. */
+#define WEIGHTED_INTERLEAVE	6
+
+static const struct policy {
+	const char *name;
+	int mode;
+	unsigned long nodes;
+	int task;	/* that of the task, not of the memory */
+} policies[] = {
+	{ "default", MPOL_DEFAULT, 0, 0 },
+	{ "bind-both", MPOL_BIND, 3, 0 },
+	{ "bind-local", MPOL_BIND, 1, 0 },
+	{ "bind-remote", MPOL_BIND, 2, 0 },
+	{ "preferred-local", MPOL_PREFERRED, 1, 0 },
+	{ "preferred-remote", MPOL_PREFERRED, 2, 0 },
+	{ "preferred-many-both", MPOL_PREFERRED_MANY, 3, 0 },
+	{ "preferred-many-remote", MPOL_PREFERRED_MANY, 2, 0 },
+	{ "interleave", MPOL_INTERLEAVE, 3, 0 },
+	{ "weighted-interleave", WEIGHTED_INTERLEAVE, 3, 0 },
+	{ "task-preferred", MPOL_PREFERRED, 1, 1 },
+	{ "task-interleave", MPOL_INTERLEAVE, 3, 1 },
+};
+
+/* The number that follows @name in a file, or 0.  No stdio, whose buffers would be new memory to touch. */
+static unsigned long number(const char *path, const char *name)
+{
+	static char text[1 << 16];
+	int fd = open(path, O_RDONLY);
+	ssize_t len, more;
+	char *at;
+
+	if (fd < 0)
+		err(2, "%s", path);
+	for (len = 0; (more = read(fd, text + len, sizeof(text) - 1 - len)) > 0; len += more)
+		;
+	close(fd);
+	text[len] = '\0';
+	at = strstr(text, name);
+	if (!at)
+		return 0;
+	at += strlen(name);
+	return strtoul(at + strspn(at, " "), NULL, 10);
+}
+
+static void fill_node_0(const char *path)
+{
+	static char buffer[1 << 20];
+	int fd = open(path, O_RDONLY);
+	off_t at = 0;
+	ssize_t got;
+
+	if (fd < 0)
+		err(2, "%s", path);
+	while ((got = pread(fd, buffer, sizeof(buffer), at)) > 0)
+		at += got;
+	if (got < 0)
+		err(2, "%s", path);
+	close(fd);
+}
+
+static void touch(const struct policy *policy, unsigned long size)
+{
+	unsigned long pages = size / PAGE, on[2] = { 0, 0 }, speculative;
+	const unsigned long *nodes = policy->nodes ? &policy->nodes : NULL;
+	char *mem = mmap(NULL, size + 2 * TABLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void **where = calloc(pages, sizeof(*where));
+	int *status = calloc(pages, sizeof(*status));
+
+	if (mem == MAP_FAILED || !where || !status)
+		err(2, "memory");
+	/* Away from neighbours, so that nothing is merged with it and no huge page fits. */
+	mem = (char *)(((unsigned long)mem + TABLE - 1) & -TABLE);
+	if (mprotect(mem, size, PROT_READ | PROT_WRITE) || madvise(mem, size, MADV_NOHUGEPAGE))
+		err(2, "mprotect, madvise");
+	if (policy->task ? syscall(SYS_set_mempolicy, policy->mode, nodes, 64) :
+			   syscall(SYS_mbind, mem, size, policy->mode, nodes, 64, 0))
+		err(2, "policy %s", policy->name);
+
+	speculative = number("/proc/vmstat", "spf_success");
+	for (unsigned long i = 0; i < pages; i++)
+		mem[i * PAGE] = 1;
+	speculative = number("/proc/vmstat", "spf_success") - speculative;
+
+	if (policy->task && syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0))
+		err(2, "set_mempolicy");
+	for (unsigned long i = 0; i < pages; i++)
+		where[i] = mem + i * PAGE;
+	if (syscall(SYS_move_pages, 0, pages, where, NULL, status, 0))
+		err(2, "move_pages");
+	for (unsigned long i = 0; i < pages; i++) {
+		if (status[i] < 0)
+			errx(2, "page %lu: %s", i, strerror(-status[i]));
+		on[!!status[i]]++;
+	}
+	printf("%s %lu %lu %lu\n", policy->name, on[0], on[1], speculative);
+	fflush(stdout);
+	free(where);
+	free(status);
+	munmap(mem, size);
+}
+
+int main(int argc, char **argv)
+{
+	cpu_set_t cpu;
+
+	if (argc < 4)
+		errx(2, "usage: placement FILE MIB POLICY...");
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	if (sched_setaffinity(0, sizeof(cpu), &cpu))
+		err(2, "sched_setaffinity");
+	for (int i = 3; i < argc; i++) {
+		const struct policy *policy = NULL;
+
+		for (size_t j = 0; j < sizeof(policies) / sizeof(*policies); j++)
+			if (!strcmp(policies[j].name, argv[i]))
+				policy = &policies[j];
+		if (!policy)
+			errx(2, "there is no policy %s", argv[i]);
+		fill_node_0(argv[1]);
+		touch(policy, strtoul(argv[2], NULL, 10) << 20);
+	}
+	return 0;
+}
