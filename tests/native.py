@@ -7,7 +7,7 @@ from spf import meson, paths, setup, ui
 
 VMM = ["bench/vmm/vmm.c", "bench/vmm/stats.c"]
 PROGRAMS = {
-    "matrix": [*VMM, "bench/backing.c", *[f"tests/matrix/{name}.c" for name in ("matrix", "states", "memory", "locks", "number")]],
+    "matrix": [*VMM, "bench/backing.c", *[f"tests/matrix/{name}.c" for name in ("matrix", "states", "waits", "memory", "footprint", "locks", "number")]],
     "rounds": [*VMM, "bench/backing.c", "tests/matrix/memory.c", "tests/injection/rounds.c"],
     "failures": [*VMM, "tests/injection/failures.c", "tests/injection/kinds.c", "tests/matrix/number.c"],
     "torture": [*VMM, *[f"tests/torture/{name}.c" for name in ("torture", "mutations", "late", "userfaultfd", "host")]],
