@@ -9,8 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "footprint.h"
 #include "locks.h"
 #include "pages.h"
 
@@ -25,7 +29,7 @@ static void on_bus(int number)
 	bus = number;
 }
 
-static enum outcome run(struct vcpu *vcpu)
+static enum outcome run(struct row *row, struct vcpu *vcpu)
 {
 	while (!bus) {
 		if (!ioctl(vcpu->fd, KVM_RUN, 0)) {
@@ -37,6 +41,8 @@ static enum outcome run(struct vcpu *vcpu)
 			return OUTCOME_EFAULT;
 		if (errno != EINTR && errno != EAGAIN)
 			return OUTCOME_OTHER;
+		if (errno == EINTR && row->until_signal)
+			return OUTCOME_OK;
 	}
 	return OUTCOME_SIGBUS;
 }
@@ -46,23 +52,30 @@ static void *vcpu_thread(void *arg)
 {
 	struct row *row = arg;
 	struct vcpu *vcpu = row->vmm.vcpu;
+	struct rusage start, end;
 	long before = 0;
 
+	/* Who submits I/O is told by its name. */
+	prctl(PR_SET_NAME, "vcpu");
+	row->tid = gettid();
 	if (row->measuring && locks__watch()) {
 		row->outcome = OUTCOME_OTHER;
 		return NULL;
 	}
 	if (row->measuring)
 		before = locks__count();
-	row->outcome = run(vcpu);
+	getrusage(RUSAGE_THREAD, &start);
+	row->outcome = run(row, vcpu);
+	getrusage(RUSAGE_THREAD, &end);
 	if (row->measuring) {
+		row->major += end.ru_majflt - start.ru_majflt;
 		row->locks += locks__count() - before;
 		locks__end();
 	}
 	return NULL;
 }
 
-static int guest(struct row *row, enum walk_access access)
+int row__guest(struct row *row, enum walk_access access)
 {
 	struct vcpu *vcpu = row->vmm.vcpu;
 	struct walk *walk = vcpu->walk;
@@ -92,18 +105,18 @@ static int guest(struct row *row, enum walk_access access)
 
 static int step_read(struct row *row)
 {
-	return guest(row, WALK_READ);
+	return row__guest(row, WALK_READ);
 }
 
 static int step_write(struct row *row)
 {
-	return guest(row, WALK_READ | WALK_WRITE);
+	return row__guest(row, WALK_READ | WALK_WRITE);
 }
 
 /* Without looking first: a read would be a fault of its own. */
 static int step_overwrite(struct row *row)
 {
-	return guest(row, WALK_WRITE);
+	return row__guest(row, WALK_WRITE);
 }
 
 static int step_host(struct row *row)
@@ -122,6 +135,8 @@ static int step_measure(struct row *row)
 
 	row->measuring = true;
 	row->locks = 0;
+	row->major = 0;
+	row->messages = 0;
 	if (fault_stats__add(&so_far, row->vmm.vcpu->fd))
 		return -1;
 	row->faults = so_far;
@@ -144,10 +159,12 @@ static void usage(FILE *out)
 	fputs("usage: matrix MODE MEMORY MIB PAGES STEP...\n"
 	      "MODE: off, vma-lock, on.  MEMORY: " BACKING_KINDS ",\n"
 	      "  plain, memfd-huge, memfd-private, file-private:PATH, hugetlb-shared, hugetlb-1G, device:PATH,\n"
-	      "  secret; then perhaps ,POLICY:NODES.  Steps:\n", out);
+	      "  secret, ring; then perhaps ,POLICY:NODES.  Steps:\n", out);
 	for (const struct step *step = steps; step->name; step++)
 		fprintf(out, "  %-16s%s\n", step->name, step->what);
 	for (const struct step *step = states; step->name; step++)
+		fprintf(out, "  %-16s%s\n", step->name, step->what);
+	for (const struct step *step = waits; step->name; step++)
 		fprintf(out, "  %-16s%s\n", step->name, step->what);
 }
 
@@ -170,8 +187,11 @@ static int finish(struct row *row)
 		printf("\"%s\": %lu, ", fault_tier_names[i], (unsigned long)(now.tier[i] - row->faults.tier[i]));
 	for (int i = 0; i < FAULT_ABORTS; i++)
 		printf("\"%s\": %lu, ", fault_abort_names[i], (unsigned long)(now.abort[i] - row->faults.abort[i]));
-	printf("\"locks\": %ld, \"pages\": %lu, \"wrong\": %lu, \"outcome\": \"%s\"}\n", row->locks,
+	printf("\"locks\": %ld, \"pages\": %lu, \"wrong\": %lu, \"outcome\": \"%s\", ", row->locks,
 	       (unsigned long)row->pages, (unsigned long)row->wrong, outcomes[row->outcome]);
+	printf("\"major\": %ld, \"messages\": %lu, \"memory\": ", row->major, row->messages);
+	footprint__print(row->memory.hva, row->memory.size);
+	puts("}");
 	return 0;
 }
 
@@ -181,6 +201,7 @@ int main(int argc, char **argv)
 	struct row row = {};
 	enum vmm_mode mode;
 	uint64_t size;
+	bool async;
 
 	if (argc < 6) {
 		usage(stderr);
@@ -194,7 +215,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	row.stride = size / row.pages;
-	if (vmm_mode__parse(argv[1], &mode) || vmm__create(&row.vmm, 1, size))
+	async = !strcmp(argv[5], "async");
+	if (vmm_mode__parse(argv[1], &mode) || (async ? vmm__create_lapic : vmm__create)(&row.vmm, 1, size))
+		return 2;
+	/* What comes later is the guest's: the VMM shall wait for nothing else. */
+	if (async && mlockall(MCL_CURRENT))
 		return 2;
 	if (vmm__set_mode(&row.vmm, mode) || memory__create(&row.memory, argv[2], size) ||
 	    vmm__map(&row.vmm, VMM_RAM_SLOT, VMM_RAM, row.memory.size, row.memory.hva))
@@ -204,6 +229,8 @@ int main(int argc, char **argv)
 
 		if (!step)
 			step = find(states, argv[i]);
+		if (!step)
+			step = find(waits, argv[i]);
 		if (!step) {
 			fprintf(stderr, "matrix: there is no step '%s'; without arguments, it lists them\n", argv[i]);
 			return 2;

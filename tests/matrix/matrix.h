@@ -4,6 +4,7 @@
 #define MATRIX_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "memory.h"
 #include "stats.h"
@@ -17,10 +18,14 @@ struct row {
 	uint64_t pages, stride;
 	uint64_t generation;	/* that all pages have: 0, untouched */
 	bool measuring;
+	volatile bool until_signal;	/* the guest's run ends with one */
+	pid_t tid;		/* of the vCPU's thread */
 
 	/* of the guest's runs since `measure` */
 	struct fault_stats faults;
 	long locks;
+	long major;		/* faults */
+	unsigned long messages;	/* to our userfaultfd */
 	uint64_t wrong;		/* pages, as the guest and the host saw them */
 	enum outcome outcome;
 };
@@ -30,7 +35,14 @@ struct step {
 	int (*run)(struct row *row);	/* 0, or -1 and has said why */
 };
 
-extern const struct step states[];	/* the last has no name */
+extern const struct step states[], waits[];	/* the last of each has no name */
+
+int row__fail(const char *what);
+int row__put(const char *path, const char *text);
+int row__advise(struct row *row, int advice, const char *name);
+/* The guest reads, writes or both, all pages; returns when it is done. */
+int row__guest(struct row *row, enum walk_access access);
+int row__userfaultfd(struct row *row, uint64_t features, uint64_t mode);
 
 /* After which pages are zero again. */
 static inline int row__forget(struct row *row)

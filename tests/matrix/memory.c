@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <linux/perf_event.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@ static const struct kind {
 	bool fd;
 	bool device;		/* which has the size that it has */
 	bool secret;		/* memfd_secret() */
+	bool ring;		/* perf's, whose ->fault() has no ->map_pages() beside it */
 	unsigned int memfd;	/* flags of memfd_create() */
 	uint64_t align;
 } kinds[] = {
@@ -29,8 +31,18 @@ static const struct kind {
 	{ "hugetlb-shared", MAP_SHARED, .fd = true, .memfd = MFD_HUGETLB | MFD_HUGE_2MB, .align = 2 << 20 },
 	{ "device:", MAP_SHARED, .fd = true, .device = true, .align = 2 << 20 },
 	{ "secret", MAP_SHARED, .fd = true, .secret = true, .align = 2 << 20 },
+	{ "ring", MAP_SHARED, .fd = true, .device = true, .ring = true, .align = 2 << 20 },
 	{ "hugetlb-1G", MAP_SHARED, .fd = true, .memfd = MFD_HUGETLB | MFD_HUGE_1GB, .align = GIB },
 };
+
+static int open_ring(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_DUMMY, .disabled = 1,
+	};
+
+	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
 
 static int open_memory(const struct kind *kind, const char *spec, uint64_t size)
 {
@@ -39,6 +51,8 @@ static int open_memory(const struct kind *kind, const char *spec, uint64_t size)
 
 	if (path)
 		fd = open(path + 1, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	else if (kind->ring)
+		fd = open_ring();
 	else if (kind->secret)
 		fd = syscall(SYS_memfd_secret, O_CLOEXEC);
 	else
@@ -62,9 +76,13 @@ static int create(struct backing *memory, const struct kind *kind, const char *s
 	if (memory->map == MAP_FAILED)
 		return -1;
 	start = ((uintptr_t)memory->map + kind->align - 1) & ~(kind->align - 1);
-	memory->hva = mmap((void *)start, size, PROT_READ | PROT_WRITE, MAP_FIXED | kind->map, memory->fd, 0);
+	/* A ring has a page of its own in front. */
+	memory->hva = mmap((void *)start, size + (kind->ring ? 4096 : 0), PROT_READ | PROT_WRITE,
+			   MAP_FIXED | kind->map, memory->fd, 0);
 	if (memory->hva == MAP_FAILED)
 		return -1;
+	if (kind->ring)
+		memory->hva = (char *)memory->hva + 4096;
 	return kind->advice ? madvise(memory->hva, size, kind->advice) : 0;
 }
 

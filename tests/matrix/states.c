@@ -24,36 +24,36 @@
 #define MADV_COLLAPSE 25
 #endif
 
-static int fail(const char *what)
+int row__fail(const char *what)
 {
 	fprintf(stderr, "matrix: %s: %m\n", what);
 	return -1;
 }
 
-static int advise(struct row *row, int advice, const char *name)
+int row__advise(struct row *row, int advice, const char *name)
 {
-	return madvise(row->memory.hva, row->memory.size, advice) ? fail(name) : 0;
+	return madvise(row->memory.hva, row->memory.size, advice) ? row__fail(name) : 0;
 }
 
 static int state_pageout(struct row *row)
 {
-	return advise(row, MADV_PAGEOUT, "MADV_PAGEOUT");
+	return row__advise(row, MADV_PAGEOUT, "MADV_PAGEOUT");
 }
 
 static int state_collapse(struct row *row)
 {
-	return advise(row, MADV_COLLAPSE, "MADV_COLLAPSE");
+	return row__advise(row, MADV_COLLAPSE, "MADV_COLLAPSE");
 }
 
 /* Clean pages of a file can be dropped. */
 static int state_evict(struct row *row)
 {
-	return fsync(row->memory.fd) ? fail("fsync") : state_pageout(row);
+	return fsync(row->memory.fd) ? row__fail("fsync") : state_pageout(row);
 }
 
 static int state_free(struct row *row)
 {
-	return advise(row, MADV_FREE, "MADV_FREE");
+	return row__advise(row, MADV_FREE, "MADV_FREE");
 }
 
 /* As libvirt does when a domain's numatune is changed.  Wherever it was, it moves at least once. */
@@ -64,7 +64,7 @@ static int state_migrate(struct row *row)
 
 		if (syscall(SYS_mbind, row->memory.hva, row->memory.size, MPOL_BIND, &nodes, 8 * sizeof(nodes),
 			    MPOL_MF_MOVE | MPOL_MF_STRICT))
-			return fail("mbind");
+			return row__fail("mbind");
 	}
 	return 0;
 }
@@ -72,13 +72,13 @@ static int state_migrate(struct row *row)
 /* As a balloon, or virtio-mem, takes memory from the guest. */
 static int state_dontneed(struct row *row)
 {
-	return advise(row, MADV_DONTNEED, "MADV_DONTNEED") ? -1 : row__forget(row);
+	return row__advise(row, MADV_DONTNEED, "MADV_DONTNEED") ? -1 : row__forget(row);
 }
 
 static int state_punch(struct row *row)
 {
 	if (fallocate(row->memory.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, row->memory.size))
-		return fail("fallocate");
+		return row__fail("fallocate");
 	return row__forget(row);
 }
 
@@ -86,18 +86,18 @@ static int state_remap(struct row *row)
 {
 	if (mmap(row->memory.hva, row->memory.size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS,
 		 -1, 0) == MAP_FAILED)
-		return fail("mmap");
+		return row__fail("mmap");
 	return row__forget(row);
 }
 
 static int state_mlock(struct row *row)
 {
-	return mlock(row->memory.hva, row->memory.size) ? fail("mlock") : 0;
+	return mlock(row->memory.hva, row->memory.size) ? row__fail("mlock") : 0;
 }
 
 static int state_mlock_onfault(struct row *row)
 {
-	return mlock2(row->memory.hva, row->memory.size, MLOCK_ONFAULT) ? fail("mlock2") : 0;
+	return mlock2(row->memory.hva, row->memory.size, MLOCK_ONFAULT) ? row__fail("mlock2") : 0;
 }
 
 /* A child that shares all pages, until we end. */
@@ -107,10 +107,10 @@ static int state_fork(struct row *row)
 
 	/* The guest's program is not what is being looked at. */
 	if (madvise(row->vmm.boot, row->vmm.boot_size, MADV_DONTFORK))
-		return fail("MADV_DONTFORK");
+		return row__fail("MADV_DONTFORK");
 	child = fork();
 	if (child < 0)
-		return fail("fork");
+		return row__fail("fork");
 	if (!child) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		pause();
@@ -126,7 +126,7 @@ static int state_peer(struct row *row)
 	int status;
 
 	if (child < 0)
-		return fail("fork");
+		return row__fail("fork");
 	if (!child) {
 		char *shared = mmap(NULL, row->memory.size, PROT_READ | PROT_WRITE, MAP_SHARED, row->memory.fd, 0);
 
@@ -145,58 +145,58 @@ static int state_peer(struct row *row)
 	return 0;
 }
 
-static int put(const char *path, const char *text)
+int row__put(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	int bad = fd < 0 || write(fd, text, strlen(text)) < 0;
 
 	if (fd >= 0)
 		close(fd);
-	return bad ? fail(path) : 0;
+	return bad ? row__fail(path) : 0;
 }
 
 /* All pages become alike, and are merged. */
 static int state_ksm(struct row *row)
 {
 	memset(row->memory.hva, 0x5a, row->memory.size);
-	if (advise(row, MADV_MERGEABLE, "MADV_MERGEABLE") || put("/sys/kernel/mm/ksm/pages_to_scan", "100000") ||
-	    put("/sys/kernel/mm/ksm/sleep_millisecs", "1") || put("/sys/kernel/mm/ksm/run", "1"))
+	if (row__advise(row, MADV_MERGEABLE, "MADV_MERGEABLE") || row__put("/sys/kernel/mm/ksm/pages_to_scan", "100000") ||
+	    row__put("/sys/kernel/mm/ksm/sleep_millisecs", "1") || row__put("/sys/kernel/mm/ksm/run", "1"))
 		return -1;
 	while (number_in("/proc/self/ksm_stat", "ksm_merging_pages ") < (long)row->pages / 2)
 		usleep(10000);
-	return put("/sys/kernel/mm/ksm/run", "0");
+	return row__put("/sys/kernel/mm/ksm/run", "0");
 }
 
 /* As a checkpoint of the VMM does: pages become read-only, to see which are written. */
 static int state_soft_dirty(struct row *row)
 {
 	(void)row;
-	return put("/proc/self/clear_refs", "4");
+	return row__put("/proc/self/clear_refs", "4");
 }
 
 static int state_unmap(struct row *row)
 {
-	return munmap(row->memory.hva, row->memory.size) ? fail("munmap") : 0;
+	return munmap(row->memory.hva, row->memory.size) ? row__fail("munmap") : 0;
 }
 
 static int state_protect_none(struct row *row)
 {
-	return mprotect(row->memory.hva, row->memory.size, PROT_NONE) ? fail("mprotect") : 0;
+	return mprotect(row->memory.hva, row->memory.size, PROT_NONE) ? row__fail("mprotect") : 0;
 }
 
 static int state_protect_read(struct row *row)
 {
-	return mprotect(row->memory.hva, row->memory.size, PROT_READ) ? fail("mprotect") : 0;
+	return mprotect(row->memory.hva, row->memory.size, PROT_READ) ? row__fail("mprotect") : 0;
 }
 
 static int state_truncate(struct row *row)
 {
-	return ftruncate(row->memory.fd, 0) ? fail("ftruncate") : 0;
+	return ftruncate(row->memory.fd, 0) ? row__fail("ftruncate") : 0;
 }
 
 static int state_hwpoison(struct row *row)
 {
-	return madvise(row->memory.hva, row->stride, MADV_HWPOISON) ? fail("MADV_HWPOISON") : 0;
+	return madvise(row->memory.hva, row->stride, MADV_HWPOISON) ? row__fail("MADV_HWPOISON") : 0;
 }
 
 /* -- memory slots -- */
@@ -212,7 +212,7 @@ static int slot(struct row *row, uint32_t flags)
 	if (flags & KVM_MEM_READONLY)
 		if (vmm__map(&row->vmm, VMM_RAM_SLOT, VMM_RAM, 0, row->memory.hva))
 			return -1;
-	return ioctl(row->vmm.fd, KVM_SET_USER_MEMORY_REGION, &region) ? fail("KVM_SET_USER_MEMORY_REGION") : 0;
+	return ioctl(row->vmm.fd, KVM_SET_USER_MEMORY_REGION, &region) ? row__fail("KVM_SET_USER_MEMORY_REGION") : 0;
 }
 
 static int state_dirty_log(struct row *row)
@@ -249,7 +249,15 @@ static void serve(const struct uffd_msg *message)
 	uint64_t page = message->arg.pagefault.address & ~(UINT64_C(4096) - 1);
 	uint64_t offset = page - (uintptr_t)served->memory.hva;
 
-	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
+	served->messages++;
+	/* Who is to be interrupted gets no answer. */
+	if (served->until_signal)
+		return;
+	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) {
+		struct uffdio_continue go_on = { .range = { .start = page, .len = 4096 } };
+
+		ioctl(uffd, UFFDIO_CONTINUE, &go_on);
+	} else if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
 		struct uffdio_writeprotect off = { .range = { .start = page, .len = 4096 } };
 
 		served->wrong += only_read;
@@ -273,9 +281,9 @@ static void *handler(void *unused)
 	return unused;
 }
 
-static int registration(struct row *row, uint64_t mode)
+int row__userfaultfd(struct row *row, uint64_t features, uint64_t mode)
 {
-	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
 	struct uffdio_register range = {
 		.range = { .start = (uintptr_t)row->memory.hva, .len = row->memory.size }, .mode = mode,
 	};
@@ -283,15 +291,15 @@ static int registration(struct row *row, uint64_t mode)
 
 	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
 	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &range))
-		return fail("userfaultfd");
+		return row__fail("userfaultfd");
 	served = row;
-	return pthread_create(&thread, NULL, handler, NULL) ? fail("pthread_create") : 0;
+	return pthread_create(&thread, NULL, handler, NULL) ? row__fail("pthread_create") : 0;
 }
 
 /* Missing pages come from the handler with the next generation. */
 static int state_postcopy(struct row *row)
 {
-	if (state_dontneed(row) || registration(row, UFFDIO_REGISTER_MODE_MISSING))
+	if (state_dontneed(row) || row__userfaultfd(row, 0, UFFDIO_REGISTER_MODE_MISSING))
 		return -1;
 	row->generation = 1;
 	return 0;
@@ -304,9 +312,9 @@ static int state_snapshot(struct row *row)
 		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
 	};
 
-	if (registration(row, UFFDIO_REGISTER_MODE_WP))
+	if (row__userfaultfd(row, 0, UFFDIO_REGISTER_MODE_WP))
 		return -1;
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &all) ? fail("UFFDIO_WRITEPROTECT") : 0;
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &all) ? row__fail("UFFDIO_WRITEPROTECT") : 0;
 }
 
 /* Of each page there is its protection in the page table, and no more. */
@@ -315,7 +323,7 @@ static int state_snapshot_unmapped(struct row *row)
 	if (state_snapshot(row))
 		return -1;
 	only_read = true;
-	return advise(row, MADV_DONTNEED, "MADV_DONTNEED");
+	return row__advise(row, MADV_DONTNEED, "MADV_DONTNEED");
 }
 
 const struct step states[] = {

@@ -50,6 +50,7 @@ static inline __attribute__((always_inline, noreturn)) void guest_leave(void)
 #endif
 
 unsigned long arch__vm_type(void);
+int arch__lapic(struct vmm *vmm);
 /* Page tables of the guest, if it has any, for guest memory below `top`. */
 size_t arch__tables_size(uint64_t top);
 void arch__tables_init(void *tables, uint64_t gpa, uint64_t top);

@@ -18,6 +18,12 @@ unsigned long arch__vm_type(void)
 	return 1;	/* HV */
 }
 
+int arch__lapic(struct vmm *vmm)
+{
+	(void)vmm;
+	return vmm__error("there are no local APICs here");
+}
+
 size_t arch__tables_size(uint64_t top)
 {
 	(void)top;

@@ -93,9 +93,9 @@ static int vcpu__create(struct vcpu *vcpu, struct vmm *vmm, unsigned int id)
 	return arch__vcpu_init(vcpu);
 }
 
-int vmm__create(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size)
+static int create(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size, bool lapic)
 {
-	*vmm = (struct vmm) { .fd = -1, .ram_size = ram_size, .vcpus = vcpus };
+	*vmm = (struct vmm) { .fd = -1, .ram_size = ram_size, .vcpus = vcpus, .lapic = lapic };
 	vmm->dev = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vmm->dev < 0)
 		return vmm__error("cannot open /dev/kvm: %m; is KVM in this kernel, and are you root?");
@@ -110,6 +110,8 @@ int vmm__create(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size)
 		vmm__error("cannot create a VM: %m; does /dev/kvm work on this machine?");
 		goto fail;
 	}
+	if (lapic && arch__lapic(vmm))
+		goto fail;
 	if (boot_memory(vmm))
 		goto fail;
 	for (unsigned int i = 0; i < vcpus; i++)
@@ -119,6 +121,16 @@ int vmm__create(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size)
 fail:
 	vmm__destroy(vmm);
 	return -1;
+}
+
+int vmm__create(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size)
+{
+	return create(vmm, vcpus, ram_size, false);
+}
+
+int vmm__create_lapic(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size)
+{
+	return create(vmm, vcpus, ram_size, true);
 }
 
 void vmm__destroy(struct vmm *vmm)

@@ -45,6 +45,7 @@ struct vmm {
 	int dev, fd;
 	size_t run_size;
 	uint64_t ram_size;
+	bool lapic;
 	void *boot;
 	size_t boot_size, tables_size, code_size;
 	unsigned int vcpus;
@@ -52,6 +53,11 @@ struct vmm {
 };
 
 int vmm__create(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size);
+/*
+ * With local APICs, and interrupts allowed: then KVM may put a fault off, and have the vCPU wait as if it had nothing
+ * to do.  x86 only.
+ */
+int vmm__create_lapic(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size);
 void vmm__destroy(struct vmm *vmm);
 int vmm__map(struct vmm *vmm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva);
 unsigned int vmm__max_vcpus(void);

@@ -17,10 +17,16 @@
 #define CR0		0x80000031		/* PG, NE, ET, PE */
 #define CR4_PAE		0x20
 #define EFER		0x500			/* LMA, LME */
+#define RFLAGS_IF	0x200
 
 unsigned long arch__vm_type(void)
 {
 	return 0;
+}
+
+int arch__lapic(struct vmm *vmm)
+{
+	return ioctl(vmm->fd, KVM_CREATE_IRQCHIP, 0) ? vmm__error("no interrupt controllers: %m") : 0;
 }
 
 static uint64_t directories(uint64_t top)
@@ -97,7 +103,7 @@ int arch__vcpu_start(struct vcpu *vcpu, uint64_t entry, uint64_t argument, uint6
 		.rip = entry,
 		.rdi = argument,
 		.rsp = stack - 8,	/* as after a call */
-		.rflags = 2,
+		.rflags = 2 | (vcpu->vmm->lapic ? RFLAGS_IF : 0),
 	};
 
 	/* An outb that was left by is finished by the next KVM_RUN: not with the old registers. */

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rows of the table of waits: a page in every state, which the guest then reads or writes.
+
+Steps are those of tests/matrix/matrix.c; they end where the guest begins.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Row:
+    name: str
+    memory: str
+    steps: str
+    access: str
+    # In mode off, to see that the state is what its name says: whether an asynchronous page fault
+    # is asked for, and which tasks read the disk.
+    asked: bool = False
+    io: tuple = ()
+    # How many is for the disk to say: then only whether.
+    counted: bool = True
+    mib: int = 1
+    pages: int = 256
+    before: str = ""
+    after: str = ""
+    # A kernel without this file is without the state.
+    needs: str = ""
+    # KVM may put the fault off.
+    async_pf: bool = True
+
+
+DISK = ("truncate -s 256M /tmp/swap && mkswap -q /tmp/swap && "
+        "losetup /dev/loop7 /tmp/swap && swapon /dev/loop7",
+        "swapoff /dev/loop7; losetup -d /dev/loop7")
+ZRAM = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0",
+        "swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset")
+ZSWAP_ON = "/sys/module/zswap/parameters/enabled"
+ZSWAP = (f"{DISK[0]} && echo Y >{ZSWAP_ON}", f"echo N >{ZSWAP_ON}; {DISK[1]}")
+EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
+HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
+KSM = "ksm merged"
+
+READ, WRITE, BOTH = ("read",), ("overwrite",), ("read", "overwrite")
+
+
+def rows(name, memory, steps, accesses=BOTH, around=("", ""), **more):
+    return [Row(name, memory, steps, access, before=around[0], after=around[1], **more)
+            for access in accesses]
+
+
+DISK_IO = {"asked": True, "io": ("vcpu",), "counted": False}
+HUGE = {"mib": 16, "pages": 32}
+
+ROWS = [
+    *rows("ram, absent", "anon", ""),
+    *rows("ram, the zero page", "anon", "read", WRITE),
+    *rows("ram, shared with a child", "anon", "write fork"),
+    *rows("ram, KSM", "anon", KSM),
+    *rows("ram, migrating", "anon", "write", ("read-moving",), counted=False),
+    *rows("ram, KSM, migrating", "anon", KSM, ("read-moving",), counted=False),
+    *rows("ram, poisoned", "anon", "write hwpoison"),
+    *rows("ram, PROT_READ", "anon", "write protect-read", READ),
+    *rows("ram, PROT_READ, absent", "anon", "protect-read", READ),
+
+    *rows("memfd, absent", "memfd", ""),
+    *rows("memfd, fallocated", "memfd", "fallocate", READ),
+    # As many as a guest of 256 MiB has.
+    *rows("memfd, fallocated", "memfd", "fallocate", WRITE, mib=256, pages=65536),
+    *rows("memfd, cached", "memfd", "fill"),
+    *rows("memfd, migrating", "memfd", "write", ("read-moving",), counted=False),
+    *rows("memfd, poisoned", "memfd", "write hwpoison"),
+    *rows("memfd, share=off, absent", "memfd-private", ""),
+    *rows("memfd, share=off, cached", "memfd-private", "fill"),
+    *rows("memfd, share=off, migrating", "memfd-private", "fill", ("read-moving",),
+          counted=False),
+
+    *rows("file, cached", "file:/mnt/guest", "fill", around=EXT4),
+    *rows("file, evicted", "file:/mnt/guest", "fill drop", around=EXT4, **DISK_IO),
+    *rows("file, evicted, MADV_RANDOM", "file:/mnt/guest", "fill drop random", READ, around=EXT4,
+          io=("vcpu",), counted=False),
+    *rows("file, share=off, cached", "file-private:/mnt/guest", "fill", around=EXT4),
+    *rows("file, share=off, evicted", "file-private:/mnt/guest", "fill drop", around=EXT4,
+          **DISK_IO),
+    *rows("file, share=off, migrating", "file-private:/mnt/guest", "fill", ("read-moving",),
+          around=EXT4, counted=False),
+    *rows("a mapping without ->map_pages", "ring", "", READ),
+
+    *rows("swap, disk", "anon", "write swap", around=DISK, **DISK_IO),
+    *rows("swap, disk, PROT_READ", "anon", "write swap protect-read", READ, around=DISK, **DISK_IO),
+    *rows("swap, disk, shared with a child", "anon", "write fork swap", around=DISK, **DISK_IO),
+    *rows("swap, in the swap cache", "anon", "write swap swapcache", around=DISK),
+    *rows("swap, zeros", "anon", "zeros swap", around=DISK),
+    *rows("swap, zram", "anon", "write swap", around=ZRAM),
+    *rows("swap, zswap", "anon", "write swap", around=ZSWAP, needs=ZSWAP_ON),
+    # memfd waits for its swap where it is, whoever asks.
+    *rows("memfd, swap, disk", "memfd", "write swap", around=DISK, io=("vcpu",), counted=False),
+    *rows("memfd, swap, in the swap cache", "memfd", "write swap swapcache", around=DISK),
+    *rows("memfd, swap, zram", "memfd", "write swap", around=ZRAM),
+
+    *rows("hugetlb, absent", "hugetlb", "", around=HUGETLB, **HUGE),
+    *rows("hugetlb, share=on, absent", "hugetlb-shared", "", around=HUGETLB, **HUGE),
+
+    *rows("userfaultfd, missing", "anon", "write postcopy", asked=True),
+    *rows("userfaultfd, missing, but swapped", "anon", "write swap missing", around=ZRAM),
+    *rows("userfaultfd, missing, memfd", "memfd", "write punch postcopy", asked=True),
+    *rows("userfaultfd, missing, but in the cache", "memfd", "write postcopy"),
+    *rows("userfaultfd, minor", "memfd", "write unmapped minor", asked=True),
+    *rows("userfaultfd, write-protected", "anon", "write snapshot", READ),
+    *rows("userfaultfd, write-protected", "anon", "write snapshot", WRITE, asked=True),
+    *rows("userfaultfd, write-protected, memfd", "memfd", "write snapshot", READ),
+    *rows("userfaultfd, write-protected, memfd", "memfd", "write snapshot", WRITE, asked=True),
+    *rows("userfaultfd, write-protected, unmapped", "memfd", "write snapshot-unmapped", READ),
+    *rows("userfaultfd, missing, and a signal", "anon", "write postcopy", ("interrupted",),
+          async_pf=False),
+]
