@@ -27,9 +27,7 @@ def results(numbers=(), kernel="patched"):
     apt.packages(["e2fsprogs", "util-linux"])
     targets.bring_up_to_date(kernel)
     program = native.program("matrix")
-    # A kernel that finds two nodes in one package complains.
-    machine = x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT,
-                      qemu_args=["-smp", "sockets=2"])
+    machine = x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT)
     done = machine.run(["/usr/bin/python3", HERE / "inside.py", program, *numbers])
     if (done.kind, done.status) != ("exit", 0) or done.trouble:
         said = [done.kind, done.what, done.out.decode(), done.err.decode()]

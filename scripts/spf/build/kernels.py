@@ -31,6 +31,11 @@ def fragments(flavour):
             if (file := folder / f"{name}.config").exists()]
 
 
+def laid_over(files):
+    """The configuration of Debian's that the first of these fragments is for; None for one of ours."""
+    return DEBIAN.get(files[0].stem) if files else None
+
+
 def arch(flavour):
     return POWER if flavour.startswith("power") else X86
 
@@ -65,7 +70,7 @@ def configure(src, obj, files, log, machine):
     mark.unlink(missing_ok=True)
     merged = obj / "kvmspf.fragment"
     merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
-    debian = DEBIAN.get(files[0].stem)
+    debian = laid_over(files)
     if debian:
         (obj / ".config").write_text(fetch.debian_config(debian))
     else:
@@ -98,7 +103,7 @@ def compile_tree(src, target, files, machine=X86):
     with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
         configure(src, obj, files, log, machine)
         # Of a distribution's modules there are thousands, and no lab loads them.
-        modules = ["modules"] if files[0].stem not in DEBIAN and "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
+        modules = ["modules"] if not laid_over(files) and "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}", Path(machine.image).name, *modules], log,
                 progress=sandbox.counted(progress))
 
