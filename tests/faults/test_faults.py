@@ -146,8 +146,9 @@ class Faults(unittest.TestCase):
         lost, *handled = map(int, result.out.split())
         print(f"# {lost} races lost, {handled} faults handled with a lock")
         self.assertGreaterEqual(lost, 100)
-        # Their stacks, and what the C library has of its own for a thread.
-        self.assertLess(sum(handled), 30)
+        # The threads' stacks, and what the C library has of its own for a thread; not the races, of which
+        # each would be one more.
+        self.assertLess(sum(handled), lost // 2)
 
     @staticmethod
     def program(name):

@@ -130,7 +130,7 @@ static int wait_swapcache(struct row *row)
 {
 	if (row__advise(row, MADV_WILLNEED, "MADV_WILLNEED"))
 		return -1;
-	return until_resident(row, row->memory.size / 4096, NULL);
+	return until_resident(row, row->pages, NULL);
 }
 
 static int wait_merged(struct row *row)
@@ -138,7 +138,7 @@ static int wait_merged(struct row *row)
 	if (row__put("/sys/kernel/mm/ksm/run", "1"))
 		return -1;
 	for (int i = 0; i < 1200; i++, usleep(50000))
-		if (number_in("/proc/self/ksm_stat", "ksm_merging_pages ") == (long)row->pages)
+		if (number_in("/proc/self/ksm_stat", "ksm_merging_pages ") == (long)(row->memory.size / 4096))
 			return row__put("/sys/kernel/mm/ksm/run", "0");
 	fprintf(stderr, "matrix: not all pages are merged\n");
 	return -1;
