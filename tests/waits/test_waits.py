@@ -3,13 +3,23 @@
 
 import unittest
 
+from tests.lib import depth
 from tests.waits import waits
+from tests.waits.rows import ROWS
+
+
+def core():
+    """One row for each memory, and each way that a fault of it can wait."""
+    first = {}
+    for number, row in enumerate(ROWS):
+        first.setdefault((row.memory.split(":")[0], row.asked, row.io, row.counted, row.mib > 2), number)
+    return [str(number) for number in first.values()]
 
 
 class Waits(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.found = waits.results()
+        cls.found = waits.results(() if depth.LONG else core())
 
     def test_every_row(self):
         for row, modes in self.found:
