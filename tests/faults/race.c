@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Two threads touch the same new pages at the same time, until 100 speculative faults have found that the other was first.
- * Prints the numbers of the threads, and how many faults lost.
+ * Prints the numbers of the threads, how many speculative faults lost, and how many put a page there.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -23,10 +23,11 @@ static char *mem;
 static pthread_barrier_t begin, end;
 static int tids[2];
 
+static char text[1 << 16];
+
 /* The number that follows @name in /proc/vmstat.  No stdio, whose buffers would be new memory to touch. */
 static unsigned long vmstat(const char *name)
 {
-	static char text[1 << 16];
 	int fd = open("/proc/vmstat", O_RDONLY);
 	ssize_t len = 0, more;
 	char *at;
@@ -66,7 +67,7 @@ static void *racer(void *arg)
 int main(void)
 {
 	char *room = mmap(NULL, 2 * TABLE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	unsigned long lost = vmstat("spf_abort_pte_changed"), now = lost;
+	unsigned long lost, now, won;
 	int numbers[2] = { 0, 1 };
 	pthread_t threads[2];
 
@@ -76,12 +77,15 @@ int main(void)
 	mem = room;
 	/* The page table and the anon_vma take a lock: have them first. */
 	mem[0] = 1;
+	memset(text, 1, sizeof(text));
+	lost = now = vmstat("spf_abort_pte_changed");
 	pthread_barrier_init(&begin, NULL, 3);
 	pthread_barrier_init(&end, NULL, 3);
 	for (int i = 0; i < 2; i++)
 		if (pthread_create(&threads[i], NULL, racer, &numbers[i]))
 			errx(2, "pthread_create");
 
+	won = vmstat("spf_success");
 	for (int round = 0; round < ROUNDS && now - lost < LOST; round++) {
 		pthread_barrier_wait(&begin);
 		pthread_barrier_wait(&end);
@@ -92,10 +96,11 @@ int main(void)
 			err(2, "madvise");
 		now = vmstat("spf_abort_pte_changed");
 	}
+	won = vmstat("spf_success") - won;
 	mem = NULL;
 	pthread_barrier_wait(&begin);
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-	printf("%d %d %lu\n", tids[0], tids[1], now - lost);
+	printf("%d %d %lu %lu\n", tids[0], tids[1], now - lost, won);
 	return 0;
 }
