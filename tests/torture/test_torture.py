@@ -37,10 +37,6 @@ class Torture(unittest.TestCase):
     def test_patched(self):
         self.silent("patched")
 
-    def test_preempt(self):
-        """Preemptible, and RCU's readers with it."""
-        self.silent("preempt")
-
     def test_power(self):
         self.silent("power")
 

@@ -39,6 +39,8 @@ def programs(group):
 class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = self.unchanged = 0
+        self.times = []     # (seconds, program)
+        self.builds = []    # what each build said at its end
 
     def __str__(self):
         unchanged = f", {self.unchanged} unchanged" if self.unchanged else ""
@@ -46,6 +48,13 @@ class Count:
 
     def number(self):
         return self.passed + self.failed + self.skipped + self.unchanged
+
+    def spent(self):
+        """Where the time has gone: of the programs, the ten longest; all builds, which are a part of them."""
+        longest = sorted(self.times, reverse=True)[:10]
+        return [f"all programs took {ui.duration(sum(seconds for seconds, _ in self.times))}; the longest:",
+                *(f"  {name:24} {ui.duration(seconds):>8}" for seconds, name in longest),
+                *(f"  {build}" for build in self.builds)]
 
     def leave(self, name, when):
         self.unchanged += 1
@@ -98,6 +107,8 @@ def run_program(program, count, limit, words=()):
                 tail = (tail + [line])[-40:]
                 if line.startswith("#"):
                     print(line, flush=True)
+                    built = re.match(r"# kvmspf: (building .*): done in ", line)
+                    count.builds += [line.removeprefix("# kvmspf: ")] if built else []
         status = child.wait()
     finally:
         signal.alarm(0)
@@ -119,6 +130,7 @@ def run_program(program, count, limit, words=()):
             if not line.startswith("#"):
                 print(f"# {line}", flush=True)
     print(f"# {label} took {ui.duration(took)}", flush=True)
+    count.times.append((took, label))
     return count.failed + count.skipped == bad
 
 
@@ -185,5 +197,6 @@ def main(argv):
                     unchanged.passed(program, depth, inputs)
     if args.words and not count.number():
         raise ui.Fail(f"no test has {' or '.join(args.words)} in its name", "the output of kvmspf test has the names", 2)
+    print(*(f"# {line}" for line in count.spent()), sep="\n")
     print(count, flush=True)
     return 1 if count.failed or not count.passed else 0
