@@ -68,6 +68,10 @@ class Arguments(unittest.TestCase):
         self.refused("lab", "--cpus", "0", "--", "true")
         self.refused("lab", "--memory", "many", "--", "true")
 
+    def test_what_a_lab_boots_can_be_built(self):
+        for flavour in targets.FLAVOURS:
+            self.assertIn(f"linux-{flavour}", targets.TARGETS)
+
     def test_help_everywhere(self):
         for words in ([], ["setup"], ["build"], ["lab"], ["patches"], ["test"]):
             done = subprocess.run([KVMSPF, *words, "--help"], capture_output=True, text=True)
