@@ -3,41 +3,47 @@
 
 import argparse
 import shutil
+from collections import namedtuple
 
 from spf import paths, ui
 from spf.source import apt
 
-TARGETS = {"agent": "spf-agent, for guests; one static program"}
+PACKAGES = ["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"]
+# A package's source is its folder, whose debian/ says how it is built; the folder, what Debian has to have for that, what it is.
+Package = namedtuple("Package", "folder packages what")
+TARGETS = {"agent": Package("guest-agent", [], "spf-agent, for guests; one static program"),
+           "spfctl": Package("scripts/spfctl", ["libvirt-dev"], "spfctl, for hosts, with a timer for node_exporter")}
 OUT = paths.OUT / "deb"
 
 
-def agent():
-    """The source is guest-agent/ with what its build takes from bench/lib and the top; dpkg-buildpackage works in a copy."""
-    apt.packages(["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"])
-    work = paths.BUILD / "deb" / "agent"
+def build(target):
+    """With the folder goes what its build takes from bench/lib and the top; dpkg-buildpackage works in a copy."""
+    package = TARGETS[target]
+    apt.packages([*PACKAGES, *package.packages])
+    work = paths.BUILD / "deb" / target
     shutil.rmtree(work, ignore_errors=True)
     source = work / "source"
-    shutil.copytree(paths.ROOT / "guest-agent", source / "guest-agent")
-    shutil.copytree(paths.ROOT / "bench" / "lib", source / "bench" / "lib")
+    for folder in (package.folder, "bench/lib"):
+        shutil.copytree(paths.ROOT / folder, source / folder)
     for name in ("meson.build", "meson_options.txt"):
         shutil.copy(paths.ROOT / name, source)
-    (source / "guest-agent" / "debian").rename(source / "debian")
-    log = paths.LOG / "deb-agent.log"
+    (source / package.folder / "debian").rename(source / "debian")
+    log = paths.LOG / f"deb-{target}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with ui.Progress("building the agent's package") as progress:
+    with ui.Progress(f"building the package of {target}") as progress:
         ui.run(["dpkg-buildpackage", "--build=binary", "--no-sign"], cwd=source, log=log, progress=progress)
+    made, = [deb for deb in work.glob("*.deb") if "-dbgsym_" not in deb.name]
     OUT.mkdir(parents=True, exist_ok=True)
-    for old in OUT.glob("spf-agent_*.deb"):
+    for old in OUT.glob(f"{made.name.partition('_')[0]}_*.deb"):
         old.unlink()
-    package, = work.glob("spf-agent_*.deb")
-    return shutil.copy(package, OUT)
+    return shutil.copy(made, OUT)
 
 
 def main(argv):
     p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="targets:\n" + "\n".join(f"  {n:9}{t}" for n, t in TARGETS.items()))
+                                epilog="targets:\n" + "\n".join(f"  {n:9}{t.what}" for n, t in TARGETS.items()))
     p.add_argument("target", choices=sorted(TARGETS))
-    p.parse_args(argv)
+    args = p.parse_args(argv)
     ui.need_root()
-    print(ui.shown(agent()))
+    print(ui.shown(build(args.target)))
     return 0

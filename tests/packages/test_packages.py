@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Debian packages, each in a Debian 12 root: lintian has nothing to say, and what is installed goes when it is purged."""
+
+import json
+import re
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from tests.lib import debian_disk
+from spf import paths
+from spf.source import apt
+from spf.build import deb
+
+HERE = Path(__file__).resolve().parent
+# What the packages depend on that the disk does not have.
+NEEDED = ["libjson-c5"]
+# Files that dpkg, systemd and the name service write as packages come and go.
+NOISE = re.compile(r"\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|etc/\.pwd\.lock|etc/ld\.so\.cache|"
+                   r"var/(lib/dpkg|lib/systemd|log|cache)/.*)")
+
+
+def run(*words, **kw):
+    return subprocess.run(words, capture_output=True, text=True, **kw)
+
+
+def setUpModule():
+    global DEBS, WANTED
+    apt.packages(["lintian"])
+    DEBS = {target: Path(deb.build(target)) for target in deb.TARGETS}
+    folder = paths.BUILD / "tests" / "packages"
+    folder.mkdir(parents=True, exist_ok=True)
+    WANTED = sorted(folder.glob("*.deb"))
+    if len(WANTED) < len(NEEDED):
+        apt.get(["download", *NEEDED], "fetch what the packages depend on", cwd=folder)
+        WANTED = sorted(folder.glob("*.deb"))
+
+
+def inside(commands, *words):
+    """What a shell says in the root: a mount namespace with a layer of its own over the disk."""
+    with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
+        return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "root",
+                   debian_disk.made(), scratch, commands, *WANTED, "--", *words)
+
+
+class Packages(unittest.TestCase):
+    def test_lintian_has_nothing_to_say(self):
+        for target, package in DEBS.items():
+            with self.subTest(target):
+                done = run("lintian", "--fail-on", "error,warning", "--allow-root", package)
+                self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+
+    def test_install_again_and_purge(self):
+        """Purged, each leaves the root as it was; installed over itself, it stays installed."""
+        for target, package in DEBS.items():
+            with self.subTest(target):
+                name = package.name.partition("_")[0]
+                done = inside(f"""
+                    find . -xdev | sort >/run/before
+                    dpkg -i /deb/{package.name}
+                    {name} --version
+                    dpkg -i /deb/{package.name}
+                    dpkg-query -W -f '${{db:Status-Status}}\n' {name}
+                    dpkg --purge {name}
+                    find . -xdev | sort >/run/after
+                    echo changed:
+                    comm -3 /run/before /run/after""", package)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                self.assertIn("\ninstalled\n", done.stdout)
+                changed = [line.strip() for line in done.stdout.partition("changed:\n")[2].splitlines()]
+                self.assertEqual([line for line in changed if not NOISE.fullmatch(line)], [])
+
+    def test_the_timer_waits_to_be_enabled(self):
+        done = inside(f"""
+            dpkg -i /deb/{DEBS['spfctl'].name} >&2
+            systemd-analyze verify --man=no /lib/systemd/system/spfctl-prometheus.timer /lib/systemd/system/spfctl-prometheus.service >&2
+            systemctl --root=/ is-enabled spfctl-prometheus.timer || true
+            systemctl --root=/ enable spfctl-prometheus.timer 2>/dev/null
+            systemctl --root=/ is-enabled spfctl-prometheus.timer""", DEBS["spfctl"])
+        self.assertEqual((done.returncode, done.stdout), (0, "disabled\nenabled\n"), done.stderr)
+
+    def test_spfctl_has_what_its_service_runs(self):
+        """The service's own line, with the folder of prometheus-node-exporter, on a host without VMs."""
+        done = inside(f"""
+            dpkg -i /deb/{DEBS['spfctl'].name} >&2
+            mkdir -p /var/lib/prometheus/node-exporter
+            $(sed -n 's/^ExecStart=//p' /lib/systemd/system/spfctl-prometheus.service)
+            cat /var/lib/prometheus/node-exporter/kvmspf.prom""", DEBS["spfctl"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("# TYPE kvmspf_faults_total counter\n", done.stdout)
+
+
+class Dashboard(unittest.TestCase):
+    FOLDER = paths.ROOT / "scripts" / "spfctl"
+
+    def test_it_asks_for_what_spfctl_writes(self):
+        dashboard = json.loads((self.FOLDER / "grafana-dashboard.json").read_text())
+        written = set(re.findall(r'\{ "(kvmspf_\w+)", "', (self.FOLDER / "prometheus.c").read_text()))
+        asked = {name.removesuffix("_bucket") for panel in dashboard["panels"] for target in panel["targets"]
+                 for name in re.findall(r"kvmspf_\w+", target["expr"])}
+        self.assertGreater(len(asked), 4)
+        self.assertLessEqual(asked, written)
+
+
+if __name__ == "__main__":
+    unittest.main()
