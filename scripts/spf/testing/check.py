@@ -5,8 +5,8 @@ import argparse
 import re
 import subprocess
 
-from spf import paths, series, ui
-from spf.source import fetch, patches
+from spf import limits, paths, series, ui
+from spf.source import fetch, mail, patches
 from spf.build import kernels, qemus
 from spf.lab import x86
 from spf.testing import configs
@@ -108,13 +108,14 @@ def check(what, build_each=False, boot=False):
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf patches", description="The patch series: check, edit or refresh them.")
-    p.add_argument("action", choices=("check", "edit", "refresh"))
+    p = argparse.ArgumentParser(prog="kvmspf patches", description="The patch series: check, edit or refresh them, or write the mails that would send them.")
+    p.add_argument("action", choices=("check", "edit", "mail", "refresh"))
     p.add_argument("what", nargs="?", choices=("linux", "qemu"))
     p.add_argument("--build", action="store_true", help="check: build after each patch, option on and off")
     p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
     p.add_argument("--configs", nargs="?", type=int, const=20261128, metavar="SEED",
                    help="check: compile what the kernel series changes in 42 configurations, 20 of them random")
+    p.add_argument("--reroll", type=limits.number(1, 99), default=1, metavar="N", help="mail: the version of the series (default 1)")
     series.option(p)
     args = p.parse_args(argv)
     series.use(args.series)
@@ -127,6 +128,8 @@ def main(argv):
                 configs.check(patches.sync(what)[0], args.configs)
         elif args.action == "edit":
             print(patches.edit(what))
+        elif args.action == "mail":
+            mail.main(what, args.reroll)
         else:
             patches.refresh(what)
     return 0
