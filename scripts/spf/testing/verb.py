@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run what stands for each group of tests, but what has passed since anything was changed; or all of the groups named.  A group
-is a folder of tests/; TAP goes out, the last line counts."""
+is a folder of tests/; TAP goes out, the last line counts.  Beside one program that emulates a machine runs one that does not."""
 
 import argparse
+import concurrent.futures
+import contextlib
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
 
 from spf import limits, paths, series, ui
@@ -18,6 +21,8 @@ TESTS = paths.ROOT / "tests"
 # does not say that it will.  Groups that are not named here come before it.
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept matrix model".split()
 LAST = ["torture"]
+# These emulate no machine.  They have one thread each, and run one after the other beside the rest.
+BESIDE = {"unit", "patches", "model", "packages", "spfctl"}
 SKIPPED = 77
 # How much of each group: what stands for it, or all.  tests/lib/depth.py asks.
 DEPTH = "KVMSPF_DEPTH"
@@ -37,10 +42,13 @@ def programs(group):
 
 
 class Count:
+    """What has passed, and the TAP that says so, of two programs at a time."""
+
     def __init__(self):
         self.passed = self.failed = self.skipped = self.unchanged = 0
         self.times = []     # (seconds, program)
         self.builds = []    # what each build said at its end
+        self.lock = threading.RLock()
 
     def __str__(self):
         unchanged = f", {self.unchanged} unchanged" if self.unchanged else ""
@@ -57,21 +65,27 @@ class Count:
                 *(f"  {build}" for build in self.builds)]
 
     def leave(self, name, when):
-        self.unchanged += 1
-        print(f"ok {self.number()} - {name} # SKIP unchanged since it passed, {when}", flush=True)
+        with self.lock:
+            self.unchanged += 1
+            print(f"ok {self.number()} - {name} # SKIP unchanged since it passed, {when}", flush=True)
 
     def tell(self, good, name, skip=None, note=""):
-        number = self.number() + 1
-        if skip is not None:
-            self.skipped += 1
-            line = f"ok {number} - {name} # SKIP {skip}"
-        elif good:
-            self.passed += 1
-            line = f"ok {number} - {name}{note}"
-        else:
-            self.failed += 1
-            line = f"not ok {number} - {name}{note}"
-        print(line, flush=True)
+        with self.lock:
+            number = self.number() + 1
+            if skip is not None:
+                self.skipped += 1
+                line = f"ok {number} - {name} # SKIP {skip}"
+            elif good:
+                self.passed += 1
+                line = f"ok {number} - {name}{note}"
+            else:
+                self.failed += 1
+                line = f"not ok {number} - {name}{note}"
+            print(line, flush=True)
+
+    def note(self, line):
+        with self.lock:
+            print(line, flush=True)
 
 
 def label_of(program):
@@ -84,54 +98,71 @@ def command(program, words):
     return [str(program)]
 
 
-def run_program(program, count, limit, words=()):
-    """Whether all of it passed; words: as tap has them."""
-    label = label_of(program)
-    before = count.number()
-    bad = count.failed + count.skipped
-    tail = []
+def lines(program, limit, words):
+    """Run it; its lines, and then its status as a number."""
     environment = os.environ | {"PYTHONPATH": f"{paths.ROOT}:{paths.SCRIPTS}", "PYTHONDONTWRITEBYTECODE": "1"}
-    child = subprocess.Popen(command(program, words), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             text=True, errors="replace", cwd=paths.ROOT, start_new_session=True,
+    child = subprocess.Popen(command(program, words), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, errors="replace", cwd=paths.ROOT, start_new_session=True,
                              preexec_fn=ui.die_with_parent)
-    previous = signal.signal(signal.SIGALRM, lambda *_: os.killpg(child.pid, signal.SIGTERM))
-    signal.alarm(limit)
-    start = time.monotonic()
+    late = threading.Timer(limit, os.killpg, (child.pid, signal.SIGTERM))
+    late.start()
     try:
         for line in child.stdout:
-            line = line.rstrip("\n")
-            found = re.match(r"(not )?ok\b\s*\d*\s*-?\s*(.*?)(?:\s*#\s*SKIP\s*(.*))?$", line, re.I)
-            if found:
-                count.tell(not found[1], f"{label}: {found[2]}", found[3])
-            elif not re.match(r"(1\.\.\d+|TAP version)", line):
-                tail = (tail + [line])[-40:]
-                if line.startswith("#"):
-                    print(line, flush=True)
-                    built = re.match(r"# kvmspf: (building .*): done in ", line)
-                    count.builds += [line.removeprefix("# kvmspf: ")] if built else []
-        status = child.wait()
+            yield line.rstrip("\n")
+        yield child.wait()
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+        late.cancel()
         child.stdout.close()
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+
+
+def run_program(program, count, limit, words=(), together=False):
+    """Whether all of it passed.  words: as tap has them; together: say nothing before it is over."""
+    start = time.monotonic()
+    said = lines(program, limit, words)
+    if together:
+        said = list(said)
+    with count.lock if together else contextlib.nullcontext():
+        return follow(program, count, limit, words, said, start)
+
+
+def follow(program, count, limit, words, said, start):
+    label = label_of(program)
+    results, bad, tail = 0, 0, []
+    for line in said:
+        if isinstance(line, int):
+            status = line
+            break
+        found = re.match(r"(not )?ok\b\s*\d*\s*-?\s*(.*?)(?:\s*#\s*SKIP\s*(.*))?$", line, re.I)
+        if found:
+            count.tell(not found[1], f"{label}: {found[2]}", found[3])
+            results += 1
+            bad += bool(found[1] or found[3] is not None)
+        elif not re.match(r"(1\.\.\d+|TAP version)", line):
+            tail = (tail + [line])[-40:]
+            if line.startswith("#"):
+                count.note(line)
+                built = re.match(r"# kvmspf: (building .*): done in ", line)
+                count.builds += [line.removeprefix("# kvmspf: ")] if built else []
     took = time.monotonic() - start
     if status == tap.NONE and words:
         return False
-    if count.number() == before:
+    if not results:
         reason = (tail or ["no reason given"])[-1].lstrip("# ")
         count.tell(status == 0, label, reason if status == SKIPPED else None, f" ({took:.1f} s)")
+        bad += status != 0
     elif status not in (0, 1, SKIPPED):
         count.tell(False, f"{label}: ended with status {status}" + (f" (limit {limit} s)" if took >= limit else ""))
+        bad += 1
     if status not in (0, SKIPPED):
         for line in tail:
             if not line.startswith("#"):
-                print(f"# {line}", flush=True)
-    print(f"# {label} took {ui.duration(took)}", flush=True)
+                count.note(f"# {line}")
+    count.note(f"# {label} took {ui.duration(took)}")
     count.times.append((took, label))
-    return count.failed + count.skipped == bad
+    return not bad
 
 
 # -- the verb --
@@ -178,23 +209,35 @@ def main(argv):
     apt.packages([*apt.PACKAGES, "lintian"])
     count = Count()
     inputs = unchanged.everything()
-    for group in args.group or known:
-        for program in programs(group):
-            if args.words and not (program.suffix == ".py" or any(word in label_of(program) for word in args.words)):
-                continue
-            chosen = args.group or args.words or group in LAST
-            when = None if chosen else unchanged.since(program, depth, inputs)
-            if when:
-                count.leave(label_of(program), when)
-                continue
-            if not args.words:
-                unchanged.forget(program)
-            began = time.monotonic()
-            good = run_program(program, count, args.limit or (LIMIT if depth == unchanged.CORE else LONG_LIMIT), args.words)
-            if good and not args.words:
-                ui.remember(f"took-{depth}-{label_of(program)}", seconds=round(time.monotonic() - began, 1))
-                if inputs and inputs == unchanged.everything():
-                    unchanged.passed(program, depth, inputs)
+
+    def each(chosen, together=False):
+        for group in chosen:
+            for program in programs(group):
+                one(program, group, together)
+
+    def one(program, group, together):
+        if args.words and not (program.suffix == ".py" or any(word in label_of(program) for word in args.words)):
+            return
+        when = None if args.group or args.words or group in LAST else unchanged.since(program, depth, inputs)
+        if when:
+            count.leave(label_of(program), when)
+            return
+        if not args.words:
+            unchanged.forget(program)
+        began = time.monotonic()
+        limit = args.limit or (LIMIT if depth == unchanged.CORE else LONG_LIMIT)
+        good = run_program(program, count, limit, args.words, together)
+        if good and not args.words:
+            ui.remember(f"took-{depth}-{label_of(program)}", seconds=round(time.monotonic() - began, 1))
+            if inputs and inputs == unchanged.everything():
+                unchanged.passed(program, depth, inputs)
+
+    chosen = args.group or known
+    light, machines = [g for g in chosen if g in BESIDE], [g for g in chosen if g not in BESIDE]
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        over = beside.submit(each, light, bool(machines))
+        each(machines)
+        over.result()
     if args.words and not count.number():
         raise ui.Fail(f"no test has {' or '.join(args.words)} in its name", "the output of kvmspf test has the names", 2)
     print(*(f"# {line}" for line in count.spent()), sep="\n")
