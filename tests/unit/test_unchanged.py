@@ -21,7 +21,7 @@ class Unchanged(unittest.TestCase):
         self.addCleanup(place.cleanup)
         self.root = Path(place.name) / "ours"
         self.ran = self.root.parent / "ran"
-        for group in "unit", "torture":
+        for group in "lab", "torture":
             (self.root / "tests" / group).mkdir(parents=True)
             self.program(group, "exit 0")
         subprocess.run(["git", "init", "-q", self.root], check=True)
@@ -46,46 +46,54 @@ class Unchanged(unittest.TestCase):
         return self.ran.read_text().split(), said.getvalue().splitlines()[-1]
 
     def test_what_passed_is_left_out_and_the_torture_never(self):
-        self.assertEqual(self.run_all(), (["unit", "torture"], "2 passed, 0 failed, 0 skipped"))
+        self.assertEqual(self.run_all(), (["lab", "torture"], "2 passed, 0 failed, 0 skipped"))
         self.assertEqual(self.run_all(), (["torture"], "1 passed, 0 failed, 0 skipped, 1 unchanged"))
 
     def test_a_group_that_is_named_runs(self):
         self.run_all()
-        self.assertEqual(self.run_all("unit")[0], ["unit"])
+        self.assertEqual(self.run_all("lab")[0], ["lab"])
 
     def test_all_of_it_counts_for_the_core_and_not_the_other_way_round(self):
         self.run_all()
-        self.assertEqual(self.run_all("--long")[0], ["unit", "torture"])
+        self.assertEqual(self.run_all("--long")[0], ["lab", "torture"])
         self.assertEqual(self.run_all("--long")[0], ["torture"])
         (self.root / "new").write_text("")
         self.run_all("--long")
         self.assertEqual(self.run_all()[0], ["torture"])
 
     def test_a_group_that_is_named_is_asked_for_all_of_it(self):
-        self.program("unit", f"echo $KVMSPF_DEPTH >> {self.ran}")
-        self.assertEqual(self.run_all()[0][:2], ["unit", "core"])
-        self.assertEqual(self.run_all("unit")[0], ["unit", "long"])
+        self.program("lab", f"echo $KVMSPF_DEPTH >> {self.ran}")
+        self.assertEqual(self.run_all()[0][:2], ["lab", "core"])
+        self.assertEqual(self.run_all("lab")[0], ["lab", "long"])
+
+    def test_a_machine_and_what_has_none_run_beside_each_other(self):
+        (self.root / "tests" / "unit").mkdir()
+        for group, other in (("lab", "unit"), ("unit", "lab")):
+            # Each waits for the other to begin.
+            self.program(group, f"for i in $(seq 100); do grep -q {other} {self.ran} && exit; sleep 0.1; done; exit 1")
+        ran, last = self.run_all()
+        self.assertEqual((sorted(ran), last), (["lab", "torture", "unit"], "3 passed, 0 failed, 0 skipped"))
 
     def test_a_word_chooses_tests(self):
-        self.assertEqual(self.run_all("-k", "unit/it")[0], ["unit"])
-        self.assertEqual(self.run_all()[0], ["unit", "torture"], "a part that passed is not all of it")
+        self.assertEqual(self.run_all("-k", "lab/it")[0], ["lab"])
+        self.assertEqual(self.run_all()[0], ["lab", "torture"], "a part that passed is not all of it")
         with self.assertRaisesRegex(ui.Fail, "no test has nowhere in its name"):
             self.run_all("-k", "nowhere")
 
     def test_failed_and_skipped_run_again(self):
         for status in 1, verb.SKIPPED:
-            self.program("unit", f"exit {status}")
+            self.program("lab", f"exit {status}")
             self.run_all()
-            self.assertEqual(self.run_all()[0], ["unit", "torture"], status)
+            self.assertEqual(self.run_all()[0], ["lab", "torture"], status)
 
     def test_what_fails_after_it_has_passed_runs_again(self):
         flag = self.root.parent / "fail"
-        self.program("unit", f"! [ -e {flag} ]")
+        self.program("lab", f"! [ -e {flag} ]")
         self.run_all()
         flag.touch()
-        self.run_all("unit")
+        self.run_all("lab")
         flag.unlink()
-        self.assertEqual(self.run_all()[0], ["unit", "torture"])
+        self.assertEqual(self.run_all()[0], ["lab", "torture"])
 
     def test_any_change_has_all_run_again(self):
         def new_file():
@@ -110,13 +118,13 @@ class Unchanged(unittest.TestCase):
             self.run_all()
             for change in new_file, content, executable, environment, package:
                 change()
-                self.assertEqual(self.run_all()[0], ["unit", "torture"], change.__name__)
+                self.assertEqual(self.run_all()[0], ["lab", "torture"], change.__name__)
                 self.assertEqual(self.run_all()[0], ["torture"], change.__name__)
 
     def test_changed_while_it_ran(self):
-        self.program("unit", f"echo >> {self.root}/edited-meanwhile")
+        self.program("lab", f"echo >> {self.root}/edited-meanwhile")
         self.run_all()
-        self.assertEqual(self.run_all()[0], ["unit", "torture"])
+        self.assertEqual(self.run_all()[0], ["lab", "torture"])
 
 
 if __name__ == "__main__":
