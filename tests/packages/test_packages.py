@@ -11,11 +11,14 @@ from pathlib import Path
 from tests.lib import debian_disk
 from spf import paths
 from spf.source import apt
-from spf.build import deb
+from spf.build import deb, kernel_deb, targets
+from spf.lab import x86
 
 HERE = Path(__file__).resolve().parent
 # What the packages depend on that the disk does not have.
 NEEDED = ["libjson-c5"]
+# What shows that a package is installed.
+SHOWS = {"agent": "spf-agent --version", "spfctl": "spfctl --version", "kernel": "test -s /boot/vmlinuz-*+spf1"}
 # Files that dpkg, systemd and the name service write as packages come and go.
 NOISE = re.compile(r"\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|etc/\.pwd\.lock|etc/ld\.so\.cache|"
                    r"var/(lib/dpkg|lib/systemd|log|cache)/.*)")
@@ -29,6 +32,7 @@ def setUpModule():
     global DEBS, WANTED
     apt.packages(["lintian"])
     DEBS = {target: Path(deb.build(target)) for target in deb.TARGETS}
+    DEBS["kernel"] = Path(kernel_deb.build("lab")[0])
     folder = paths.BUILD / "tests" / "packages"
     folder.mkdir(parents=True, exist_ok=True)
     WANTED = sorted(folder.glob("*.deb"))
@@ -59,7 +63,7 @@ class Packages(unittest.TestCase):
                 done = inside(f"""
                     find . -xdev | sort >/run/before
                     dpkg -i /deb/{package.name}
-                    {name} --version
+                    {SHOWS[target]}
                     dpkg -i /deb/{package.name}
                     dpkg-query -W -f '${{db:Status-Status}}\n' {name}
                     dpkg --purge {name}
@@ -89,6 +93,20 @@ class Packages(unittest.TestCase):
             cat /var/lib/prometheus/node-exporter/kvmspf.prom""", DEBS["spfctl"])
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("# TYPE kvmspf_faults_total counter\n", done.stdout)
+
+
+class Kernel(unittest.TestCase):
+    def test_it_boots_and_has_the_tiers(self):
+        targets.bring_up_to_date("patched")
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
+            run("dpkg-deb", "-x", DEBS["kernel"], scratch, check=True)
+            image, = Path(scratch).glob("boot/vmlinuz-*")
+            result = x86.Lab(image, timeout=300).run(
+                ["sh", "-c", "uname -r; cat /sys/module/kvm/parameters/speculative_faults"])
+        self.assertEqual((result.status, result.trouble), (0, []), result.err.decode())
+        release = image.name.removeprefix("vmlinuz-")
+        self.assertTrue(release.endswith("+spf1"))
+        self.assertEqual(result.out.decode().split(), [release, "2"])
 
 
 class Dashboard(unittest.TestCase):

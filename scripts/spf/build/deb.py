@@ -5,7 +5,8 @@ import argparse
 import shutil
 from collections import namedtuple
 
-from spf import paths, ui
+from spf import paths, series, ui
+from spf.build import kernel_deb
 from spf.source import apt
 
 PACKAGES = ["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"]
@@ -41,9 +42,15 @@ def build(target):
 
 def main(argv):
     p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="targets:\n" + "\n".join(f"  {n:9}{t.what}" for n, t in TARGETS.items()))
-    p.add_argument("target", choices=sorted(TARGETS))
+                                epilog="targets:\n" + "\n".join(f"  {n:9}{t.what}" for n, t in TARGETS.items())
+                                + "\n  kernel   the patched kernel and its headers, for hosts")
+    p.add_argument("target", choices=sorted([*TARGETS, "kernel"]))
+    p.add_argument("--config", choices=sorted(kernel_deb.CONFIGS), default="cloud-amd64",
+                   help="kernel: Debian's configuration, or the lab's (default cloud-amd64)")
+    series.option(p)
     args = p.parse_args(argv)
+    series.use(args.series)
     ui.need_root()
-    print(ui.shown(build(args.target)))
+    made = kernel_deb.build(args.config) if args.target == "kernel" else [build(args.target)]
+    print(*map(ui.shown, made), sep="\n")
     return 0

@@ -62,15 +62,15 @@ def missing(config, files):
             not (line.endswith("is not set") and not any(h.startswith(name + "=") for h in have))]
 
 
-def configure(src, obj, files, log, machine):
-    key = ui.digest(*files, *[p for d in ("mm", "virt/kvm", *machine.kconfig) for p in sorted((src / d).glob("Kconfig*"))])
+def configure(src, obj, files, log, machine, debian=None):
+    """debian: the configuration of Debian's that the fragments are laid over, or None for tinyconfig."""
+    key = ui.digest(debian, *files, *[p for d in ("mm", "virt/kvm", *machine.kconfig) for p in sorted((src / d).glob("Kconfig*"))])
     mark = obj / "kvmspf.config"
     if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
         return
     mark.unlink(missing_ok=True)
     merged = obj / "kvmspf.fragment"
     merged.write_text("\n".join(wanted(files)[0].values()) + "\n")
-    debian = laid_over(files)
     if debian:
         (obj / ".config").write_text(fetch.debian_config(debian))
     else:
@@ -101,7 +101,7 @@ def compile_tree(src, target, files, machine=X86):
     log, obj = sandbox.fresh(target), series.obj(target)
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
-        configure(src, obj, files, log, machine)
+        configure(src, obj, files, log, machine, laid_over(files))
         # Of a distribution's modules there are thousands, and no lab loads them.
         modules = ["modules"] if not laid_over(files) and "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}", Path(machine.image).name, *modules], log,

@@ -108,7 +108,9 @@ def check(what, build_each=False, boot=False):
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf patches", description="The patch series: check, edit or refresh them, or write the mails that would send them.")
+    p = argparse.ArgumentParser(prog="kvmspf patches", description="The patch series: check, edit or refresh them,\n"
+                                "or write the mails that would send them.",
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("action", choices=("check", "edit", "mail", "refresh"))
     p.add_argument("what", nargs="?", choices=("linux", "qemu"))
     p.add_argument("--build", action="store_true", help="check: build after each patch, option on and off")

@@ -22,7 +22,7 @@ TESTS = paths.ROOT / "tests"
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept matrix model".split()
 LAST = ["torture"]
 # These emulate no machine.  They have one thread each, and run one after the other beside the rest.
-BESIDE = {"unit", "patches", "model", "packages", "spfctl"}
+BESIDE = {"unit", "patches", "model", "spfctl"}
 SKIPPED = 77
 # How much of each group: what stands for it, or all.  tests/lib/depth.py asks.
 DEPTH = "KVMSPF_DEPTH"
