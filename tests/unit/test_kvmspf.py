@@ -3,6 +3,7 @@
 
 import argparse
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from unittest import mock
 
 from spf import limits, paths, series, ui
 from spf.source import apt
-from spf.build import kernels, targets
+from spf.build import kernels, meson, targets
 from spf.lab import accel, outcome
 
 ROOT = paths.ROOT
@@ -43,6 +44,19 @@ class Stream(unittest.TestCase):
         stream.finish()
         self.assertFalse(stream.ended)
         self.assertEqual(bytes(stream.kept), b"TOKTOKETO")
+
+
+class MesonDirectory(unittest.TestCase):
+    def test_one_that_was_copied_with_its_repository_is_set_up_anew(self):
+        with tempfile.TemporaryDirectory() as directory:
+            where = Path(directory)
+            self.assertFalse(meson.is_at_home(where))
+            info = where / "meson-info" / "meson-info.json"
+            info.parent.mkdir()
+            for source, build, home in ((paths.ROOT, where, True), ("/elsewhere", where, False),
+                                        (paths.ROOT, "/elsewhere/build", False)):
+                info.write_text(json.dumps({"directories": {"source": str(source), "build": str(build)}}))
+                self.assertEqual(meson.is_at_home(where), home)
 
 
 class Arguments(unittest.TestCase):

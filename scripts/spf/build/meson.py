@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's cross compiler."""
 
+import json
+import shutil
+
 from spf import paths, series, ui
 from spf.source import apt, debroot, fetch
 
@@ -23,12 +26,23 @@ endian = 'little'
 """
 
 
+def is_at_home(where):
+    """Whether meson set this directory up here, for these sources.  One that was copied or moved with its repository
+    would build the sources of the old place."""
+    try:
+        set_up = json.loads((where / "meson-info" / "meson-info.json").read_text())["directories"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return (set_up["source"], set_up["build"]) == (str(paths.ROOT), str(where))
+
+
 def build(name, parts, *options, env=None):
     """Bring the build directory of this name up to date; returns it.  Its options are those of its first time."""
     where = paths.BUILD / "meson" / name
     log = paths.LOG / f"meson-{name}.log"
     with ui.locked(f".meson-{name}"):
-        if not (where / "build.ninja").exists():
+        if not (where / "build.ninja").exists() or not is_at_home(where):
+            shutil.rmtree(where, ignore_errors=True)
             ui.run(["/usr/bin/meson", "setup", f"-Dparts={parts}", *options, where, paths.ROOT], log=log, env=env)
         ui.run(["ninja", "-C", where], log=log)
     return where
