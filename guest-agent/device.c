@@ -155,13 +155,23 @@ static bool wait_for_news(struct device *device)
 	}
 }
 
+/* Without counters the device collects nothing, and so ignores the doorbell. */
+static bool collects(const struct device *device)
+{
+	return bar64(device, KVM_SPF_FEATURES) & KVM_SPF_F_COUNTERS;
+}
+
 int device__collect(struct device *device, bool records, struct snapshot *snapshot, struct error *error)
 {
+	bool news = true;
+
 	/*
 	 * The first news may be of a collection that had begun before we rang,
-	 * at the host's interval or for somebody else; the next is not.
+	 * at the host's interval or for another reader; the second is not.
+	 * The host may be another one by then, whose device has no counters.
 	 */
-	bool news = wait_for_news(device) && wait_for_news(device);
+	for (int ring = 0; ring < 2 && news && collects(device); ring++)
+		news = wait_for_news(device);
 
 	if (read_bar(device, records, snapshot, error))
 		return -1;

@@ -22,7 +22,7 @@ struct device {
 int device__open(struct device *device, const char *path, struct error *error);
 void device__close(struct device *device);
 
-/* Ask the host for new figures, wait for them, read them; with the per-vCPU records if @records. */
+/* Ask a host that counts for new figures and wait for them; read what is there, with the per-vCPU records if @records. */
 int device__collect(struct device *device, bool records, struct snapshot *snapshot, struct error *error);
 
 /* Tells the person at the terminal if the host collected nothing new. */

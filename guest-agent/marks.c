@@ -27,7 +27,7 @@ void mark__set_times(struct mark *mark, const struct snapshot *snapshot)
 {
 	mark->guest_ns = snapshot->guest_ns;
 	mark->host_ns = snapshot->host_ns;
-	mark->has_host_ns = !snapshot->stale;
+	mark->has_host_ns = snapshot->features & KVM_SPF_F_COUNTERS && !snapshot->stale;
 }
 
 /*

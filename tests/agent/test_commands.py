@@ -55,6 +55,28 @@ class Snapshot(Case):
         self.assertFalse({"latency", "rates", "per-vcpu"} & set(got))
         self.assertIn("does not count", text)
 
+    def test_a_device_without_counters_is_not_rung(self):
+        """Without feature bit 0 the host collects nothing: it is neither asked nor waited for."""
+        self.bar.set64("FEATURES", 0)
+        got = self.snapshot()
+        self.assertNotIn("stale", got)
+        marks = self.directory / "marks"
+        done = self.agent("mark", "--marks", marks, "a")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(marks.read_text(), r"^a \d+ -\n$")
+        self.assertEqual(self.bar.get32("DOORBELL"), 0)
+
+    def test_counters_that_go_away_meanwhile(self):
+        """The first ring's answer says that this host does not count: there is no second one."""
+        def hide():
+            self.bar.set64("FEATURES", 0)
+            self.bar.set64("EPOCH", 8)
+
+        self.bar.on_bell = hide
+        with self.bar:
+            got = self.snapshot()
+        self.assertEqual((got["available"], self.bar.rings), (False, 1))
+
     def test_newer_features_are_passed_over(self):
         self.bar.set64("FEATURES", (1 << 64) - 1)
         self.bar.set32("RECORD_SIZE", C["RECORD_BYTES"] + 64)
