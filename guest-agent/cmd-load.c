@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "agent.h"
-#include "help.h"
 #include "json.h"
 #include "load.h"
 #include "usage.h"
@@ -27,10 +26,10 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 	struct error error;
 	uint64_t threads;
 	bool json = false;
-	int option;
+	int option, status;
 
 	(void)globals;
-	while ((option = getopt_long(argc, argv, "+:s:t:p:jh", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:s:t:p:jh", options, &status)) > 0) {
 		switch (option) {
 		case 's':
 			if (!parse_size(optarg, INT64_MAX, &load.bytes))
@@ -48,13 +47,10 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 		case 'j':
 			json = true;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
 		}
 	}
+	if (option < 0)
+		return status;
 	if (optind < argc)
 		return usage("load takes no argument '%s'", argv[optind]);
 

@@ -12,7 +12,6 @@
 #include "clock.h"
 #include "command.h"
 #include "device.h"
-#include "help.h"
 #include "json.h"
 #include "usage.h"
 
@@ -143,7 +142,7 @@ int cmd_run(const struct globals *globals, int argc, char **argv)
 	bool json = false;
 	int option, status;
 
-	while ((option = getopt_long(argc, argv, "+:jo:h", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:jo:h", options, &status)) > 0) {
 		switch (option) {
 		case 'j':
 			json = true;
@@ -151,14 +150,10 @@ int cmd_run(const struct globals *globals, int argc, char **argv)
 		case 'o':
 			output = optarg;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			usage__refused(*argv, argv, option);
-			return STATUS_RUN_FAILED;
 		}
 	}
+	if (option < 0)
+		return status ? STATUS_RUN_FAILED : 0;
 	if (optind == argc) {
 		usage("run wants a command: spf-agent run -- COMMAND [ARGUMENT...]");
 		return STATUS_RUN_FAILED;

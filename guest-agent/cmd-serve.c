@@ -13,7 +13,6 @@
 #include "agent.h"
 #include "clock.h"
 #include "device.h"
-#include "help.h"
 #include "marks.h"
 #include "port.h"
 #include "privileges.h"
@@ -100,9 +99,9 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 	const char *list = NULL;
 	struct error error;
 	bool allow = false;
-	int option, port;
+	int option, status, port;
 
-	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:h", options, &status)) > 0) {
 		switch (option) {
 		case 'a':
 		case 'b':
@@ -124,13 +123,10 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 		case 'm':
 			settings.marks = optarg;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
 		}
 	}
+	if (option < 0)
+		return status;
 	if (optind < argc)
 		return usage("serve takes no argument '%s'", argv[optind]);
 	if (list && protocol__filter(&agent, list, allow, &error))

@@ -12,7 +12,6 @@
 #include "agent.h"
 #include "clock.h"
 #include "device.h"
-#include "help.h"
 #include "json.h"
 #include "output.h"
 #include "usage.h"
@@ -100,9 +99,9 @@ int cmd_stat(const struct globals *globals, int argc, char **argv)
 	struct plan plan = { .interval = NS_PER_SEC };
 	struct device device;
 	struct error error;
-	int option, failed;
+	int option, status, failed;
 
-	while ((option = getopt_long(argc, argv, "+:i:c:jh", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:i:c:jh", options, &status)) > 0) {
 		switch (option) {
 		case 'i':
 			if (!parse_seconds(optarg, &plan.interval))
@@ -115,13 +114,10 @@ int cmd_stat(const struct globals *globals, int argc, char **argv)
 		case 'j':
 			plan.json = true;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
 		}
 	}
+	if (option < 0)
+		return status;
 	if (optind < argc)
 		return usage("stat takes no argument '%s'", argv[optind]);
 

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "help.h"
 #include "usage.h"
 
 int usage(const char *format, ...)
@@ -36,6 +37,26 @@ int usage__refused(const char *command, char *const *argv, int option)
 	if (option == ':')
 		return usage("%s wants a value; see spf-agent%s%s --help", word, space, command);
 	return usage("no option '%s' can be here; see spf-agent%s%s --help", word, space, command);
+}
+
+int usage__option(int argc, char **argv, const char *letters, const struct option *options, int *status)
+{
+	int option = getopt_long(argc, argv, letters, options, NULL);
+
+	switch (option) {
+	case -1:
+		return 0;
+	case 'h':
+		help__print_command(*argv);
+		*status = 0;
+		return -1;
+	case '?':
+	case ':':
+		*status = usage__refused(*argv, argv, option);
+		return -1;
+	default:
+		return option;
+	}
 }
 
 /* The digits that @text begins with; what follows them is left in @rest. */
