@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "now.h"
+#include "clock.h"
 
 enum { BLOCK = 256 << 10, DEPTH = 8, VALUES = 7 };
 
@@ -231,9 +231,9 @@ static int run(struct worker *workers, unsigned int threads, int fd)
 
 	for (unsigned int i = 0; i < threads; i++)
 		workers[i] = (struct worker) { .number = i, .threads = threads, .fd = fd };
-	start = now_ns();
+	start = clock__ns();
 	on_all(workers, threads, load);
-	seconds = (now_ns() - start) / 1e9;
+	seconds = (clock__ns() - start) / 1e9;
 	for (unsigned int i = 0; i < threads; i++) {
 		loaded += workers[i].loaded;
 		failed = failed || workers[i].failed;

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "now.h"
+#include "clock.h"
 
 enum { WARM_UP = 1000, ROUNDS = 100000 };
 
@@ -71,14 +71,14 @@ int main(void)
 			return 1;
 		}
 		play(0, WARM_UP);
-		start = now_ns();
+		start = clock__ns();
 		play(0, ROUNDS);
 		pair = json_object_new_object();
 		json_object_object_add(pair, "cpus", json_object_new_array());
 		json_object_array_add(json_object_object_get(pair, "cpus"), json_object_new_int(first));
 		json_object_array_add(json_object_object_get(pair, "cpus"), json_object_new_int(cpu));
 		/* A round is there and back. */
-		json_object_object_add(pair, "ns", json_object_new_double((now_ns() - start) / 2.0 / ROUNDS));
+		json_object_object_add(pair, "ns", json_object_new_double((clock__ns() - start) / 2.0 / ROUNDS));
 		json_object_array_add(pairs, pair);
 		pthread_join(thread, NULL);
 	}

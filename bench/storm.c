@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "clock.h"
 #include "cpus.h"
 #include "neighbours.h"
-#include "now.h"
 #include "vmm/arch.h"
 
 struct worker {
@@ -63,7 +63,7 @@ static void *work(void *data)
 
 	pthread_barrier_wait(me->begin);
 	schedstat(&running, &waiting);
-	me->start = now_ns();
+	me->start = clock__ns();
 	while ((status = vcpu__run(me->vcpu)) == -EFAULT) {
 		me->efaults++;
 		if (fill_hole(me)) {
@@ -71,7 +71,7 @@ static void *work(void *data)
 			break;
 		}
 	}
-	me->end = now_ns();
+	me->end = clock__ns();
 	schedstat(&me->running, &me->waiting);
 	me->running -= running;
 	me->waiting -= waiting;

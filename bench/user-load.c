@@ -14,8 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "neighbours.h"
-#include "now.h"
 
 enum { CHUNK = 512 << 10, CHUNKS = 8, REGION = 16 << 20 };
 
@@ -211,7 +211,7 @@ int main(int argc, char **argv)
 	if (neighbours && neighbours__start(neighbours, NULL, -1))
 		return 1;
 	pthread_barrier_wait(&begin);
-	start = now_ns();
+	start = clock__ns();
 	sleep(seconds);
 	atomic_store(&stop, true);
 	for (long i = 0; i < threads; i++) {
@@ -219,7 +219,7 @@ int main(int argc, char **argv)
 		done += workers[i].done;
 		wrong = wrong || workers[i].wrong;
 	}
-	took = now_ns() - start;
+	took = clock__ns() - start;
 	failed = neighbours__stop(neighbours);
 	json_object_object_add(result, "load", json_object_new_string(load->name));
 	json_object_object_add(result, "threads", json_object_new_int(threads));
