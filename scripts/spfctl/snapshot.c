@@ -6,10 +6,8 @@
 
 #include "snapshot.h"
 
-const char *const tier_names[NR_TIERS] = { "fast", "speculative", "vma-lock", "mmap-lock" };
-const char *const abort_names[NR_ABORTS] = {
-	"no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed", "no-memory",
-};
+const char *const tier_names[NR_TIERS] = { EACH_FAULT_TIER(FAULT_QMP_NAME) };
+const char *const abort_names[NR_ABORTS] = { EACH_FAULT_ABORT(FAULT_QMP_NAME) };
 /* The first NR_CHOICES can be set. */
 const char *const mode_names[NR_MODES] = { "off", "vma-lock", "on", "unavailable", "unknown" };
 

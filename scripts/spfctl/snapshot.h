@@ -3,11 +3,12 @@
 #ifndef SPFCTL_SNAPSHOT_H
 #define SPFCTL_SNAPSHOT_H
 
+#include "fault_names.h"
 #include "say.h"
 
 struct json_object;
 
-enum { NR_TIERS = 4, NR_ABORTS = 8, NR_CHOICES = 3, NR_MODES = 5, NR_BUCKETS = 32, MODE_UNKNOWN = -1 };
+enum { NR_TIERS = FAULT_TIERS, NR_ABORTS = FAULT_ABORTS, NR_CHOICES = 3, NR_MODES = 5, NR_BUCKETS = 32, MODE_UNKNOWN = -1 };
 
 /* As in QMP. */
 extern const char *const tier_names[NR_TIERS];

@@ -36,7 +36,7 @@ struct vm {
 	struct snapshot now, before;
 	struct why why;			/* if not @has_now */
 	struct why told;		/* the last complaint about it */
-	struct qmp *events;		/* storm.c's connection, or NULL */
+	struct qmp *events;		/* fallback-storm.c's connection, or NULL */
 	bool has_no_storms;
 };
 
