@@ -7,7 +7,7 @@ import subprocess
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.lib import storms
+from tests.lib import storm_tiers
 from spf import paths, series, ui
 from spf.source import apt, patches, setup
 from spf.build import meson
@@ -53,7 +53,7 @@ def machines():
     paging, dirty_log = SELFTESTS / "demand_paging_test", SELFTESTS / "dirty_log_perf_test"
     return {
         "selftest": ((SELFTESTS / "speculative_faults_test", "-p", "4096"), {}),
-        "storm": ((meson.bench_static() / "fault-storm", "--size", "8M", *storms.WORDS), {}),
+        "storm": ((meson.bench_static() / "fault-storm", "--size", "8M", *storm_tiers.WORDS), {}),
         "small": ((*tracer, paging, "-b", "8M"), {}),
         "huge": ((*tracer, paging, "-b", "32M", "-s", "anonymous_thp"), {"memory": ENOUGH}),
     } | {source: ((*tracer, dirty_log, "-b", "8M", "-i", "2", "-s", source),
@@ -97,7 +97,7 @@ class Ept(unittest.TestCase):
             print(f"# {line}")
 
     def test_storm(self):
-        storms.check(self, self.said("storm"), 2048)
+        storm_tiers.check(self, self.said("storm"), 2048)
 
     def test_small_pages(self):
         """And no mmap_lock, but where there is no page table or anon_vma yet."""

@@ -30,7 +30,7 @@ def run(kernel, seed, times, checks):
     targets.bring_up_to_date(kernel)
     programs = [native.program(name) for name in ("rounds", "failures", "torture")]
     machine = x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT, stall=180)
-    done = machine.run(["/usr/bin/python3", HERE / "inside.py", programs[0].parent, str(seed), str(times), *checks])
+    done = machine.run(["/usr/bin/python3", HERE / "lab_injection.py", programs[0].parent, str(seed), str(times), *checks])
     said = done.out.decode(errors="replace").splitlines()
     if (done.kind, done.status) != ("exit", 0) or done.trouble:
         raise AssertionError("\n".join([*said, f"seed {seed}: {done.kind} {done.status} {done.what}",

@@ -3,7 +3,7 @@
 
 import unittest
 
-from tests.lib import depth, storms
+from tests.lib import depth, storm_tiers
 from spf import ui
 from spf.source import patches
 from spf.build import meson, targets
@@ -52,8 +52,8 @@ class Power(unittest.TestCase):
 
     def test_storm(self):
         said = self.run_in_lab("patched", "powernv9", meson.bench_power() / "bench/fault-storm", "--size", "64M",
-                               *storms.WORDS)
-        storms.check(self, said, 1024)
+                               *storm_tiers.WORDS)
+        storm_tiers.check(self, said, 1024)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests.qemu import inside  # noqa: E402
+from tests.qemu import lab_qemu  # noqa: E402
 from spf import series  # noqa: E402
 
 INTERVALS = (0, 0.1, 0.01)      # seconds; 0: nobody asks
@@ -52,7 +52,7 @@ class Poller:
 
 def storms(command, runs):
     """In the lab."""
-    guest = inside.Guest(*command, "kvm,speculative-faults=on", "",
+    guest = lab_qemu.Guest(*command, "kvm,speculative-faults=on", "",
                          ("-object", f"memory-backend-ram,id=fresh,size={GUEST_MEMORY}M",
                           "-device", "ivshmem-plain,memdev=fresh"))
     pages = GUEST_MEMORY * MIB // 4096 // (runs * len(INTERVALS) + 1)

@@ -117,7 +117,7 @@ def in_lab(kernel, *what, out=None):
         initramfs = Path(scratch) / "initramfs"
         guest_image.make(initramfs)
         result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
-            ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), series.kernel("stock"), initramfs,
+            ["/usr/bin/python3", HERE / "lab_qemu.py", program("qemu-system-x86_64"), series.kernel("stock"), initramfs,
              *what], out_dir=out)
     if (result.kind, result.status) != ("exit", 0) or result.trouble:
         raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")

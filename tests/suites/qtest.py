@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests.suites import difference  # noqa: E402
+from tests.suites import outcomes  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
 from spf.source import apt, setup  # noqa: E402
 from spf.build import qemus, sandbox, targets  # noqa: E402
@@ -78,7 +78,7 @@ def main():
     ui.need_root()
     setup.ready()
     apt.packages(PACKAGES)
-    return difference.tell({flavour: results(flavour) for flavour in FLAVOURS}, OURS)
+    return outcomes.tell({flavour: results(flavour) for flavour in FLAVOURS}, OURS)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests.suites import difference  # noqa: E402
+from tests.suites import outcomes  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
@@ -41,7 +41,7 @@ def setting(name, folder, names, kernel):
     machine = x86.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT, stall=300)
     log = paths.LOG / f"suites-{folder.name}-{name}.log"
     with open(log, "wb", buffering=0) as out:
-        done = machine.run(["/usr/bin/python3", HERE / "inside.py", name, folder, *names], stderr=out.write)
+        done = machine.run(["/usr/bin/python3", HERE / "lab_suites.py", name, folder, *names], stderr=out.write)
     if done.kind != "exit" or done.status:
         raise ui.Fail(f"{name}: {done.what or f'status {done.status}'}", f"see {ui.shown(log)}, {ui.shown(done.console)}")
     results, seconds, speculative = {}, {}, {}
@@ -81,7 +81,7 @@ def main():
     ui.need_root()
     found = run(args.suite, args.name, args.kernel)
     notes = {name: note(name, seconds, speculative) for name, (_, seconds, speculative) in found.items()}
-    return difference.tell({name: results for name, (results, _, _) in found.items()}, notes=notes)
+    return outcomes.tell({name: results for name, (results, _, _) in found.items()}, notes=notes)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 import unittest
 
 from tests.lib import depth
-from tests.suites import difference, suites
+from tests.suites import outcomes, suites
 
 depth.module("minutes of the kernel's own tests")
 
@@ -16,9 +16,9 @@ MM = ["mkdirty", "madv_populate", "mremap"]
 class Suites(unittest.TestCase):
     def check(self, suite, names):
         found = suites.run(suite, names)
-        self.assertEqual(difference.differences({name: results for name, (results, _, _) in found.items()}), [])
+        self.assertEqual(outcomes.differences({name: results for name, (results, _, _) in found.items()}), [])
         (off, _, without), (on, _, with_them) = (found[name] for name in suites.SETTINGS)
-        self.assertEqual({test: result for test, result in on.items() if result not in difference.GOOD}, {})
+        self.assertEqual({test: result for test, result in on.items() if result not in outcomes.GOOD}, {})
         self.assertGreaterEqual(list(off.values()).count("pass"), len(names))
         self.assertEqual(sum(without.values()), 0, without)
         self.assertGreater(sum(with_them.values()), 1000)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs in the lab, as root: a guest with the kvm-spf device on this host's KVM; prints what was seen as JSON.
 
-inside.py QEMU KERNEL INITRAMFS patched|migration
-inside.py QEMU KERNEL INITRAMFS stock STREAM: STREAM is what `migration` left, a guest that comes from the patched host
+lab_qemu.py QEMU KERNEL INITRAMFS patched|migration
+lab_qemu.py QEMU KERNEL INITRAMFS stock STREAM: STREAM is what `migration` left, a guest that comes from the patched host
 """
 
 import ctypes

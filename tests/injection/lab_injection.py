@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: a VMM in a storm of faults is killed, stopped, shaken by signals, loses CPUs and allocations.
 
-inside.py PROGRAMS SEED TIMES CHECK...   PROGRAMS is the folder with `rounds`, `failures` and `torture`.
+lab_injection.py PROGRAMS SEED TIMES CHECK...   PROGRAMS is the folder with `rounds`, `failures` and `torture`.
 Prints what was done; ends with a message at the first thing that is wrong.
 """
 
