@@ -15,7 +15,7 @@ from spf import kvmparam, paths, series
 from spf.source import patches
 from spf.build import targets
 from spf.lab import x86
-from spf.compare import hosts, loads, verb
+from spf.compare import execution, hosts, loads, needs, plan, verb
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M", "--cpus", "2"]
@@ -107,12 +107,12 @@ class Compare(unittest.TestCase):
 def life(change, *words):
     """One guest life, with something changed in what it is made of."""
     args = verb.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet", *words])
-    verb.check(args)
+    needs.check(args)
     host = hosts.choose(args)
-    spec, _ = verb.prepare(args, host)
+    spec, _ = execution.prepare(args, host)
     change(spec)
     with open(os.devnull, "w", encoding="utf-8") as raw:
-        return verb.carry_out(args, host, spec, verb.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
+        return execution.carry_out(args, host, spec, plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
 
 
 class Here(unittest.TestCase):

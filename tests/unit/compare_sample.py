@@ -4,7 +4,7 @@
 import random
 
 from spf.report import summary, words
-from spf.compare import loads, plan, verb
+from spf.compare import figures, loads, plan
 
 
 def latency(rng, middle):
@@ -51,7 +51,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
     thrown = [{**made[0], "kind": "stall", "detail": "no 'ready' within 138 s", "console": ""}] if discards else []
     host = {"kernel": "6.12.0", "kernel_build": "#1 SMP", "cpus": 2, "cpu_model": "AMD EPYC Processor", "memory_mib": 2000,
             "hypervisor": True, "mmu": "AMD NPT", "thp": "madvise", "modes": counted}
-    out = {**verb.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
+    out = {**figures.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
            "settings": {"runs": runs, "modes": list(modes), "vmm": ["quiet", "busy"], "vcpus": 8, "memory_mib": 1024,
                         "data_mib": None if load == "build" else 128, "load": load, "servers": 8, "keys": 31608,
                         "value_bytes": loads.KINDS[load].VALUE_BYTES, "pages": "4k", "seed": 1, "snapshot_sha256": "0" * 64},
@@ -61,7 +61,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
            "runs": made, "discards": thrown, "storms": list(storms(rng, modes, runs, counted)),
            "summary": summary.summarise(made, thrown, modes, ["quiet", "busy"])}
     out["load_text"] = loads.text(out["settings"])
-    out["notes"] = verb.notes(out, len(made))
+    out["notes"] = figures.notes(out, len(made))
     out["conclusions"] = words.conclusions(out)
     out["method"] = words.method(out)
     out["platform_text"] = words.platform_text(out)

@@ -21,7 +21,8 @@ from tests.unit import compare_sample
 from spf import kvmparam, paths, ui
 from spf.lab import image, power, qmp
 from spf.report import document, spreadsheet, svg, table
-from spf.compare import hosts, loads, plan, runner, verb
+from spf.compare import execution, figures, hosts, loads, needs, plan, runner, verb
+from spf.compare.watcher import Watcher
 from spf.compare.loads import memcached, redis
 
 
@@ -58,7 +59,7 @@ class Plan(unittest.TestCase):
 class Watch(unittest.TestCase):
     def setUp(self):
         self.jobs = plan.jobs(["off"], ["quiet"], 1, 1)
-        self.watcher = verb.Watcher(self.jobs, io.StringIO())
+        self.watcher = Watcher(self.jobs, io.StringIO())
         self.said = io.StringIO()
         self.enterContext(contextlib.redirect_stderr(self.said))
 
@@ -80,7 +81,7 @@ class Refusals(unittest.TestCase):
     def refused(self, *argv):
         with self.assertRaises(ui.Fail) as caught:
             args = verb.parser().parse_args(argv)
-            verb.check(args)
+            needs.check(args)
         text = str(caught.exception)
         self.assertNotIn("\n", text)
         self.assertIn("; ", text)
@@ -119,8 +120,8 @@ class Refusals(unittest.TestCase):
         for argv in (["--data", "900M"], ["--load", "build", "--servers", "12"]):
             need = int(re.search(r"--memory (\d+)M", self.refused(*argv)).group(1))
             args = verb.parser().parse_args([*argv, "--memory", f"{need}M"])
-            with mock.patch.object(verb, "host_memory", return_value=1):
-                verb.check(args)
+            with mock.patch.object(needs, "host_memory_mib", return_value=1):
+                needs.check(args)
 
     def test_a_build_has_no_size(self):
         self.assertIn("always the same; leave out --data", self.refused("--load", "build", "--data", "64M"))
@@ -128,8 +129,8 @@ class Refusals(unittest.TestCase):
         self.assertIn("fewer --servers", hint)
         self.assertNotRegex(hint, "data|None")
         args = verb.parser().parse_args(["--load", "build", "--vcpus", "96", "--servers", "96", "--memory", "8G"])
-        with mock.patch.object(verb, "host_memory", return_value=1):
-            verb.check(args)
+        with mock.patch.object(needs, "host_memory_mib", return_value=1):
+            needs.check(args)
         self.assertIsNone(args.data)
 
 
@@ -235,7 +236,7 @@ class Image(unittest.TestCase):
 
     def test_space_is_asked_for_files_and_image(self):
         with mock.patch.object(ui, "need_root"), mock.patch.object(hosts, "choose"), \
-                mock.patch.object(verb, "host_memory", return_value=1), \
+                mock.patch.object(needs, "host_memory_mib", return_value=1), \
                 mock.patch.object(ui, "need_space", side_effect=ui.Fail("no")) as asked, self.assertRaises(ui.Fail):
             verb.main(["--load", "memcached", "--data", "8G", "--memory", "32G"])
         self.assertGreater(asked.call_args.args[0], 2 * 8.192)
@@ -253,9 +254,9 @@ class Limit(unittest.TestCase):
         build = Path(self.enterContext(tempfile.TemporaryDirectory()))
         (build / "compare").mkdir()
         host, jobs = types.SimpleNamespace(stage=False, run=run), plan.jobs(["on"], ["quiet"], 1, 1)
-        with mock.patch.object(verb, "host_memory", return_value=1), mock.patch.object(paths, "BUILD", build):
-            verb.check(args)
-            verb.carry_out(args, host, {}, jobs, io.StringIO())
+        with mock.patch.object(needs, "host_memory_mib", return_value=1), mock.patch.object(paths, "BUILD", build):
+            needs.check(args)
+            execution.carry_out(args, host, {}, jobs, io.StringIO())
         return told[0]
 
     def test_a_build_has_time_and_data_take_it(self):
@@ -397,11 +398,11 @@ class Output(unittest.TestCase):
     def test_results_name_what_the_image_was_made_with(self):
         sample = compare_sample.results(load="build")
         args = verb.parser().parse_args(["--load", "build"])
-        verb.check(args)
-        watcher = verb.Watcher([], io.StringIO())
+        needs.check(args)
+        watcher = Watcher([], io.StringIO())
         watcher.events = [{"event": "host", **sample["platform"]["host"]}, *({"event": "run", **run} for run in sample["runs"])]
         host = types.SimpleNamespace(facts=lambda: dict(sample["platform"]), storm_mib=8)
-        results = verb.assemble(args, host, watcher, {"version": "of then", "keys": 22, "image_sha256": "0"}, 1)
+        results = figures.assemble(args, host, watcher, {"version": "of then", "keys": 22, "image_sha256": "0"}, 1)
         self.assertEqual(results["platform"]["build"], "of then")
         self.assertEqual([results["settings"][key] for key in ("data_mib", "value_bytes")], [None, None])
         self.assertIn("gcc of then: the 22 files", results["platform_text"]["Load"])
@@ -416,7 +417,7 @@ class Output(unittest.TestCase):
     def test_a_kernel_that_complained_is_in_the_notes(self):
         results = compare_sample.results()
         results["storms"][2]["host_trouble"] = results["runs"][0]["host_trouble"] = ["WARNING: CPU: 0"]
-        said = " ".join(verb.notes(results, len(results["runs"])))
+        said = " ".join(figures.notes(results, len(results["runs"])))
         self.assertIn("complained during 1 of 30 runs;", said)
         self.assertIn("complained during 1 of 8 storms;", said)
 
@@ -425,7 +426,7 @@ class Output(unittest.TestCase):
 
     def test_an_interrupted_write_leaves_the_old_result(self):
         with tempfile.TemporaryDirectory() as directory:
-            verb.write_results(verb.Path(directory), compare_sample.results())
+            figures.write(Path(directory), compare_sample.results())
             self.assertEqual(sorted(os.listdir(directory)), ["report.html", "results.json", "runs.csv", "storms.csv"])
 
 
