@@ -50,6 +50,18 @@ def svg(height, parts, label):
             + "".join(parts) + "</svg>")
 
 
+def named_rows(groups, row_height, out):
+    """Draw the names of groups and rows; each row, and its y."""
+    y = 0
+    for name, group in groups:
+        out.append(text(0, y + 14, name, "group"))
+        y += HEAD
+        for row in group:
+            out.append(text(LEFT - 8, y + 11.5, row["name"], "name", "end"))
+            yield row, y
+            y += row_height
+
+
 def bars(groups, unit, label, show=number):
     """Groups of (name, rows); a row is {name, parts: [(css, value, title)], dots: [values], value}.
 
@@ -70,21 +82,15 @@ def bars(groups, unit, label, show=number):
         out.append(upright(x, bottom))
         out.append(text(x, bottom + 13, f"{i * step:g}" if step < 1000 else number(i * step), "tick", "middle"))
     out.append(text(WIDTH - 2, bottom + 13, unit, "tick", "end"))
-    y = 0
-    for name, group in groups:
-        out.append(text(0, y + 14, name, "group"))
-        y += HEAD
-        for row in group:
-            out.append(text(LEFT - 8, y + 11.5, row["name"], "name", "end"))
-            x = LEFT
-            for css, value, title in row["parts"]:
-                out.append(rect(x, y, value * scale, 14, css, title))
-                x += value * scale
-            out.append(text(max(x, LEFT) + 5, y + 11.5, show(row["value"]), "value"))
-            for dot in row.get("dots", ()):
-                out.append(f'<circle cx="{LEFT + dot * scale:.2f}" cy="{y + 21}" r="3" class="dot">'
-                           f"<title>one run: {dot:.2f} {escape(unit)}</title></circle>")
-            y += row_height
+    for row, y in named_rows(groups, row_height, out):
+        x = LEFT
+        for css, value, title in row["parts"]:
+            out.append(rect(x, y, value * scale, 14, css, title))
+            x += value * scale
+        out.append(text(max(x, LEFT) + 5, y + 11.5, show(row["value"]), "value"))
+        for dot in row.get("dots", ()):
+            out.append(f'<circle cx="{LEFT + dot * scale:.2f}" cy="{y + 21}" r="3" class="dot">'
+                       f"<title>one run: {dot:.2f} {escape(unit)}</title></circle>")
     return svg(height, out, label)
 
 
@@ -113,16 +119,10 @@ def intervals(groups, label):
             last = at(tick)
             out.append(text(last, bottom + 13, f"{tick:g}", "tick", "middle"))
     out.append(text(WIDTH - 2, bottom + 13, "× off", "tick", "end"))
-    y = 0
-    for name, group in groups:
-        out.append(text(0, y + 14, name, "group"))
-        y += HEAD
-        for row in group:
-            out.append(text(LEFT - 8, y + 11.5, row["name"], "name", "end"))
-            out.append(f'<line x1="{at(row["low"]):.1f}" y1="{y + 7.5}" x2="{at(row["high"]):.1f}" y2="{y + 7.5}" '
-                       f'class="bar {row["css"]}"/>')
-            out.append(f'<circle cx="{at(row["estimate"]):.1f}" cy="{y + 7.5}" r="5" class="{row["css"]}"><title>'
-                       f'{row["estimate"]:.3f}, {row["low"]:.3f} to {row["high"]:.3f}</title></circle>')
-            out.append(text(WIDTH - RIGHT + 8, y + 11.5, f"{row['estimate']:.2f}", "value"))
-            y += row_height
+    for row, y in named_rows(groups, row_height, out):
+        out.append(f'<line x1="{at(row["low"]):.1f}" y1="{y + 7.5}" x2="{at(row["high"]):.1f}" '
+                   f'y2="{y + 7.5}" class="bar {row["css"]}"/>')
+        out.append(f'<circle cx="{at(row["estimate"]):.1f}" cy="{y + 7.5}" r="5" class="{row["css"]}"><title>'
+                   f'{row["estimate"]:.3f}, {row["low"]:.3f} to {row["high"]:.3f}</title></circle>')
+        out.append(text(WIDTH - RIGHT + 8, y + 11.5, f"{row['estimate']:.2f}", "value"))
     return svg(height, out, label)
