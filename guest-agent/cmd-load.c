@@ -33,16 +33,16 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 		switch (option) {
 		case 's':
 			if (!parse_size(optarg, INT64_MAX, &load.bytes))
-				return usage("-s wants a size such as 512M, not '%s'", optarg);
+				return usage("-s takes a size such as 512M, not '%s'", optarg);
 			break;
 		case 't':
 			if (!parse_count(optarg, LOAD_MAX_THREADS, &threads))
-				return usage("-t wants a number of threads up to %u, not '%s'", LOAD_MAX_THREADS, optarg);
+				return usage("-t takes a number of threads up to %u, not '%s'", LOAD_MAX_THREADS, optarg);
 			load.threads = (uint32_t)threads;
 			break;
 		case 'p':
 			if (!load__pattern(optarg, &load.pattern))
-				return usage("-p wants sequential, random or stride, not '%s'", optarg);
+				return usage("-p takes sequential, random or stride, not '%s'", optarg);
 			break;
 		case 'j':
 			json = true;

@@ -31,7 +31,7 @@ int cmd_mark(const struct globals *globals, int argc, char **argv)
 	if (option < 0)
 		return status;
 	if (optind != argc - 1)
-		return usage("mark wants one name");
+		return usage("mark takes one name");
 	if (!mark__set_name(&mark, argv[optind]))
 		return usage("a mark's name has up to %d letters, digits, '.', '_' and '-', not '%s'", MARK_NAME_MAX,
 			     argv[optind]);

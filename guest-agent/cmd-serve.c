@@ -19,7 +19,7 @@
 #include "protocol.h"
 #include "usage.h"
 
-/* No event tells that a host has connected. */
+/* The kernel sends no event when a host connects.  */
 #define NO_HOST_NAP	(NS_PER_SEC / 4)
 
 struct settings {
@@ -59,7 +59,7 @@ static int serve(struct agent *agent, int port, int watch, struct error *error)
 	}
 }
 
-/* All that takes privileges, then without them the rest. */
+/* Do all that takes privileges, drop them, and serve without them.  */
 static int open_and_serve(struct agent *agent, const struct settings *settings, int *port, struct error *error)
 {
 	int watch;
@@ -112,7 +112,7 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 			break;
 		case 'l':
 			if (!parse_size(optarg, INT64_MAX, &agent.max_load))
-				return usage("--max-load wants a size such as 512M, not '%s'", optarg);
+				return usage("--max-load takes a size such as 512M, not '%s'", optarg);
 			break;
 		case 'p':
 			settings.port = optarg;

@@ -16,7 +16,7 @@
 #include "output.h"
 #include "usage.h"
 
-/* The heading is repeated before it has scrolled off a terminal. */
+/* Repeat the heading before it scrolls off a terminal.  */
 #define LINES_A_HEADING	20
 
 struct plan {
@@ -105,11 +105,11 @@ int cmd_stat(const struct globals *globals, int argc, char **argv)
 		switch (option) {
 		case 'i':
 			if (!parse_seconds(optarg, &plan.interval))
-				return usage("-i wants seconds from 0.001 to 86400, not '%s'", optarg);
+				return usage("-i takes seconds from 0.001 to 86400, not '%s'", optarg);
 			break;
 		case 'c':
 			if (!parse_count(optarg, UINT64_MAX, &plan.count))
-				return usage("-c wants a number of lines, not '%s'", optarg);
+				return usage("-c takes a number of lines, not '%s'", optarg);
 			break;
 		case 'j':
 			plan.json = true;

@@ -96,8 +96,8 @@ static uint64_t bar64(const struct device *device, size_t offset)
 
 /*
  * Copy the first @bytes as they were at one time.  The host makes @seq odd,
- * writes, makes it even, with write barriers between; the fences here keep our
- * loads in the matching order.
+ * writes the figures and makes @seq even, with write barriers between.  They
+ * pair with the fences here, which keep our loads in the matching order.
  */
 static int copy_whole(struct device *device, size_t bytes, struct error *error)
 {
@@ -122,7 +122,7 @@ static int copy_whole(struct device *device, size_t bytes, struct error *error)
 
 static int read_bar(struct device *device, bool records, struct snapshot *s, struct error *error)
 {
-	/* If SIZE grows while we copy, snapshot__parse() sees the new one, and that it has less. */
+	/* If SIZE grows during the copy, snapshot__parse() sees the new size, and that the copy is shorter.  */
 	size_t bytes = records ? bar32(device, KVM_SPF_SIZE) : 0;
 
 	if (bytes > device->size)
@@ -137,8 +137,7 @@ static int read_bar(struct device *device, bool records, struct snapshot *s, str
 }
 
 /*
- * Ring, until the generation passes what it was before, or another epoch begins
- * with its own count.
+ * Ring, and wait until the generation grows or a new epoch begins, which has a count of its own.
  */
 static bool wait_for_news(struct device *device)
 {

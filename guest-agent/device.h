@@ -14,11 +14,11 @@
 
 struct device {
 	volatile uint8_t *bar;
-	uint8_t *copy;		/* what the last read found there */
+	uint8_t *copy;		/* contents of the BAR at the last read */
 	size_t size;		/* of both */
 };
 
-/* @path: a file to map; NULL: the first kvm-spf device there is. */
+/* @path: the file to map; NULL: that of the first kvm-spf device of this guest.  */
 int device__open(struct device *device, const char *path, struct error *error);
 void device__close(struct device *device);
 

@@ -222,7 +222,7 @@ class Run(Case):
         self.assertEqual(self.status("/etc/passwd"), 126)
 
     def test_its_own_failure_is_125(self):
-        self.refused(125, "wants a command", "run")
+        self.refused(125, "needs a command", "run")
         self.refused(125, "cannot write", "run", "-o", "/nonexistent/x", "--", "true")
 
     def test_figures(self):
@@ -306,9 +306,9 @@ class Arguments(Case):
                                    (["stat", "--nothing"], "--nothing", "spf-agent stat"),
                                    (["load", "-jx"], "-x", "spf-agent load"),
                                    (["load", "--json=1"], "--json=1", "spf-agent load")):
-            self.refused(2, f"no option '{what}' can be here; see {where} --help", *words)
+            self.refused(2, f"unknown option '{what}'; see {where} --help", *words)
         for words in (["--device"], ["load", "-s"], ["serve", "--user"]):
-            self.refused(2, f"{words[-1]} wants a value", *words, device=None)
+            self.refused(2, f"{words[-1]} needs a value", *words, device=None)
         self.refused(125, "no option '-x'", "run", "-x", "true")
 
     def test_each_command_has_help(self):

@@ -116,13 +116,13 @@ class Vcpus(Test):
         self.assertEqual(vm["per-vcpu"][7]["faults"], dict.fromkeys(server.TIERS, 1))
         self.assertEqual(vm["per-vcpu"][7]["latency"]["buckets"][:5], [0, 0, 0, 1, 3])
         self.check(["-t", PATIENCE, "--json", "-s", path], 1,
-                   [f"{path}: a line longer than 65536 bytes is none of QMP's"])
+                   [f"{path}: a line longer than 65536 bytes is not QMP"])
 
     def test_answers_that_are_none(self):
         for name, vcpus in (("a", 1), ("b", [1]), ("c", [{}])):
             path = self.serve(name, server.session(server.answer(**{"per-vcpu": vcpus}), name))
             self.check(["-t", PATIENCE, "--json", "--per-vcpu", "-s", path], 1, [
-                f"{path}: its answer to query-kvm-spf has no {'index' if vcpus == [{}] else 'per-vcpu'} as we know it"])
+                f"{path}: its answer to query-kvm-spf has no valid {'index' if vcpus == [{}] else 'per-vcpu'}"])
 
 
 if __name__ == "__main__":

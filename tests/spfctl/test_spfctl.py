@@ -18,22 +18,22 @@ from spf.build import targets
 
 class Usage(Test):
     def test_bad_words_get_one_line(self):
-        for words, hint in ((["-m", "fast", "vm"], "fast: is no mode; say off, vma-lock or on"),
-                            (["-m", "unavailable", "vm"], "unavailable: is no mode; say off, vma-lock or on"),
-                            (["-m", "unknown", "vm"], "unknown: is no mode; say off, vma-lock or on"),
+        for words, hint in ((["-m", "fast", "vm"], "fast: is not a mode; say off, vma-lock or on"),
+                            (["-m", "unavailable", "vm"], "unavailable: is not a mode; say off, vma-lock or on"),
+                            (["-m", "unknown", "vm"], "unknown: is not a mode; say off, vma-lock or on"),
                             (["-m", "on"], "--set-mode: name the VMs, or only their sockets"),
                             (["-m", "on", "-s", "x", "-D", "y"],
                              "--set-mode: name the VMs, or only their sockets"),
-                            (["-S", "mode"], "mode: is no column; say vm, fast, speculative, vma-lock, mmap-lock, "
+                            (["-S", "mode"], "mode: is not a column; say vm, fast, speculative, vma-lock, mmap-lock, "
                              "aborts, p99 or max"),
                             (["-j", "--total"], "--total: means nothing to --json"),
                             (["-w", "-p", "-"], "--prometheus: say only one of --csv, --json, --prometheus, "
                              "--set-mode and --wait-storm"),
-                            (["-n", "1.5"], "1.5: is no count; say 1 to 1000000000"),
-                            (["-n", "-1"], "-1: is no count; say 1 to 1000000000"),
-                            (["-d", "nan"], "nan: is no interval; say 0.01 to 86400 seconds"),
-                            (["-n", "0"], "0: is no count; say 1 to 1000000000"),
-                            (["-t", "1s"], "1s: is no time; say 0.01 to 3600 seconds")):
+                            (["-n", "1.5"], "1.5: is not a count; say 1 to 1000000000"),
+                            (["-n", "-1"], "-1: is not a count; say 1 to 1000000000"),
+                            (["-d", "nan"], "nan: is not an interval; say 0.01 to 86400 seconds"),
+                            (["-n", "0"], "0: is not a count; say 1 to 1000000000"),
+                            (["-t", "1s"], "1s: is not a time; say 0.01 to 3600 seconds")):
             self.assertEqual(self.check(words, 2, [hint]), "")
         self.assertEqual(self.run_it("--frobnicate").returncode, 2)
 
@@ -190,7 +190,7 @@ class Hostile(Test):
     def test_no_qmp(self):
         greeting = json.dumps(server.GREETING).encode() + b"\n"
         error = rb'{"error":{"class":"GenericError","desc":"\u001b[2Jno\n\u009b"}}' + b"\n"
-        none = "an answer that is none of QMP's"
+        none = "its answer is not QMP"
         self.check_all({
             "a-text": ([b"SSH-2.0-OpenSSH\r\n"], {}, GARBAGE),
             "b-array": ([b"[]\n"], {}, GARBAGE),
@@ -200,7 +200,7 @@ class Hostile(Test):
             "f-nul": ([b'{"QMP":{}}\0\n'], {}, GARBAGE),
             "g-two-on-a-line": ([b'{"QMP":{}}{}\n'], {}, GARBAGE),
             "h-closes": ([], {"hold": False}, "the VM went away"),
-            "i-endless-line": ([], {"forever": b"x" * 4096}, "a line longer than 65536 bytes is none of QMP's"),
+            "i-endless-line": ([], {"forever": b"x" * 4096}, "a line longer than 65536 bytes is not QMP"),
             "j-neither": ([greeting + b'{"id":1}\n'], {}, none),
             "k-odd-error": ([greeting + b'{"error":null}\n'], {}, none),
             "l-escapes": ([greeting + error], {}, "QEMU says: ?[2Jno???"),
@@ -217,18 +217,18 @@ class Hostile(Test):
     def test_answers_that_are_none(self):
         cases = {}
         for number, (changes, line) in enumerate([
-                ({"available": 1}, "no available as we know it"), ({"mode": None}, "no mode as we know it"),
-                ({"host-ns": -1}, "a negative host-ns"), ({"vcpus": "1"}, "no vcpus as we know it"),
-                ({"vcpus": 1.5}, "no vcpus as we know it"), ({"faults": []}, "no faults as we know it"),
-                ({"faults": {"fast": 1}}, "no speculative as we know it"),
-                ({"aborts": None}, "no aborts as we know it"),
-                ({"latency": {}}, "no sum-ns as we know it"),
-                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": {}}}, "no buckets as we know it"),
-                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": [1, None]}}, "buckets that do not count")]):
+                ({"available": 1}, "no valid available"), ({"mode": None}, "no valid mode"),
+                ({"host-ns": -1}, "a negative host-ns"), ({"vcpus": "1"}, "no valid vcpus"),
+                ({"vcpus": 1.5}, "no valid vcpus"), ({"faults": []}, "no valid faults"),
+                ({"faults": {"fast": 1}}, "no valid speculative"),
+                ({"aborts": None}, "no valid aborts"),
+                ({"latency": {}}, "no valid sum-ns"),
+                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": {}}}, "no valid buckets"),
+                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": [1, None]}}, "buckets that are no counts")]):
             cases[f"{number:02}"] = ([server.session(server.answer(**changes), f"{number:02}")], {},
                                      f"its answer to query-kvm-spf has {line}")
         cases["mode"] = ([server.session(server.answer(mode="\x1bx"), "mode")], {},
-                         "its mode is '?x', which we do not know")
+                         "its mode '?x' is unknown")
         self.check_all(cases, PATIENCE)
 
     def test_extremes_and_names(self):
