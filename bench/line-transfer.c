@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What it costs to get a cache line that another CPU has just stored to: the first CPU that we may run on and each of
- * the others throw one back and forth.  bench/scaling wants it.
+ * The cost of a cache line that another CPU has just stored to: the first CPU
+ * that we may run on and each of the others pass one back and forth.
+ * bench/scaling needs the figure.
  */
 #include <json-c/json.h>
 #include <pthread.h>

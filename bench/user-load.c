@@ -76,7 +76,7 @@ static long multi_fault__round(unsigned int *seed)
 	return touch(map(REGION), seed);
 }
 
-/* All its threads share the file, whose second words nobody writes. */
+/* All its threads share the file.  None writes the second words. */
 static int file(void)
 {
 	static _Atomic int shared = -1;

@@ -78,7 +78,7 @@ static int measure(struct device *device, char **command, struct lap *lap, struc
 	return 0;
 }
 
-/* The file that the figures go to, or NULL and @error.  */
+/* The file that the figures go to, or NULL and @error. */
 static FILE *open_output(const char *path, struct error *error)
 {
 	FILE *out = path ? fopen(path, "we") : stderr;
@@ -92,7 +92,7 @@ static int close_output(FILE *out, const char *path, struct error *error)
 {
 	bool lost = ferror(out);
 
-	/* Standard error is not buffered.  It stays open for more messages.  */
+	/* Standard error is not buffered.  It stays open for more messages. */
 	if (path && fclose(out))
 		lost = true;
 	return lost ? fail(error, STATUS_RUN_FAILED, "cannot write %s: %s", path ? path : "the figures",
@@ -116,7 +116,7 @@ static int run(struct device *device, char **command, const char *path, bool jso
 		report_json(out, &lap, &delta);
 	else if (!failed)
 		report_text(out, &lap, &delta);
-	/* Report the first failure only.  */
+	/* Report the first failure only. */
 	if (failed) {
 		error__print(&error);
 		close_output(out, path, &error);
@@ -124,7 +124,7 @@ static int run(struct device *device, char **command, const char *path, bool jso
 		failed = -1;
 		error__print(&error);
 	}
-	/* Without figures the agent has failed; a failure of the command goes first.  */
+	/* Without figures the agent has failed; a failure of the command goes first. */
 	return failed && !lap.status ? STATUS_RUN_FAILED : lap.status;
 }
 

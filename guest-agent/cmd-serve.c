@@ -19,7 +19,7 @@
 #include "protocol.h"
 #include "usage.h"
 
-/* The kernel sends no event when a host connects.  */
+/* The kernel sends no event when a host connects. */
 #define NO_HOST_NAP	(NS_PER_SEC / 4)
 
 struct settings {
@@ -59,7 +59,7 @@ static int serve(struct agent *agent, int port, int watch, struct error *error)
 	}
 }
 
-/* Do all that takes privileges, drop them, and serve without them.  */
+/* Do all that takes privileges, drop them, and serve without them. */
 static int open_and_serve(struct agent *agent, const struct settings *settings, int *port, struct error *error)
 {
 	int watch;

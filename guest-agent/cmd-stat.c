@@ -16,7 +16,7 @@
 #include "output.h"
 #include "usage.h"
 
-/* Repeat the heading before it scrolls off a terminal.  */
+/* Repeat the heading before it scrolls off a terminal. */
 #define LINES_A_HEADING	20
 
 struct plan {

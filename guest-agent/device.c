@@ -122,7 +122,7 @@ static int copy_whole(struct device *device, size_t bytes, struct error *error)
 
 static int read_bar(struct device *device, bool records, struct snapshot *s, struct error *error)
 {
-	/* If SIZE grows during the copy, snapshot__parse() sees the new size, and that the copy is shorter.  */
+	/* If SIZE grows during the copy, snapshot__parse() sees the new size, and that the copy is shorter. */
 	size_t bytes = records ? bar32(device, KVM_SPF_SIZE) : 0;
 
 	if (bytes > device->size)

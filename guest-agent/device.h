@@ -18,7 +18,7 @@ struct device {
 	size_t size;		/* of both */
 };
 
-/* @path: the file to map; NULL: that of the first kvm-spf device of this guest.  */
+/* @path: the file to map; NULL: that of the first kvm-spf device of this guest. */
 int device__open(struct device *device, const char *path, struct error *error);
 void device__close(struct device *device);
 

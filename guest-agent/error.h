@@ -11,7 +11,7 @@ enum {
 	STATUS_RUN_FAILED = 125	/* of `run', whose own status is the command's */
 };
 
-/* The reason of a failure: one line, for a person or for the host.  */
+/* The reason of a failure: one line, for a person or for the host. */
 struct error {
 	int status;
 	char text[256];

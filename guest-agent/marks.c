@@ -68,7 +68,7 @@ static bool parse_line(const char *line, struct mark *mark)
 	return true;
 }
 
-/* Called with the lock.  *@offset is an offset in the file.  */
+/* Called with the lock.  *@offset is an offset in the file. */
 static bool next(int fd, off_t *offset, struct mark *mark)
 {
 	char line[LINE_MAX_BYTES + 1], *end;

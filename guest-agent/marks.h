@@ -27,7 +27,7 @@ struct mark {
 /* Letters, digits, '.', '_' and '-': at least one of them. */
 bool mark__set_name(struct mark *mark, const char *name);
 
-/* Take the times from @snapshot.  */
+/* Take the times from @snapshot. */
 void mark__set_times(struct mark *mark, const struct snapshot *snapshot);
 
 int marks__open(const char *path, struct error *error);

@@ -19,11 +19,11 @@
 /* A program that sets marks in a loop does not fill the guest's memory. */
 #define MARKS_FILE_MAX	(64 << 10)
 
-/* Several processes share the file.  The lock admits one at a time.  */
+/* Several processes share the file.  The lock admits one at a time. */
 int marks_file__lock(int fd, bool to_write);
 void marks_file__unlock(int fd);
 
-/* Called with the lock for writing.  Append the whole line, or nothing.  */
+/* Called with the lock for writing.  Append the whole line, or nothing. */
 int marks_file__append(int fd, const char *line, size_t length, struct error *error);
 
 /*

@@ -29,7 +29,7 @@ static bool has_our_name(const char *port)
 	return !strcmp(name, PORT_NAME);
 }
 
-/* Look in sysfs rather than for udev's link: a minimal guest has no udev.  */
+/* Look in sysfs rather than for udev's link: a minimal guest has no udev. */
 static int find(char *path, size_t size, struct error *error)
 {
 	struct dirent *entry;

@@ -14,7 +14,7 @@
 #include "device.h"
 #include "error.h"
 
-/* A longer request is discarded and answered with an error.  */
+/* A longer request is discarded and answered with an error. */
 #define REQUEST_MAX	4096
 
 struct agent {
@@ -36,13 +36,13 @@ struct agent {
 /* @list: names, comma between; with @allow all others are blocked, else these are. */
 int protocol__filter(struct agent *agent, const char *list, bool allow, struct error *error);
 
-/* The host has gone: forget its unfinished request and that it followed marks.  */
+/* The host has gone: forget its unfinished request and that it followed marks. */
 void protocol__reset(struct agent *agent);
 
-/* Take bytes in whatever pieces they come, and answer each complete request.  */
+/* Take bytes in whatever pieces they come, and answer each complete request. */
 void protocol__feed(struct agent *agent, const char *bytes, size_t count);
 
-/* Send new marks to the host, if it follows them.  */
+/* Send new marks to the host, if it follows them. */
 void protocol__tell_marks(struct agent *agent);
 
 #endif

@@ -29,7 +29,7 @@ int usage__refused(const char *command, char *const *argv, int option)
 	const char letter[] = { '-', (char)optopt, 0 }, *word = argv[optind - 1];
 	const char *space = command ? " " : "";
 
-	/* A letter among others in one word: getopt_long() has not advanced optind yet.  */
+	/* A letter among others in one word: getopt_long() has not advanced optind yet. */
 	if (option == '?' && optopt && (strncmp(word, "--", 2) || !strchr(word, '=')))
 		word = letter;
 	if (!command)
@@ -59,7 +59,7 @@ int usage__option(int argc, char **argv, const char *letters, const struct optio
 	}
 }
 
-/* Parse the digits that @text begins with.  @rest is what follows them.  */
+/* Parse the digits that @text begins with.  @rest is what follows them. */
 static bool parse_number(const char *text, uint64_t *number, char **rest)
 {
 	if (!isdigit((unsigned char)*text))

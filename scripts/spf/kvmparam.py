@@ -25,8 +25,8 @@ def read(param=PARAM):
 
 
 def faults(directory):
-    """How many there have been in a virtual machine, by its directory in debugfs; where KVM does not count all of them, those
-    that any tier has resolved."""
+    """The faults of a virtual machine, by its directory in debugfs. Where KVM does not count all of
+    them: those that any tier has resolved."""
     counts = [read(f"{directory}/{name}") for name in ("pf_taken", *TIERS)]
     return sum(n for n in counts[1:] if n is not None) if counts[0] is None else counts[0]
 

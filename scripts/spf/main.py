@@ -37,7 +37,7 @@ def version():
 
 
 def trouble(error):
-    """What the system refused us, as a line."""
+    """An error of the system as a line that says what to do."""
     what = f"{ui.shown(error.filename)}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ui.Fail(f"{what}no space is left", "make room, or point KVMSPF_BUILD and --out elsewhere")

@@ -81,7 +81,7 @@ def chosen():
 
 
 def use(text):
-    """text: a name, or one of each kind with a comma between; None: as it is."""
+    """text: a name, or one of each kind with a comma between; None: change nothing."""
     if text is None:
         return
     os.environ[CHOICE] = text
@@ -114,14 +114,15 @@ def edit(kind):
 
 
 def _place(target):
-    """target: as in `kvmspf build`, its flavour named.  What is not a kernel or QEMU itself keeps its own name."""
+    """target: as in `kvmspf build`, its flavour named. A target that is neither a kernel nor QEMU
+    keeps its own name."""
     kind, _, flavour = target.partition("-")
     one = of("qemu" if kind == "qemu" else "linux")
     return one.name, flavour if kind == one.kind else target
 
 
 def label(target):
-    """For logs, stamps, and what is said of it."""
+    """The target's name in logs, stamps and messages."""
     return "-".join(_place(target))
 
 

@@ -46,7 +46,8 @@ def duration(seconds):
 
 
 def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
-    """Run a program quietly; its output goes to `log`, or is returned.  Our death is its death."""
+    """Run a program quietly; its output goes to `log`, or is returned. The kernel kills it when we
+    die."""
     argv = [str(a) for a in argv]
     if verbose:
         say("+ " + shlex.join(argv))
@@ -74,7 +75,7 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
                     if progress:
                         progress(log)
         except BaseException:
-            # make and ninja remove what they have half written, if they are asked to end.
+            # make and ninja remove half-written files on SIGTERM.
             for last in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                     os.killpg(child.pid, last)
@@ -116,7 +117,7 @@ class Progress:
     The estimate is what the same step took last time."""
 
     def __init__(self, name, first=0):
-        """first: about how many seconds it takes, where it was never done here."""
+        """first: about how many seconds it takes, if this machine has never done it."""
         self.name, self.start, self.note = name, time.monotonic(), ""
         self.tty = sys.stderr.isatty() and not verbose
         self.usual = recall("time-" + name).get("seconds", first)
@@ -148,7 +149,8 @@ def _stamp(name):
 
 
 def remember(name, **facts):
-    """Write down that a step is done: last, whole, and on disk, so that an interrupted step is never believed."""
+    """Write the stamp of a finished step: after all else, atomically and synced, so that an
+    interrupted step never has one."""
     target = _stamp(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(f".{os.getpid()}")
@@ -183,7 +185,8 @@ def digest(*parts):
 
 
 def _held_by_parent(lock):
-    """`flock FILE kvmspf build` hands its lock down as an open file; taking it again would wait for ever."""
+    """`flock FILE kvmspf build` passes its lock down as an open file; to take it again would wait
+    for ever."""
     own = os.stat(lock)
     for name in os.listdir("/proc/self/fd"):
         try:

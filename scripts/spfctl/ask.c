@@ -71,7 +71,7 @@ void vm_set_name(struct vm *vm, struct json_object *answer)
 
 void vm_set_uuid(struct vm *vm, const char *uuid)
 {
-	/* QEMU answers zeros if it was given no UUID.  */
+	/* QEMU answers zeros if it was given no UUID. */
 	if (strspn(uuid, "0-") == strlen(uuid))
 		uuid = "";
 	snprintf(vm->uuid, sizeof(vm->uuid), "%s", uuid);
@@ -145,7 +145,7 @@ static int greeted(struct talk *talk, struct json_object *line, const struct set
 	json_object_put(line);
 	if (!right)
 		return fail(&talk->asked->why, "what listens there does not speak QMP");
-	/* Send all commands at once: QEMU answers in this order.  */
+	/* Send all commands at once: QEMU answers in this order. */
 	for (size_t i = 1; i < talk->nr_steps; i++) {
 		command_for(command, talk->steps[i], settings);
 		qmp_say(&talk->qmp, command);
@@ -189,7 +189,7 @@ static int heard(struct talk *talk, struct json_object *line, const struct setti
 	return status;
 }
 
-/* Is there more to come?  Otherwise the conversation is over, successful or not.  */
+/* Is there more to come?  Otherwise the conversation is over, successful or not. */
 static bool talk_on(struct talk *talk, const struct settings *settings)
 {
 	struct why *why = &talk->asked->why;

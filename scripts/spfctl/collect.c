@@ -66,7 +66,7 @@ static void begin_anew(struct vm *vms)
 	}
 }
 
-/* Ask all sockets for their names: any QEMU may have one of those that were given.  */
+/* Ask all sockets for their names: any QEMU may have one of those that were given. */
 static void learn_names(struct vm *vms, const struct settings *settings)
 {
 	ask(vms, is_other_stranger, ASK_NAME, settings);
@@ -122,7 +122,7 @@ void vms_set_mode(struct vm **vms, const struct settings *settings)
 {
 	const struct sources *sources = &settings->sources;
 
-	/* All VMs of that name must be known before the mode of one is changed.  */
+	/* All VMs of that name must be known before the mode of one is changed. */
 	vms_identify(vms, settings);
 	vms_check_names(*vms, sources);
 	if (vms_check_unique(*vms, sources))

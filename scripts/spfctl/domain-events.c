@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Events of libvirt's domains.  A thread runs libvirt's event loop and writes them to a socket, a line each.  */
+/* Events of libvirt's domains.  A thread runs libvirt's event loop and writes them to a socket, a line each. */
 #include <json-c/json.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,7 +24,7 @@ static void write_line(struct json_object *object)
 
 	memcpy(line, text, length);
 	line[length] = '\n';
-	/* If the other end is closed, the event is not needed.  */
+	/* If the other end is closed, the event is not needed. */
 	(void)send(listener.fd, line, length + 1, MSG_NOSIGNAL);
 	free(line);
 	json_object_put(object);
@@ -53,7 +53,7 @@ static void *listen_work(void *arg)
 	struct json_object *object;
 	sigset_t pipe;
 
-	/* The SIGPIPE of a daemon that has gone must not kill us.  */
+	/* The SIGPIPE of a daemon that has gone must not kill us. */
 	sigemptyset(&pipe);
 	sigaddset(&pipe, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &pipe, NULL);

@@ -47,9 +47,9 @@ struct domain {
 	struct why why;			/* the complaint, if it was given up while it goes on */
 };
 
-/* The call that lists the domains belongs to a domain without a UUID.  */
+/* The call that lists the domains belongs to a domain without a UUID. */
 static struct domain all;
-/* Objects of calls that may yet end.  After a stuck call, closing its connection may be stuck, too.  */
+/* Objects of calls that may yet end.  After a stuck call, closing its connection may be stuck, too. */
 static bool ever_stuck;
 static struct domain *left;
 
@@ -78,7 +78,7 @@ static void *note_error(struct call *call)
 	/* libvirt keeps a thread's last error for the thread. */
 	fail(&call->why, "libvirt says: %s", lib.virGetLastErrorMessage());
 	call->failed = true;
-	/* The connection may be one to a daemon that has gone.  */
+	/* The connection may be one to a daemon that has gone. */
 	if (call->connection)
 		lib.virConnectClose(call->connection);
 	call->connection = NULL;
@@ -117,7 +117,7 @@ static void *list_work(void *arg)
 		lib.virDomainFree(domains[i]);
 	}
 	free(domains);
-	/* libvirt returns them in any order.  */
+	/* libvirt returns them in any order. */
 	qsort(call->found, call->nr_found, sizeof(*call->found), by_name);
 	return NULL;
 }
@@ -213,7 +213,7 @@ static int begin(struct domain *domain, const char *command, void *(*work)(void 
 	return 0;
 }
 
-/* Return the call that was begun, once it is over; NULL if it takes longer, or failed.  */
+/* Return the call that was begun, once it is over; NULL if it takes longer, or failed. */
 static struct call *end(struct domain *domain, int64_t deadline, int64_t timeout_ms, struct why *why)
 {
 	struct timespec until = { deadline / 1000, deadline % 1000 * 1000000 };

@@ -83,7 +83,7 @@ static double number(const char *text, double from, double to, const char *hint)
 	char *end;
 	double value = strtod(text, &end);
 
-	/* Written so that NaN fails, too.  */
+	/* Written so that NaN fails, too. */
 	if (end == text || *end || !(value >= from && value <= to))
 		bad_usage(text, hint);
 	return value;
@@ -204,7 +204,7 @@ static void parse_option(struct settings *settings, int letter, const char *valu
 	}
 }
 
-/* Refuse options that would be ignored.  */
+/* Refuse options that would be ignored. */
 static void check(const struct settings *settings, const bool *given)
 {
 	static const char for_some[] = "dnvSaTM";

@@ -16,7 +16,7 @@ const char *mode_name(int mode)
 	return mode == MODE_UNKNOWN ? "-" : mode_names[mode];
 }
 
-/* Without an object, the caller's search for it has set @why.  */
+/* Without an object, the caller's search for it has set @why. */
 static struct json_object *member(struct json_object *object, const char *name, enum json_type type, struct why *why)
 {
 	struct json_object *found;

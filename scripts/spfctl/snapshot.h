@@ -41,19 +41,19 @@ struct snapshot {
 	size_t nr_each;
 };
 
-/* Parse an answer to query-kvm-spf.  The caller frees the snapshot, on failure, too.  */
+/* Parse an answer to query-kvm-spf.  The caller frees the snapshot, on failure, too. */
 int snapshot_parse(struct snapshot *snapshot, struct json_object *answer, struct why *why);
 void snapshot_free(struct snapshot *snapshot);
 
 /* The vCPU with this index, or NULL. */
 const struct vcpu *snapshot_vcpu(const struct snapshot *snapshot, uint64_t index);
 
-/* The difference from @before to @now; false if the counters have restarted since @before.  */
+/* The difference from @before to @now; false if the counters have restarted since @before. */
 bool counters_minus(struct counters *delta, const struct counters *now, const struct counters *before);
 
 uint64_t latency_count(const struct counters *counters);
 
-/* The time in ns that @percent of all timed faults did not exceed; 0 without any.  */
+/* The time in ns that @percent of all timed faults did not exceed; 0 without any. */
 uint64_t latency_percentile(const struct counters *counters, unsigned int percent);
 
 #endif

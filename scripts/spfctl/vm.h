@@ -14,7 +14,7 @@ struct sources;
 
 enum { UUID_SIZE = 37 };
 
-/* The process, or the run of a domain: counters of another one are no base for a difference.  */
+/* The process, or the run of a domain: counters of another one are no base for a difference. */
 struct identity {
 	pid_t pid;			/* of the process at the socket's other end, else 0 */
 	uint64_t start;			/* of that process, in clock ticks since boot */
@@ -50,7 +50,7 @@ void vms_free(struct vm **vms);
 
 /* Did the user name this VM, or none at all? */
 bool vm_is_named(const struct vm *vm, const struct sources *sources);
-/* Mark the VMs that the user named, as far as their names are known.  */
+/* Mark the VMs that the user named, as far as their names are known. */
 void vms_mark_wanted(struct vm *vms, const struct sources *sources);
 /* Does each name belong to a VM that has introduced itself? */
 bool vms_names_are_known(const struct vm *vms, const struct sources *sources);
@@ -85,7 +85,7 @@ struct identity identity_of_peer(pid_t pid);
 
 /* -- collect.c -- */
 
-/* Search, and ask the VMs that the user named.  Complains of each that does not answer, once for the same reason.  */
+/* Search, and ask the VMs that the user named.  Complains of each that does not answer, once for the same reason. */
 void vms_collect(struct vm **vms, const struct settings *settings);
 /* Search, and learn the name of each; less than the above. */
 void vms_identify(struct vm **vms, const struct settings *settings);

@@ -74,11 +74,11 @@ class Bar:
 
     @property
     def asked(self):
-        """How often the agent has asked, or is about to have: it rings twice each time."""
+        """How often the agent has asked, the present time included: it rings twice each time."""
         return (self.rings + 1) // 2
 
     def collect(self):
-        """What the host does when the bell rings."""
+        """Collect, as the host does when the bell rings."""
         self.set32("SEQ", self.get32("SEQ") + 1)
         self.on_bell()
         self.set64("GENERATION", self.get64("GENERATION") + 1)

@@ -21,7 +21,7 @@ class Fuzz(unittest.TestCase):
         seconds = os.environ.get("KVMSPF_FUZZ_SECONDS", "600" if depth.LONG else None)
         much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS[target]}"
         with tempfile.TemporaryDirectory() as found:
-            # With a seed of its own each run of CI would look elsewhere, and could not be repeated.
+            # A fixed seed: a run of CI that fails can be repeated.
             done = subprocess.run([programs.fuzz(target), much, "-seed=1", "-print_final_stats=1", f"-artifact_prefix={found}/",
                                    *options, found, *[d for d in (CORPUS / target,) if d.exists()]],
                                   capture_output=True, text=True, errors="replace")

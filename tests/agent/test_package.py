@@ -40,7 +40,7 @@ class Package(unittest.TestCase):
         for name in ("usr/bin/spf-agent", "usr/share/man/man1/spf-agent.1.gz", "lib/udev/rules.d/60-spf-agent.rules",
                      "lib/systemd/system/spf-agent.service", "usr/lib/sysusers.d/spf-agent.conf"):
             self.assertIn(f"./{name}\n", listed)
-        # The program is static; what makes its user is in every Debian with systemd.
+        # The program is static. Every Debian with systemd has the tool that creates its user.
         depends = run("dpkg-deb", "--field", PACKAGE, "Depends").stdout.strip().split(" | ")
         self.assertEqual(sorted(depends), ["systemd", "systemd-standalone-sysusers", "systemd-sysusers"])
 

@@ -19,7 +19,7 @@ from tests.agent.bar import Bar
 AGENT = None
 F_OFD_SETLK = 37
 LIMIT = 60
-# What /etc/passwd is while the agent serves; this machine's own stays as it is.
+# The contents of /etc/passwd for the agent alone; this machine's own file does not change.
 USERS = "root:x:0:0::/root:/bin/sh\nnobody:x:61234:61235::/:/bin/false\n"
 OURS = "spf-agent:x:987:986::/:/bin/false\n"
 WITH_USERS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
@@ -39,7 +39,7 @@ class Server:
         self.marks = directory / "marks"
         passwd = directory / "passwd"
         passwd.write_text(users)
-        # Leaks are looked for with ptrace, which a process that dropped its privileges is not open to.
+        # LeakSanitizer needs ptrace, and a process that dropped its privileges cannot be traced.
         self.process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", WITH_USERS, "sh", passwd, AGENT, "--device", directory / "bar",
              "serve", "--port", os.ttyname(port), "--marks", self.marks, *words],
@@ -171,7 +171,7 @@ class Requests(Case):
             said = [json.loads(self.server.line()) for _ in range(2)]
             told += [s["data"]["name"] for s in said if "event" in s]
         self.assertEqual(told, names)
-        # Somebody empties the file: what comes then is told, too.
+        # Another program empties the file: marks that come then are told, too.
         self.assertTrue(self.server.marks.read_text().startswith("# "))
         os.truncate(self.server.marks, 0)
         self.mark("anew")
@@ -208,7 +208,7 @@ class Requests(Case):
         self.assertLess(self.server.marks.stat().st_size, 1000)
 
     def test_a_lock_that_is_never_given_back(self):
-        """The file is its owner's alone, so that nobody else can do this.  The server goes on serving."""
+        """Only the file's owner can do this. The server goes on serving."""
         self.server.ask("guest-ping")
         self.assertEqual(self.server.marks.stat().st_mode & 0o777, 0o600)
         with open(self.server.marks, "r+b") as f:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The load generators: what they did must be what they say, in every mode; and who stores to which shared line."""
+"""The load generators do what they say, in every mode; and which functions store to which shared
+line."""
 
 import json
 import runpy
@@ -200,7 +201,8 @@ class Model(unittest.TestCase):
 
     def test_how_the_emulators_cpus_took_turns_does_not_matter(self):
         def taken(turns):
-            """A lock taken and given back, half the time with nobody in between, and a counter."""
+            """A lock that is taken and given back, half the time without another CPU in between,
+            and a counter."""
             rows = [("lock", 3000, 1.5), ("counter", 1000, 1), ("rare", 9, 0.009)]
             mode = {"speculative": {"faults": 1000, "rows": [
                 {"function": "f", "data": data, "shared": shared, "moved": moved * 1000 * turns} for data, shared, moved in rows]}}

@@ -53,7 +53,7 @@ class Compare(unittest.TestCase):
         for run in self.results["runs"]:
             for part in ("boot", "load"):
                 n, where = run["counters"][part], (run["mode"], run["vmm"], part)
-                # How much of the load is memory that the boot has not touched before is the guest's affair.
+                # How much of the load's memory the boot has touched before depends on the guest.
                 if run["mode"] == "off":
                     self.assertEqual((n["hva_fault_speculative"], n["hva_fault_vma_lock"]), (0, 0), where)
                     self.assertGreater(n["hva_fault_mmap_lock"], 0, where)

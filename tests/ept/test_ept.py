@@ -63,7 +63,7 @@ def machines():
 class Ept(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        serial.init_program(ept.Ept.compiler)     # not by two at once
+        serial.init_program(ept.Ept.compiler)     # one thread at a time
         # Bochs is one thread, and its time goes by instructions: as many machines at once as there are CPUs.
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         cls.addClassCleanup(pool.shutdown, cancel_futures=True)

@@ -35,7 +35,7 @@ def loop():
 
 
 def reclaim():
-    """All that the VMM's group has, as far as that goes: the kernel says EAGAIN when nothing more does."""
+    """Reclaim all memory of the VMM's group: the kernel says EAGAIN when nothing more can go."""
     try:
         (GROUP / "memory.reclaim").write_text("1G swappiness=200")
     except BlockingIOError:

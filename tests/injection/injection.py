@@ -21,7 +21,7 @@ from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
 CHECKS = ("killed", "paused", "signals", "unplugged")
-FAILING = "failing"     # wants a kernel with fault injection
+FAILING = "failing"     # needs a kernel with fault injection
 LIMIT = 1500
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A guest that does what its console is told: busybox and a shell, for tests in the lab that need no more."""
+"""A guest of busybox and a shell that runs the commands that its console gets."""
 
 import json
 import os
@@ -59,7 +59,7 @@ class Guest:
                  "-M", "q35,usb=off,smbus=off,sata=off", "-accel", "kvm", "-cpu", "host", "-m", memory, "-smp", str(vcpus),
                  "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-qmp", f"unix:{qmp},server=on,wait=off",
                  "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-initrd", archive,
-                 # Words of its kernel's in the middle of an "@end" would have it never come.
+                 # A kernel message in the middle of an "@end" would hide it.
                  "-append", "console=ttyS0 loglevel=1 panic=-1", *more]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=child_setup("4k"))
         self.lines = Lines(self.process.stdout.fileno())

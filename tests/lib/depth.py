@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How much is asked for: `kvmspf test` has what stands for each group, --long or the group's name all of it."""
+"""How much to run: `kvmspf test` runs the core of each group, --long or the group's name all of
+it."""
 
 import os
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A storm of faults on a host that is not x86 with NPT, in every mode: what groups of several architectures ask of it."""
+"""Checks of a storm of faults in every mode, for hosts of other kinds than x86 with NPT."""
 
 import json
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libvirt's daemon, virsh and spfctl, where nothing else of this machine is at stake: in the lab or in a namespace."""
+"""libvirt's daemon, virsh and spfctl, apart from this machine's own: in the lab or in a
+namespace."""
 
 import os
 import subprocess
@@ -10,7 +11,7 @@ LIMIT = 240
 PATIENCE = "60"
 LOG = Path("/run/libvirtd.log")
 
-# Neither polkit, systemd nor virtlogd run there, and nobody but root is there.
+# Neither polkit, systemd nor virtlogd run there, and root is the only user.
 DAEMON = """unix_sock_group = "root"
 auth_unix_rw = "none"
 auth_unix_ro = "none"

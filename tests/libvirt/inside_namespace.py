@@ -73,7 +73,7 @@ def mute_qemus():
 
 
 def mute_daemon(daemon):
-    """The table goes on, and has every VM; when the daemon goes on, so does all else."""
+    """The table goes on and has every VM; once the daemon continues, so does the rest."""
     with spfctl.start("--monitor", "-d", "0.1", WELL, patience="1", stderr=subprocess.PIPE) as table:
         lines_until(table, lambda line: "too old" in line)
         os.kill(daemon.pid, signal.SIGSTOP)

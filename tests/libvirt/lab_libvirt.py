@@ -35,7 +35,7 @@ def domain():
     arguments[1].set("value", arguments[1].get("value") + ",interval-ms=50,fallback-threshold=100")
     for value in ("-qmp", f"unix:{SOCKET},server=on,wait=off"):
         ET.SubElement(tree.find("{*}commandline"), arguments[0].tag, value=value)
-    # What the lab's guest has no use for costs it seconds.
+    # Leave out devices that the lab's guest does not use: each costs it seconds.
     ET.SubElement(tree.find("devices"), "controller", type="usb", model="none")
     tree.write("/tmp/domain.xml")
     return "/tmp/domain.xml"
@@ -47,7 +47,8 @@ def query():
 
 
 def booted():
-    """The guest is up, and its vCPUs stand still: nothing counts, and everybody has to tell the same."""
+    """The guest is up and its vCPUs stand still. Nothing counts, so all ways to read the counters
+    must agree."""
     wait("guest", lambda: CONSOLE.exists() and b"@spf ready" in CONSOLE.read_bytes())
     virsh("suspend", "db1")
 

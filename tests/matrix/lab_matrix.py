@@ -40,7 +40,7 @@ def run(program, row, mode):
         shell(row.after)
         if row.cgroup:
             CGROUP.rmdir()
-        # What was killed could not do it.
+        # A program that was killed could not remove it.
         if INSTANCE.exists():
             INSTANCE.rmdir()
     if done.returncode == -signal.SIGKILL:

@@ -92,7 +92,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the table into docs/measurements.md")
     args, numbers = table.arguments(parser, ROWS)
     if args.write and args.row:
-        parser.error("--write wants the whole table")
+        parser.error("--write needs the whole table")
     found = results(numbers, args.kernel)
     print(markdown(found))
     if args.write:

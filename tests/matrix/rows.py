@@ -27,7 +27,7 @@ class Row:
     after: str = ""
     # A memory cgroup's limits, by file.
     cgroup: tuple = ()
-    # None of its faults waits for anybody, and so none is put off and comes a second time.
+    # None of its faults waits, so that none is put off and comes a second time.
     once: bool = False
     # What the kernel kills takes its counters along.
     killed: bool = False

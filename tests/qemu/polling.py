@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What it costs a guest's fault storm that somebody polls query-kvm-spf, by the emulator's instruction clock.
+"""What polling query-kvm-spf costs a guest's fault storm, by the emulator's instruction clock.
 
-The host in the lab has one CPU here: all that polling makes QEMU and the one who asks do, the storm has to wait for.
+The host in the lab has one CPU here: the storm waits while QEMU and the polling program work.
 Runs without polling, every 100 ms and every 10 ms alternate.  Only the last shows more than runs differ by anyway; what it costs
 to ask once, and hence ten times a second, is taken from it.
 """
@@ -21,9 +21,9 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 from tests.qemu import lab_qemu  # noqa: E402
 from spf import series  # noqa: E402
 
-INTERVALS = (0, 0.1, 0.01)      # seconds; 0: nobody asks
+INTERVALS = (0, 0.1, 0.01)      # seconds; 0: no polling
 MIB = 1 << 20
-GUEST_MEMORY = 2048             # MiB that nobody has touched, a part of it for each run
+GUEST_MEMORY = 2048             # MiB of untouched memory, a part of it for each run
 
 
 class Poller:

@@ -205,7 +205,7 @@ class Lab(unittest.TestCase):
         off, zero, reset = (self.seen[when] for when in ("off", "zero", "reset"))
         self.assertEqual(zero["qmp"]["faults"], dict.fromkeys(TIERS, 0))
         self.assertEqual((zero["qmp"]["latency"]["count"], sum(zero["qmp"]["aborts"].values())), (0, 0))
-        # The kernel's go on: what came since is all there is, and the guest's kernel has a fault when it likes.
+        # The kernel's counters go on. The guest's kernel may have faults of its own at any time.
         for number, vcpu in enumerate(reset["qmp"]["per-vcpu"]):
             since = (reset["stats"][number][f"hva_fault_{t.replace('-', '_')}"]
                      - zero["stats"][number][f"hva_fault_{t.replace('-', '_')}"] for t in TIERS)
@@ -266,7 +266,7 @@ class Lab(unittest.TestCase):
             self.assertGreaterEqual(after, before)
 
     def test_qemu_has_nothing_to_complain_of(self):
-        """But that this host has fewer CPUs than the guest can have."""
+        """QEMU complains only that this host has fewer CPUs than the guest can have."""
         said = [line for line in self.seen["said"].splitlines() if "exceeds the recommended cpus" not in line]
         self.assertEqual(said, [])
 
@@ -291,7 +291,8 @@ class Migration(unittest.TestCase):
                 self.assertEqual((seen["status"], seen["right"], lost), ("completed", PAGES, 0), seen["said"])
                 self.assertGreater(rounds, 0)
                 self.assertGreater(seen["after"]["epoch"], seen["before"]["epoch"])
-                # The mode is the other QEMU's own, as a user who had set one here is told.
+                # The mode is the other QEMU's own. This one warns the user, who had set another
+                # here.
                 self.assertEqual((seen["after"]["mode"], seen["qmp"]["mode"]), (1, "vma-lock"))
                 self.assertEqual((seen["after"]["faults"][1], seen["before"]["faults"][1] > PAGES), (0, True))
                 warning = ("warning: speculative-faults: the mode 'off', set while the guest ran, "

@@ -24,7 +24,7 @@ PATIENCE = "60"
 
 
 def program():
-    """spfctl, once all is there that tests want beside it."""
+    """Install the packages that the tests use, and build spfctl."""
     apt.packages(["qemu-system-x86", "python3-prometheus-client"])
     return meson.spfctl()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Servers that are no QEMU, or one gone mad: each says its lines, whatever it is asked."""
+"""Servers that misbehave as no QEMU does: each sends its lines, whatever it is asked."""
 
 import contextlib
 import itertools
@@ -30,14 +30,15 @@ def lines(*objects):
 
 
 def session(result, name=None, uuid=UUID):
-    """The lines of a whole conversation, ended by `result`; spfctl asks who it is only at first."""
+    """The lines of a whole conversation, ended by `result`. spfctl asks for the name only at
+    first."""
     who = [{"return": {"name": name}}, {"return": {"UUID": uuid}}] if name else []
     return lines(GREETING, {"return": {}}, *who, {"return": result})
 
 
 class Server:
-    """Says `data` to everybody who connects, with `drip` byte by byte, then `forever` again and again.
-    Of several data, each client gets the next, and all that are left the last."""
+    """Sends `data` to each client, with `drip` byte by byte, then `forever` again and again. With
+    several data, each client gets the next one, and the remaining clients get the last."""
 
     def __init__(self, path, *data, drip=0.0, forever=b"", hold=True):
         self.data, self.drip, self.forever, self.hold = list(data or [b""]), drip, forever, hold
@@ -64,7 +65,7 @@ class Server:
             client.sendall(data)
         while self.forever:
             client.sendall(self.forever)
-        # Reads on, so that it is not us who end it.
+        # Read on, so that the client ends the connection.
         while self.hold and client.recv(4096):
             pass
 
@@ -113,7 +114,7 @@ class Vm:
 
 if __name__ == "__main__":
     where, who, *said = sys.argv[1:]
-    # The path appears with somebody who listens there.
+    # The path appears once the server listens there.
     vm = Vm(where + ".new", who, *map(json.loads, said))
     os.rename(where + ".new", where)
     vm.thread.join()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who is asked, how long it takes, and who is taken for whom."""
+"""Which VMs spfctl asks, for how long, and how it tells them apart."""
 
 import json
 import os
@@ -85,12 +85,12 @@ class Asking(Test):
             self.assertNotIn("kvm-spf-set-mode", vm.heard)
 
     def test_another_vm_on_the_same_socket_counts_anew(self):
-        """Its counters are higher, and those of another VM are no base for rates."""
+        """Another VM has higher counters, and those of the first are no base for its rates."""
         path, old = self.process("s", "db1", server.answer(), server.answer(**LATER))
         child = self.start("-d", "0.2", "-t", PATIENCE, "-s", path)
         head, first = (child.stdout.readline() for _ in range(2))
         self.assertRegex(head + first, r"MODE.*\ndb1 +on +1( +0){5} ")
-        # As one that is called the same and has been up for long, and whose time stands still.
+        # A VM of the same name that has been up for long, and whose clock stands still.
         new, _ = self.process("new", "db1", server.answer(**MANY, **{"host-ns": 10 ** 12}))
         os.rename(new, path)
         old.kill()

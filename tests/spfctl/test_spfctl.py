@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spfctl against QEMU, against sockets that nobody serves any more, and against servers that mean ill."""
+"""spfctl against QEMU, against sockets that no process serves any more, and against hostile
+servers."""
 
 import json
 import random
@@ -72,7 +73,7 @@ class Usage(Test):
 
 
 class Absent(Test):
-    """What cannot be had costs one line each, and the others are served."""
+    """Each VM that cannot be read costs one line, and the others are shown."""
 
     def test_old_qemu_no_qemu_no_socket(self):
         old, child = self.qemu("old")
@@ -246,7 +247,7 @@ class Hostile(Test):
         self.assertRegex(table.splitlines()[1], r'^q"\\\?\?\[1m\?\? +on +1  counting anew$')
 
     def test_answers_with_random_faults(self):
-        """However it is mangled, it is taken for what it says or refused in a line."""
+        """A mangled answer is either valid or refused in a line."""
         dice = random.Random(3)
         good = server.session(server.answer(), "mad")
         for number in range(200):

@@ -45,7 +45,7 @@ class Storm(Test):
     def test_the_last_one_goes(self):
         path, vm = self.process("s", "db1")
         child = self.start("-t", PATIENCE, "-w", "-D", self.dir)
-        # It holds the socket by now: nobody else is greeted.
+        # It holds the socket by now: no other client is greeted.
         greeted = True
         while greeted:
             with socket.socket(socket.AF_UNIX) as other:

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run QEMU's own check-qtest with Debian's QEMU as it is and with ours, and show where they differ: in our test only.
+"""Run QEMU's own check-qtest with Debian's QEMU unchanged and with ours, and show where they
+differ: in our test only.
 
 Debian's source has no firmware; where its packages' is another than QEMU's, a test may fail with both.
 """

@@ -19,7 +19,7 @@ from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
 SETTINGS = ("off", "on")
-# The categories of run_vmtests.sh that have to do with page faults; vmalloc and hmm want modules.
+# The categories of run_vmtests.sh that have to do with page faults; vmalloc and hmm need modules.
 MM = """mmap gup_test userfaultfd compaction mlock mremap madv_populate process_mrelease ksm ksm_numa pkey soft_dirty
 pagemap cow thp hugetlb migration mkdirty mdwe""".split()
 LIMIT = 4 * 3600

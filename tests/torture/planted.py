@@ -26,8 +26,8 @@ from tests.torture.torture import series, targets  # noqa: E402
 STRETCH = 8000
 Rule = namedtuple("Rule", "words found")
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
-# What shakes a rule most, the rest of the mutations only takes time from it; and what tells that it is broken, since a
-# machine that hangs proves nothing.  In the order of enum spf_planted.
+# For each rule the mutations that test it hardest, as others only take their time, and the report
+# that shows it broken: a machine that hangs proves nothing. In the order of enum spf_planted.
 RULES = {
     "nothing": Rule(["file", "forbid", "unmap", "protect", "replace", "bind", "dontneed", "userfaultfd"], None),
     "sequence-check": Rule(["file", "forbid", "unmap", "protect"], LATE),

@@ -20,7 +20,7 @@ from spf.build import targets  # noqa: E402
 from spf.lab import power, x86  # noqa: E402
 
 
-# Which of the POWER lab's kernels; there, no `inside` makes the host eager.
+# The POWER lab's kernels; there, no `inside` script makes the host reclaim and merge eagerly.
 POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What kvmspf is given and cannot use is told in one line, with a status that says whose fault it is."""
+"""kvmspf reports input that it cannot use in one line, with a status that tells a usage error from
+a failure."""
 
 import copy
 import fcntl

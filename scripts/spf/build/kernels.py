@@ -12,7 +12,7 @@ from spf.source import apt, fetch
 # An empty LOCALVERSION keeps a "+" for uncommitted work out of the release's name.
 MAKE = ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc", "LOCALVERSION="]
 
-# What differs from one architecture's kernel to the other's: make's words, the image, where its options are.
+# What differs between the architectures' kernels: make's words, the image, where its options are.
 Arch = namedtuple("Arch", "words image kconfig")
 X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
 POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache powerpc64le-linux-gnu-gcc"],
@@ -24,7 +24,7 @@ DEBIAN = {"cloud": "config.amd64_none_cloud-amd64"}
 
 
 def fragments(flavour):
-    """Of scripts/kernel, each followed by what the series has to say to it."""
+    """The fragments of scripts/kernel, each followed by the series' override of it."""
     base = flavour if flavour in DEBIAN else "power" if arch(flavour) == POWER else "lab"
     folders = (paths.SCRIPTS / "kernel", series.of("linux").folder)
     return [file for name in dict.fromkeys((base, *flavour.split("-"))) for folder in folders
@@ -102,7 +102,7 @@ def compile_tree(src, target, files, machine=X86):
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
         configure(src, obj, files, log, machine)
-        # Of a distribution's modules there are thousands, and no lab loads them.
+        # A distribution has thousands of modules, and no lab loads them.
         modules = ["modules"] if not laid_over(files) and "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}", Path(machine.image).name, *modules], log,
                 progress=sandbox.counted(progress))

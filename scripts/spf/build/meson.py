@@ -37,7 +37,8 @@ def is_at_home(where):
 
 
 def build(name, parts, *options, env=None):
-    """Bring the build directory of this name up to date; returns it.  Its options are those of its first time."""
+    """Bring the build directory of this name up to date; return it. Options count at its first
+    build only."""
     where = paths.BUILD / "meson" / name
     log = paths.LOG / f"meson-{name}.log"
     with ui.locked(f".meson-{name}"):
@@ -55,7 +56,7 @@ def agent():
 
 
 def spfctl():
-    """spfctl with ASan and UBSan, which is how tests want it."""
+    """spfctl with ASan and UBSan, for tests."""
     apt.packages([*AGENT_PACKAGES, "libvirt-dev"])
     return build("spfctl-sanitized", "scripts/spfctl", "-Db_sanitize=address,undefined") / "scripts/spfctl/spfctl"
 
@@ -78,7 +79,8 @@ BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburin
 
 
 def bench():
-    """The programs of bench/, and the emulator's plugin, which wants QEMU's header; the directory that has them."""
+    """Build the programs of bench/, and the emulator's plugin, which needs QEMU's header; return
+    their directory."""
     apt.packages(BENCH_PACKAGES)
     fetch.sources("qemu")
     return build("bench", "bench", f"-Dc_args=-I{series.src('qemu') / 'include' / 'qemu'}") / "bench"

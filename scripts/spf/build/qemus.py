@@ -41,7 +41,7 @@ def environment():
 
 
 def compiler(flavour):
-    """What configure is told of the compiler, and where this flavour's libraries are."""
+    """configure's arguments for the compiler, and for the libraries of this flavour."""
     if flavour != "power":
         return ["--cc=ccache gcc"], {}
     where = f"{sandbox.MOUNT}/tools/{debroot.root().name}"
@@ -57,7 +57,8 @@ def compile_tree(src, target, flavour="patched"):
     cc, found = compiler(flavour)
     env = environment() | found
     with ui.Progress(f"building {series.label(target)}", 1800 / sandbox.jobs()) as progress:
-        # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
+        # config.status appears before meson has finished; build.ninja and our own mark say that it
+        # has.
         mark, key = obj / "kvmspf.configured", ui.digest(*words)
         if not mark.exists() or mark.read_text() != key:
             shutil.rmtree(obj, ignore_errors=True)

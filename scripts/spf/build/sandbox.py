@@ -46,7 +46,7 @@ def fresh(target):
 
 
 def put(source, target):
-    """A finished file takes its place at once, whatever still runs from the old one."""
+    """Put a finished file in its place, also while the old one is running."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(source, temporary)

@@ -32,7 +32,7 @@ TARGETS = {
 FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt", "up", "cloud",
             "modules", "edit")
 GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched", "selftests")}
-# Whose tree a flavour is built from, where that is not its own name.
+# The tree that a flavour is built from, if it has another name.
 TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched",
          "planted-preempt": "planted"}
 
@@ -98,14 +98,14 @@ def build(target):
         ui.need_space(1 if paths.OUT.exists() else 12)
         ui.forget(stamp)
         recipe(target, src, flavour)
-        # Somebody may have saved a file of the edit tree meanwhile: then this is not what lies there now.
+        # If a file of the edit tree was saved meanwhile, what was built is not what lies there now.
         if look()[1] == key:
             ui.remember(stamp, key=key)
     return True
 
 
 def bring_up_to_date(kernel, qemu="patched"):
-    """What `lab` is about to use, where it is ours to build."""
+    """Build what `lab` is about to use, unless it is a file that the user named."""
     setup.ready()
     if qemu in ("patched", "edit", "asan"):
         build("qemu" if qemu == "patched" else f"qemu-{qemu}")

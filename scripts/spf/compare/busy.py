@@ -46,7 +46,7 @@ class Busy:
                 with open(f"/proc/{pid}/smaps_rollup", "rb") as f:
                     f.read()
             except OSError:
-                return      # QEMU is gone; whoever started it knows.
+                return      # QEMU is gone; the code that started it reports that.
             self.smaps_reads += 1
             due = max(due + interval, time.monotonic())
             self._stop.wait(max(0.0, due - time.monotonic()))

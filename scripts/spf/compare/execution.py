@@ -13,7 +13,7 @@ from spf.source import apt
 
 
 def prepare(args, host):
-    """Everything that has to be there before the first guest: programs, kernels, initramfs, snapshots."""
+    """Make everything that the first guest needs: programs, kernels, initramfs, snapshots."""
     apt.packages(image.PACKAGES)
     try:
         with ui.locked(".comparelock"):
@@ -34,7 +34,7 @@ def carry_out(args, host, spec, planned, raw, allowed=None):
     load = boot + loads.KINDS[args.load].seconds(args.data)
     allowed = max(6, len(planned) // 2) if allowed is None else allowed
     restarts = barren = 0
-    # Not in --out: that may be somewhere the lab keeps scratch of its own.
+    # Not in --out: in the lab, that directory may be hidden by scratch of its own.
     plan_file = paths.BUILD / "compare" / f"plan-{os.getpid()}.json"
     try:
         while True:

@@ -94,7 +94,7 @@ class Guest:
         self.faults = []        # (seconds from the start, faults so far)
 
     def _look(self):
-        """debugfs has the vCPUs' sum, and tells it without a word to them."""
+        """debugfs has the vCPUs' sum, and reading it does not interrupt them."""
         now = time.monotonic() - self.marks["start"]
         if self.faults and now - self.faults[-1][0] < LOOK:
             return
@@ -118,7 +118,7 @@ class Guest:
             self.marks.setdefault(words[0], now)
 
     def _pump(self, timeout):
-        """Take what the agent and the console have; False at the console's end."""
+        """Read the agent's port and the console; False at the console's end."""
         self._look()
         ends = [self.process.stdout] + ([self._agent] if self._agent and self._agent.connected() else [])
         ready = select.select(ends, [], [], timeout)[0]
@@ -159,7 +159,8 @@ class Guest:
                 raise Failure("stall", f"no '{mark}' within {timeout:.0f} s")
 
     def hear_out(self, servers, timeout=10):
-        """The agent's mark may overtake the console's last words: wait until each server's are here."""
+        """The agent's mark may overtake the console's last words: wait until each server's have
+        come."""
         end = time.monotonic() + timeout
         while len(self.servers) < servers and time.monotonic() < end and self._pump(0.25):
             pass
@@ -168,7 +169,7 @@ class Guest:
         self.process.stdin.write(text.encode() + b"\n")
 
     def end(self):
-        """Whatever its state, it is gone after this."""
+        """Kill QEMU, whatever its state."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

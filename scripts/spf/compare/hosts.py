@@ -19,10 +19,10 @@ from spf.lab import accel, image, power, x86
 from spf.compare import loads, runner
 
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
-# Another host in memory: itself, what it keeps there, and a busy VMM's backends.
+# MiB that another host needs: its own, what it keeps in memory, and a busy VMM's backends.
 OWN_MIB = 1024
-# What KVM says of itself where it is emulated is less than a pseries machine asks for; so it is of hashed page tables, which
-# no guest here has, where the host's pages are of 4 KiB.
+# An emulated KVM offers less than a pseries machine asks for by default. With host pages of 4 KiB
+# it offers less for hashed page tables, too, which no guest here has.
 PSERIES = "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,cap-hpt-max-page-size=4k"
 
 
@@ -93,8 +93,8 @@ def qemu_version(program):
 
 
 class Host:
-    """text: what it is called; stage: whether a guest's files are first copied to memory there; storm_mib: each vCPU's in a
-    storm.
+    """text: its name for the user; stage: whether to copy a guest's files to memory first;
+    storm_mib: memory of each vCPU in a storm.
     """
     arch, storm_mib = "x86", 8
 
@@ -105,7 +105,7 @@ class Host:
         return self.args.kernel
 
     def facts(self):
-        """What results.json has of it."""
+        """The host's part of results.json."""
         config = self.config()
         return {"arch": self.arch, "emulated": self.emulated(), "in_lab": self.in_lab, "flavour": self.flavour(),
                 "host_config_sha256": hashlib.sha256(config.read_bytes()).hexdigest() if config.is_file() else None,
@@ -139,7 +139,7 @@ class Here(X86):
         return "this machine's"
 
     def prepare(self, disk):
-        # The mode is the whole host's.  Whoever runs guests in modes of their own holds the switch itself.
+        # The mode is the whole host's. A compare that changes it holds a lock on the switch itself.
         self.switch = open(kvmparam.PARAM, encoding="ascii")
         try:
             fcntl.flock(self.switch, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -39,7 +39,7 @@ def hopeless(was):
 
 
 class KernelLog:
-    """What this host's kernel said since the last look, as far as it is trouble."""
+    """The messages of trouble in this host's kernel log since the last look."""
 
     def __init__(self):
         try:
@@ -100,7 +100,7 @@ def stage(spec, directory):
 
 
 class Timeouts:
-    """Generous until there is something to go by, then several times the slowest good run."""
+    """Generous until three runs are good, then several times the slowest of these."""
 
     def __init__(self, first, factor=5, least=30):
         self._first, self._factor, self._least = first, factor, least
@@ -127,7 +127,7 @@ def one_life(spec, job, timeouts):
 
 
 def one_storm(program, job):
-    """Of fault-storm, what it writes as JSON."""
+    """The JSON that fault-storm writes."""
     limit = 60 + 10 * job["seconds"]
     signal.alarm(limit + 60)
     try:

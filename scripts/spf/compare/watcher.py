@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How far compare is: the runner's events, as they come and as people are told."""
+"""The runner's events: keep them, and tell the user about progress."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from spf.compare import plan
 
 
 class Watcher:
-    """Takes the runner's lines as they come; keeps events, and says how far it is."""
+    """Reads the runner's lines, keeps the events, and prints progress."""
 
     def __init__(self, planned, raw):
         self.planned, self.raw = planned, raw

@@ -9,9 +9,9 @@ from spf.report import stats, table
 from spf.report.summary import verdict
 
 PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
-# Of results of before there was a choice.
+# The load of results from before --load existed.
 FIRST_LOAD = "redis"
-# What should be alike; whoever changes one of them means to compare just that.
+# Settings that should be alike. A difference in one is shown beside the result.
 SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
 PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host", "machine")
 

@@ -10,11 +10,11 @@ from spf import paths, ui
 PACKAGES = """bc bison build-essential ccache cpio dpkg-dev flex git ipxe-qemu libattr1-dev libcap-ng-dev libelf-dev
 libfdt-dev libglib2.0-dev libpixman-1-dev libslirp-dev libssl-dev liburing-dev lz4 ninja-build perl
 pkg-config python3-venv qemu-system-data rsync seabios shellcheck xz-utils zlib1g-dev""".split()
-# QEMU wants a newer meson than Debian 12 has.
+# QEMU needs a newer meson than Debian 12 has.
 MESON_SUITE = {"bookworm": "bookworm-backports"}
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 APT = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3",
-       # Else lists that cannot be had are a warning, and what is then missing in them the error.
+       # Without this, apt only warns about lists that it cannot fetch, and the error comes later.
        "-o", "APT::Update::Error-Mode=any"]
 
 

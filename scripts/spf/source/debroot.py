@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian packages unpacked under build/, of which the machine's own apt does not hear: ppc64el's, and what installed would
-start a server here.
+"""Debian packages unpacked under build/, unknown to the machine's own apt: those of ppc64el, and
+those that would start a server if they were installed.
 
 A root is a directory named for its architecture, with the packages' files.
 """

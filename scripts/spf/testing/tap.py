@@ -6,7 +6,7 @@ import signal
 import sys
 import unittest
 
-# Not a test has one of the words.
+# No test has one of the words.
 NONE = 78
 
 

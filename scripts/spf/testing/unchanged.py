@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which tests have passed with our files and the machine as they are now."""
+"""Which tests have passed with the same files, packages and host kernel."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def _output(*words):
 
 
 def _packages():
-    """With versions.  A test that passed stays so when more are installed, as other tests do."""
+    """Packages with their versions. Tests install more of them, which changes no earlier pass."""
     return _output("dpkg-query", "--show").splitlines()
 
 
@@ -42,7 +42,8 @@ def everything():
 
 
 def since(program, depth, inputs):
-    """When the program passed with these inputs, as text; None if it has not.  All of it is no less than its core."""
+    """When the program passed with these inputs, as text; None if it has not. A pass of the whole
+    counts for its core."""
     for passed_at in DEPTHS[DEPTHS.index(depth):]:
         known = ui.recall(_stamp(program, passed_at))
         if inputs and known.get("inputs") == inputs and set(known["packages"]).issubset(_packages()):
@@ -51,7 +52,7 @@ def since(program, depth, inputs):
 
 
 def forget(program):
-    """Before it runs: one that fails now, or is killed, has not passed, whatever it did before."""
+    """Forget an earlier pass before the program runs: it may fail now, or be killed."""
     for depth in DEPTHS:
         ui.forget(_stamp(program, depth))
 

@@ -19,7 +19,7 @@ TESTS = paths.ROOT / "tests"
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept matrix model".split()
 LAST = ["torture"]
 SKIPPED = 77
-# How much of each group: what stands for it, or all.  tests/lib/depth.py asks.
+# How much of each group to run: its core, or all. tests/lib/depth.py reads it.
 DEPTH = "KVMSPF_DEPTH"
 LIMIT, LONG_LIMIT = 2700, 6 * 3600
 PYTHON = "/usr/bin/python3"

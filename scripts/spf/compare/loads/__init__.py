@@ -42,7 +42,7 @@ def memory_needed_mib(kind, data_mib, servers, vcpus):
 
 
 def image_mib(mib):
-    """Of the image, for files of so much."""
+    """The image's size, for files of this size."""
     return int(mib + mib / 256 + 4)
 
 

@@ -30,7 +30,7 @@ def what(settings):
 
 
 def version():
-    """Of its source: two compilers' programs make the same table."""
+    """The version of its source: programs of two compilers make the same table."""
     return f"from source {ui.digest(paths.ROOT / 'bench/db-load.c')[:12]}"
 
 

@@ -32,7 +32,7 @@ def disk_mib(_data_mib):
 
 
 def seconds(_data_mib):
-    """Of emulated compilers, ten times what it took on two cores."""
+    """Ten times the seconds that emulated compilers took on two cores."""
     return 1800
 
 
