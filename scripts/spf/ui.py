@@ -53,7 +53,8 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
         say("+ " + shlex.join(argv))
     environment = dict(os.environ, LC_ALL="C.UTF-8", **(env or {}))
     if log is None:
-        done = subprocess.run(argv, env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        done = subprocess.run(argv, env=environment, cwd=cwd, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE,
                               text=True, errors="replace", preexec_fn=die_with_parent, **kw)
         if check and done.returncode:
             raise Fail(f"{Path(argv[0]).name} failed: {last_line(done.stderr or done.stdout)}",
@@ -64,8 +65,10 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
     with open(log, "ab") as out:
         out.write(f"+ {shlex.join(argv)}\n".encode())
         out.flush()
-        child = subprocess.Popen(argv, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out,
-                                 stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent, **kw)
+        child = subprocess.Popen(argv, env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
+                                 stdout=out,
+                                 stderr=subprocess.STDOUT, start_new_session=True,
+                                 preexec_fn=die_with_parent, **kw)
         try:
             while True:
                 try:
@@ -98,7 +101,9 @@ def first_error(log):
     start = max((i for i, line in enumerate(lines) if line.startswith("+ ")), default=0)
     for line in lines[start + 1:]:
         low = line.lower()
-        if " error:" in low or "error:" in low.split()[:1] or "undefined reference" in low or "no space left" in low:
+        if ("error:" in low.split()[:1]
+                or any(sign in low
+                       for sign in (" error:", "undefined reference", "no space left"))):
             return line.strip().replace("/mnt/src/", "")
     return last_line("\n".join(lines[start + 1:]))
 
@@ -132,7 +137,8 @@ class Progress:
             took = time.monotonic() - self.start
             left = f", about {duration(max(self.usual - took, 0))} left" if self.usual > 5 else ""
             note = f" {note}" if isinstance(note, str) and note else ""
-            print(f"\r\033[Kkvmspf: {self.name}{note} {duration(took)}{left}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[Kkvmspf: {self.name}{note} {duration(took)}{left}", end="",
+                  file=sys.stderr, flush=True)
 
     def __exit__(self, kind, value, trace):
         took = time.monotonic() - self.start

@@ -12,7 +12,8 @@ OUT = paths.OUT / "deb"
 
 
 def agent():
-    """The source is guest-agent/ with what its build takes from bench/lib and the top; dpkg-buildpackage works in a copy."""
+    """The source is guest-agent/ with what its build takes from bench/lib and the top;
+    dpkg-buildpackage works in a copy."""
     apt.packages(["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"])
     work = paths.BUILD / "deb" / "agent"
     shutil.rmtree(work, ignore_errors=True)
@@ -25,7 +26,8 @@ def agent():
     log = paths.LOG / "deb-agent.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with ui.Progress("building the agent's package") as progress:
-        ui.run(["dpkg-buildpackage", "--build=binary", "--no-sign"], cwd=source, log=log, progress=progress)
+        ui.run(["dpkg-buildpackage", "--build=binary", "--no-sign"], cwd=source, log=log,
+               progress=progress)
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.glob("spf-agent_*.deb"):
         old.unlink()
@@ -34,8 +36,10 @@ def agent():
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="targets:\n" + "\n".join(f"  {n:9}{t}" for n, t in TARGETS.items()))
+    p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter,
+                                epilog="targets:\n"
+                                + "\n".join(f"  {n:9}{t}" for n, t in TARGETS.items()))
     p.add_argument("target", choices=sorted(TARGETS))
     p.parse_args(argv)
     ui.need_root()

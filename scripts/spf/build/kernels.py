@@ -10,13 +10,16 @@ from spf.build import meson, sandbox
 from spf.source import apt, fetch
 
 # An empty LOCALVERSION keeps a "+" for uncommitted work out of the release's name.
-MAKE = ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc", "LOCALVERSION="]
+MAKE = ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj", "HOSTCC=ccache gcc",
+        "CC=ccache gcc", "LOCALVERSION="]
 
 # What differs between the architectures' kernels: make's words, the image, where its options are.
 Arch = namedtuple("Arch", "words image kconfig")
 X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
-POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache powerpc64le-linux-gnu-gcc"],
-             "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
+POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-",
+              "CC=ccache powerpc64le-linux-gnu-gcc"],
+             "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms",
+                         "arch/powerpc/platforms/powernv"))
 
 
 # Flavours that are laid over a configuration of Debian's, by its name, and not over ours.
@@ -32,7 +35,8 @@ def fragments(flavour):
 
 
 def laid_over(files):
-    """The configuration of Debian's that the first of these fragments is for; None for one of ours."""
+    """The configuration of Debian's that the first of these fragments is for; None for one of
+    ours."""
     return DEBIAN.get(files[0].stem) if files else None
 
 
@@ -63,7 +67,8 @@ def missing(config, files):
 
 
 def configure(src, obj, files, log, machine):
-    key = ui.digest(*files, *[p for d in ("mm", "virt/kvm", *machine.kconfig) for p in sorted((src / d).glob("Kconfig*"))])
+    key = ui.digest(*files, *[p for d in ("mm", "virt/kvm", *machine.kconfig)
+                              for p in sorted((src / d).glob("Kconfig*"))])
     mark = obj / "kvmspf.config"
     if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
         return
@@ -74,7 +79,8 @@ def configure(src, obj, files, log, machine):
     if debian:
         (obj / ".config").write_text(fetch.debian_config(debian))
     else:
-        sandbox.run(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
+        sandbox.run(src, obj, [*MAKE, *machine.words, "tinyconfig"], log,
+                    env={"KCONFIG_ALLCONFIG": ""})
     with open(obj / ".config", "a") as config:
         config.write(merged.read_text())
     sandbox.run(src, obj, [*MAKE, *machine.words, "olddefconfig"], log)
@@ -97,19 +103,23 @@ def build(target, src, flavour):
 
 
 def compile_tree(src, target, files, machine=X86):
-    """files: the configuration's fragments.  For `patches check` too, which builds trees of its own."""
+    """files: the configuration's fragments.  For `patches check` too, which builds trees of its
+    own."""
     log, obj = sandbox.fresh(target), series.obj(target)
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
         configure(src, obj, files, log, machine)
         # A distribution has thousands of modules, and no lab loads them.
-        modules = ["modules"] if not laid_over(files) and "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
-        sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}", Path(machine.image).name, *modules], log,
+        has_modules = "CONFIG_MODULES=y\n" in (obj / ".config").read_text()
+        modules = ["modules"] if has_modules and not laid_over(files) else []
+        sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}",
+                               Path(machine.image).name, *modules], log,
                 progress=sandbox.counted(progress))
 
 
 def inputs(flavour):
     if arch(flavour) == POWER:
         apt.packages(meson.POWER_PACKAGES)
-        return [*fragments(flavour), *MAKE, *POWER.words, sandbox.compiler("powerpc64le-linux-gnu-gcc")]
+        return [*fragments(flavour), *MAKE, *POWER.words,
+                sandbox.compiler("powerpc64le-linux-gnu-gcc")]
     return [*fragments(flavour), *MAKE]

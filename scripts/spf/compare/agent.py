@@ -48,7 +48,8 @@ class Agent:
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             said = json.loads(line)
-            for mark in said.get("return", []) + ([said["data"]] if said.get("event") == "SPF_MARK" else []):
+            for mark in said.get("return", []) + ([said["data"]] if said.get("event") == "SPF_MARK"
+                                                  else []):
                 # A host that was too slow to say its time: then it is now.
                 yield mark["name"], mark.get("host-ns", time.monotonic_ns()) / 1e9
 

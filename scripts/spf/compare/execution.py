@@ -17,13 +17,16 @@ def prepare(args, host):
     apt.packages(image.PACKAGES)
     try:
         with ui.locked(".comparelock"):
-            manifest = loads.ensure(str(paths.BUILD / "compare"), args.load, args.data, args.servers)
+            manifest = loads.ensure(str(paths.BUILD / "compare"), args.load, args.data,
+                                    args.servers)
         spec = host.prepare(manifest["image"])
     except FileNotFoundError as error:
         raise ui.Fail(f"cannot make the guest's files: {error}", "run: kvmspf setup") from None
     except subprocess.SubprocessError as error:
-        raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}", "-v shows the commands") from None
-    return spec | {"vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers, "pages": args.pages,
+        raise ui.Fail(f"cannot make the guest's files: {str(error).splitlines()[0]}",
+                      "-v shows the commands") from None
+    return spec | {"vcpus": args.vcpus, "memory_mib": args.memory, "servers": args.servers,
+                   "pages": args.pages,
                    "keys": manifest["answers"]}, manifest
 
 
@@ -42,10 +45,12 @@ def carry_out(args, host, spec, planned, raw, allowed=None):
             budget = allowed - len(watcher.of("discard"))
             if not rest or budget < 0 or watcher.of("giving-up"):
                 return watcher
-            plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": host.stage, "max_discards": budget,
+            plan_file.write_text(json.dumps({"spec": spec, "jobs": rest, "stage": host.stage,
+                                             "max_discards": budget,
                                              "boot_timeout": boot, "load_timeout": load}))
             before = len(watcher.of("run") + watcher.of("storm"))
-            why = host.run(plan_file, watcher, needs.host_memory_mib(args), 120 + len(rest) * (boot + load))
+            why = host.run(plan_file, watcher, needs.host_memory_mib(args),
+                           120 + len(rest) * (boot + load))
             if not why:
                 return watcher
             barren = 0 if len(watcher.of("run") + watcher.of("storm")) > before else barren + 1

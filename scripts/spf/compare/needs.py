@@ -12,7 +12,8 @@ def check(args):
     args.servers = args.servers or min(args.vcpus, 8)
     check_data(args)
     if args.vcpus > 512:
-        raise ui.Fail(f"{args.vcpus} vCPUs are more than the guest's kernel knows", "use --vcpus 512 or fewer", 2)
+        raise ui.Fail(f"{args.vcpus} vCPUs are more than the guest's kernel knows",
+                      "use --vcpus 512 or fewer", 2)
     if not args.modes or not args.vmm:
         raise ui.Fail("nothing to compare", "name a mode and a VMM load", 2)
     check_memory(args)
@@ -22,7 +23,8 @@ def check_data(args):
     if loads.KINDS[args.load].VALUE_BYTES:
         args.data = args.data or 64
     elif args.data:
-        raise ui.Fail(f"the data of the load '{args.load}' are always the same", "leave out --data", 2)
+        raise ui.Fail(f"the data of the load '{args.load}' are always the same", "leave out --data",
+                      2)
     if args.data and args.data < args.servers:
         raise ui.Fail(f"{args.data} MiB of data are too few for {args.servers} servers",
                       f"use --data {args.servers}M or more", 2)
@@ -38,7 +40,8 @@ def check_memory(args):
     with open("/proc/meminfo", encoding="ascii") as f:
         free = int(re.search(r"MemAvailable:\s+(\d+)", f.read()).group(1)) // 1024
     if host_memory_mib(args) > free:
-        raise ui.Fail(f"this machine has {free} MiB of memory free and {host_memory_mib(args)} are needed",
+        raise ui.Fail(f"this machine has {free} MiB of memory free and {host_memory_mib(args)} are "
+                      "needed",
                       "use less --memory" + (" and --data" if args.data else ""), 2)
 
 

@@ -42,7 +42,8 @@ class Watcher:
         if kind == "discard":
             self.line(f"{what}: thrown away, {event['kind']}: {event['detail']}")
         elif kind == "begin" and self.tty:
-            print(f"\r\033[Kkvmspf: run {done + 1} of {len(self.planned)}, {what}{self.remaining(rest)}",
+            print(f"\r\033[Kkvmspf: run {done + 1} of {len(self.planned)}, "
+                  f"{what}{self.remaining(rest)}",
                   end="", file=sys.stderr, flush=True)
         elif kind == "run":
             text = (f"{done}/{len(self.planned)} {what}: boot {event['boot']['total_s']:.2f} s, "

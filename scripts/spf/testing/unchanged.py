@@ -25,13 +25,15 @@ def _setting(name):
 
 
 def everything():
-    """A digest of our files, committed or not, of the kernel that runs and of what the environment asks for; None
-    where git cannot tell which files are ours."""
+    """A digest of our files, committed or not, of the kernel that runs and of what the environment
+    asks for; None where git cannot tell which files are ours."""
     try:
-        names = _output("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+        names = _output("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
+                        "--exclude-standard").split("\0")
     except (OSError, subprocess.CalledProcessError):
         return None
-    parts = [os.uname().release, *(f"{k}={v}" for k, v in sorted(os.environ.items()) if _setting(k))]
+    parts = [os.uname().release,
+             *(f"{k}={v}" for k, v in sorted(os.environ.items()) if _setting(k))]
     for name in sorted(filter(None, names)):
         path = paths.ROOT / name
         if path.is_symlink():
@@ -46,7 +48,8 @@ def since(program, depth, inputs):
     counts for its core."""
     for passed_at in DEPTHS[DEPTHS.index(depth):]:
         known = ui.recall(_stamp(program, passed_at))
-        if inputs and known.get("inputs") == inputs and set(known["packages"]).issubset(_packages()):
+        same = inputs and known.get("inputs") == inputs
+        if same and set(known["packages"]).issubset(_packages()):
             return known["when"]
     return None
 
@@ -58,7 +61,8 @@ def forget(program):
 
 
 def passed(program, depth, inputs):
-    ui.remember(_stamp(program, depth), inputs=inputs, packages=_packages(), when=time.strftime("%Y-%m-%d %H:%M"))
+    ui.remember(_stamp(program, depth), inputs=inputs, packages=_packages(),
+                when=time.strftime("%Y-%m-%d %H:%M"))
 
 
 def _stamp(program, depth):
