@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A file laid out like the BAR of a kvm-spf device, for what the real one never does: errors, races, other versions."""
+"""A file laid out like the BAR of a kvm-spf device, for what the real one never does: errors,
+races, other versions."""
 
 import mmap
 import re
@@ -64,7 +65,8 @@ class Bar:
     def set64(self, name, value):
         struct.pack_into("<Q", self.map, C[name], value)
 
-    def counters(self, tiers=(0, 0, 0, 0), aborts=(0,) * 8, ns=(0, 0, 0), buckets=(0,) * 32, at=None):
+    def counters(self, tiers=(0, 0, 0, 0), aborts=(0,) * 8, ns=(0, 0, 0), buckets=(0,) * 32,
+                 at=None):
         """A block of counters; at: where it begins, else the totals."""
         at = C["TOTALS"] if at is None else at
         struct.pack_into("<4Q", self.map, at, *tiers)

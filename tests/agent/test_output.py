@@ -62,7 +62,8 @@ class FullDisk(Case):
         mounted = self.directory / "small"
         mounted.mkdir()
         with self.bar:
-            words = ["unshare", "--mount", "sh", "-c", FILL, programs.static(), mounted, self.bar.path]
+            words = ["unshare", "--mount", "sh", "-c", FILL, programs.static(), mounted,
+                     self.bar.path]
             done = subprocess.run(words, capture_output=True, text=True, timeout=300)
         says = "spf-agent: cannot write the mark: No space left on device\n"
         self.assertEqual((done.returncode, done.stderr), (0, says))

@@ -9,7 +9,8 @@ LONG = os.environ.get("KVMSPF_DEPTH", "long") == "long"
 
 
 def long(why):
-    """For a test, a class or, by its decorator's reason, a module that only --long or the group's name runs."""
+    """For a test, a class or, by its decorator's reason, a module that only --long or the group's
+    name runs."""
     return unittest.skipUnless(LONG, f"{why}: kvmspf test --long")
 
 

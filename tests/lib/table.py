@@ -10,12 +10,14 @@ from tests import native
 
 
 def results(rows, script, numbers, kernel, **lab):
-    """[(row, {mode: what was seen})].  The script runs in the lab, with the program and the rows' numbers as its
-    arguments, and prints a line of JSON for each row and mode.  No numbers: all rows."""
+    """[(row, {mode: what was seen})].  The script runs in the lab, with the program and the rows'
+    numbers as its arguments, and prints a line of JSON for each row and mode.  No numbers: all
+    rows."""
     apt.packages(["e2fsprogs", "util-linux"])
     targets.bring_up_to_date(kernel)
     program = native.program("matrix")
-    done = x86.Lab(kernel, cpus=2, numa=2, **lab).run(["/usr/bin/python3", script, program, *numbers])
+    done = x86.Lab(kernel, cpus=2, numa=2, **lab).run(["/usr/bin/python3", script, program,
+                                                       *numbers])
     if (done.kind, done.status) != ("exit", 0) or done.trouble:
         said = [done.kind, done.what, done.out.decode(), done.err.decode()]
         raise AssertionError("\n".join([*said, *done.trouble]))
@@ -35,7 +37,8 @@ def first_of_each(rows, kind):
 
 
 def arguments(parser, rows):
-    """Parse the command line; the arguments, and the numbers of the rows that it names, or of all."""
+    """Parse the command line; the arguments, and the numbers of the rows that it names, or of
+    all."""
     parser.add_argument("row", nargs="*", help="only rows whose name has this")
     parser.add_argument("--kernel", default="patched")
     args = parser.parse_args()

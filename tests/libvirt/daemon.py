@@ -30,9 +30,11 @@ SANITIZED = {"LD_PRELOAD": "libtirpc.so.3", "ASAN_OPTIONS": "verify_asan_link_or
 
 
 def run(*words, status=0, **env):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, env=os.environ | env)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT,
+                          env=os.environ | env)
     if status is not None and done.returncode != status:
-        raise SystemExit(f"{' '.join(map(str, words))}: status {done.returncode}: {done.stdout}{done.stderr}")
+        raise SystemExit(f"{' '.join(map(str, words))}: status {done.returncode}: "
+                         f"{done.stdout}{done.stderr}")
     return done
 
 
@@ -48,7 +50,8 @@ class Spfctl:
         return run(self.program, "--libvirt", "-t", patience, *words, status=status, **SANITIZED)
 
     def start(self, *words, patience=PATIENCE, **kw):
-        return subprocess.Popen([self.program, "--libvirt", "-t", patience, *words], env=os.environ | SANITIZED,
+        return subprocess.Popen([self.program, "--libvirt", "-t", patience, *words],
+                                env=os.environ | SANITIZED,
                                 text=True, **{"stdout": subprocess.PIPE, **kw})
 
 
@@ -69,8 +72,10 @@ def start_daemon():
     Path("/etc/libvirt/qemu.conf").write_text(DRIVER, encoding="ascii")
     Path("/run/libvirtd.conf").write_text(DAEMON, encoding="ascii")
     with open(LOG, "w", encoding="utf-8") as log:
-        daemon = subprocess.Popen(["libvirtd", "--config", "/run/libvirtd.conf"], stdout=log, stderr=log)
-    wait("libvirt", lambda: run("virsh", "-q", "list", status=None).returncode == 0 or daemon.poll() is not None)
+        daemon = subprocess.Popen(["libvirtd", "--config", "/run/libvirtd.conf"], stdout=log,
+                                  stderr=log)
+    wait("libvirt", lambda: run("virsh", "-q", "list", status=None).returncode == 0
+         or daemon.poll() is not None)
     return daemon
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: libvirt's daemon, and the domain of docs/libvirt-domain.xml with a guest of ours.
 
-usage: lab_libvirt.py SPFCTL INITRAMFS.  Prints what was seen as JSON; test_libvirt.py knows what it has to be.
+usage: lab_libvirt.py SPFCTL INITRAMFS.  Prints what was seen as JSON; test_libvirt.py knows what it
+has to be.
 """
 
 import json
@@ -43,7 +44,8 @@ def domain():
 
 def query():
     """Over libvirt's monitor, which taints the domain."""
-    return json.loads(virsh("qemu-monitor-command", "--pretty", "db1", '{"execute":"query-kvm-spf"}'))["return"]
+    return json.loads(virsh("qemu-monitor-command", "--pretty", "db1",
+                            '{"execute":"query-kvm-spf"}'))["return"]
 
 
 def booted():
@@ -67,7 +69,8 @@ def first_life():
 def stormy_life():
     """All faults take the mmap_lock; libvirt and the domain's own socket pass the event on."""
     virsh("start", "--paused", "db1")
-    own = subprocess.Popen([spfctl.program, "-t", "60", "--wait-storm", "--socket", SOCKET], text=True,
+    own = subprocess.Popen([spfctl.program, "-t", "60", "--wait-storm", "--socket", SOCKET],
+                           text=True,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with spfctl.start("--wait-storm", "-n", "2", "db1", stderr=subprocess.PIPE) as through_libvirt:
         SEEN["storm, tainted"] = is_tainted("db1")

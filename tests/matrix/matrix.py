@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The matrix of memory kinds and states: run its rows in the lab, say what is wrong, show the table."""
+"""The matrix of memory kinds and states: run its rows in the lab, say what is wrong, show the
+table."""
 
 import argparse
 import re
@@ -18,16 +19,17 @@ DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
 TIERS = ("fast", "speculative", "vma_lock", "mmap_lock")
 INTRODUCTION = """\
-`tests/matrix/matrix.py --write`: faults of one vCPU by tier, mode `on`, and how often its thread took the mmap_lock
-for whatever reason, by the kernel's tracepoint, in mode `on` and in mode `off`. What a VMM does (balloon, virtio-mem,
-post-copy, snapshot, migration) the test does as QEMU would, without QEMU. `fast` has the pages of the guest's own
-program, too."""
+`tests/matrix/matrix.py --write`: faults of one vCPU by tier, mode `on`, and how often its thread
+took the mmap_lock for whatever reason, by the kernel's tracepoint, in mode `on` and in mode
+`off`. What a VMM does (balloon, virtio-mem, post-copy, snapshot, migration) the test does as QEMU
+would, without QEMU. `fast` has the pages of the guest's own program, too."""
 LIMIT = 900
 
 
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what the program said})]"""
-    return table.results(ROWS, HERE / "lab_matrix.py", numbers, kernel, memory=4 << 30, timeout=LIMIT,
+    return table.results(ROWS, HERE / "lab_matrix.py", numbers, kernel, memory=4 << 30,
+                         timeout=LIMIT,
                          qemu_args=["-device", "bochs-display"],
                          append="default_hugepagesz=2M hugepagesz=1G hugepages=1")
 
@@ -52,7 +54,8 @@ def faults_of(row, modes):
     if not row.why and (said["locks"] or count["mmap_lock"]):
         bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it")
     if row.why == ONCE and (said["locks"] != 1 or count["mmap_lock"]):
-        bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it, for '{row.why}'")
+        bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it, for "
+                   f"'{row.why}'")
     if row.tier and row.tier != "mmap_lock" and count["mmap_lock"]:
         bad.append(f"{count['mmap_lock']} faults by the mmap_lock")
     if row.why and not said["locks"]:
@@ -71,10 +74,12 @@ def faults_of(row, modes):
 
 def markdown(found):
     """What faults each row had in mode `on`, and what locks against mode `off`."""
-    heading = ["memory, state", "outcome", "fast", "speculative", "VMA lock", "mmap_lock", "acquired, on",
+    heading = ["memory, state", "outcome", "fast", "speculative", "VMA lock", "mmap_lock",
+               "acquired, on",
                "acquired, off", "why"]
     return table.markdown(heading, [
-        [row.name, modes["on"]["outcome"], *tiers(modes["on"]).values(), modes["on"].get("locks", ""),
+        [row.name, modes["on"]["outcome"], *tiers(modes["on"]).values(),
+         modes["on"].get("locks", ""),
          modes["off"].get("locks", ""), row.why] for row, modes in found])
 
 
@@ -89,7 +94,8 @@ def write(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/measurements.md")
+    parser.add_argument("--write", action="store_true",
+                        help="put the table into docs/measurements.md")
     args, numbers = table.arguments(parser, ROWS)
     if args.write and args.row:
         parser.error("--write needs the whole table")

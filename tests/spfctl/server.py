@@ -12,14 +12,17 @@ import time
 
 GREETING = {"QMP": {"version": {}, "capabilities": []}}
 TIERS = ("fast", "speculative", "vma-lock", "mmap-lock")
-ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed", "no-memory")
+ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed",
+          "no-memory")
 
 
 def answer(**changes):
     """An answer to query-kvm-spf that is well formed, but for the changes."""
-    return {"available": True, "mode": "on", "host-ns": 1, "vcpus": 1, "faults": dict.fromkeys(TIERS, 1),
-            "aborts": dict.fromkeys(ABORTS, 1), "latency": {"count": 4, "sum-ns": 40, "max-ns": 11,
-                                                                  "buckets": [0, 0, 0, 1, 3]}, **changes}
+    return {"available": True, "mode": "on", "host-ns": 1, "vcpus": 1,
+            "faults": dict.fromkeys(TIERS, 1),
+            "aborts": dict.fromkeys(ABORTS, 1),
+            "latency": {"count": 4, "sum-ns": 40, "max-ns": 11, "buckets": [0, 0, 0, 1, 3]},
+            **changes}
 
 
 UUID = "5c8e1f1a-7a0d-4f0e-9f5e-0123456789ab"
@@ -77,8 +80,9 @@ class Server:
 
 
 class Vm:
-    """Answers like a QEMU called `name`: each query-kvm-spf gets the next of `answers`, and all over again.
-    After qmp_capabilities, `events` follow the answer to query-kvm-spf.  `heard` has the commands."""
+    """Answers like a QEMU called `name`: each query-kvm-spf gets the next of `answers`, and all
+    over again. After qmp_capabilities, `events` follow the answer to query-kvm-spf.  `heard` has
+    the commands."""
 
     def __init__(self, path, name, *answers, uuid=UUID, events=()):
         self.replies = {"query-name": {"name": name}, "query-uuid": {"UUID": uuid}}
@@ -95,7 +99,8 @@ class Vm:
             while True:
                 client, _ = self.listener.accept()
                 self.connections += 1
-                with client, client.makefile("rb") as commands, contextlib.suppress(ConnectionError):
+                with (client, client.makefile("rb") as commands,
+                      contextlib.suppress(ConnectionError)):
                     client.sendall(lines(GREETING))
                     for command in commands:
                         client.sendall(self.reply(json.loads(command)["execute"]))
