@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "now.h"
+#include "clock.h"
 
 enum { BLOCK = 256 << 10, DEPTH = 8, VALUES = 7 };
 
@@ -84,7 +84,7 @@ static int make(void)
 	return 0;
 }
 
-/* Threads meet in the table only where two of their keys want the same place. */
+/* Threads meet in the table only where two of their keys hash to one place. */
 static void insert(const struct record *record)
 {
 	for (uint64_t at = record->key & mask;; at = (at + 1) & mask) {
@@ -206,7 +206,7 @@ static void on_all(struct worker *workers, unsigned int threads, void *(*work)(v
 		pthread_join(workers[i].thread, NULL);
 }
 
-/* A table with room for half as much again. */
+/* The table has room for half as many records again. */
 static int make_table(int fd)
 {
 	off_t size = lseek(fd, 0, SEEK_END);
@@ -231,9 +231,9 @@ static int run(struct worker *workers, unsigned int threads, int fd)
 
 	for (unsigned int i = 0; i < threads; i++)
 		workers[i] = (struct worker) { .number = i, .threads = threads, .fd = fd };
-	start = now_ns();
+	start = clock__ns();
 	on_all(workers, threads, load);
-	seconds = (now_ns() - start) / 1e9;
+	seconds = (clock__ns() - start) / 1e9;
 	for (unsigned int i = 0; i < threads; i++) {
 		loaded += workers[i].loaded;
 		failed = failed || workers[i].failed;

@@ -191,6 +191,13 @@ static void parse(struct options *options, int argc, char **argv)
 	}
 	if (optind < argc)
 		bad(argv[optind], "is no option", "what --help lists");
+}
+
+/* What one option asks for may not go with another. */
+static void check(struct options *options)
+{
+	struct storm *storm = &options->storm;
+
 	if (options->pages)
 		storm->size = options->pages * storm->stride;
 	if (storm->stride % 16 || storm->size / storm->stride < storm->vcpus)
@@ -222,6 +229,7 @@ int main(int argc, char **argv)
 	int status = 0;
 
 	parse(&options, argc, argv);
+	check(&options);
 	raise_limits();
 	report = storm_output__new(&options.storm, orders[options.storm.order], accesses[options.storm.access],
 				   options.json);

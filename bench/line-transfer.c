@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What it costs to get a cache line that another CPU has just stored to: the first CPU that we may run on and each of
- * the others throw one back and forth.  bench/scaling wants it.
+ * The cost of a cache line that another CPU has just stored to: the first CPU
+ * that we may run on and each of the others pass one back and forth.
+ * bench/scaling needs the figure.
  */
 #include <json-c/json.h>
 #include <pthread.h>
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "now.h"
+#include "clock.h"
 
 enum { WARM_UP = 1000, ROUNDS = 100000 };
 
@@ -71,14 +72,14 @@ int main(void)
 			return 1;
 		}
 		play(0, WARM_UP);
-		start = now_ns();
+		start = clock__ns();
 		play(0, ROUNDS);
 		pair = json_object_new_object();
 		json_object_object_add(pair, "cpus", json_object_new_array());
 		json_object_array_add(json_object_object_get(pair, "cpus"), json_object_new_int(first));
 		json_object_array_add(json_object_object_get(pair, "cpus"), json_object_new_int(cpu));
 		/* A round is there and back. */
-		json_object_object_add(pair, "ns", json_object_new_double((now_ns() - start) / 2.0 / ROUNDS));
+		json_object_object_add(pair, "ns", json_object_new_double((clock__ns() - start) / 2.0 / ROUNDS));
 		json_object_array_add(pairs, pair);
 		pthread_join(thread, NULL);
 	}

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "now.h"
+#include "clock.h"
 #include "vmm/vmm.h"
 
 #define MIB ((size_t)1 << 20)
@@ -23,9 +23,9 @@ static int fail(const struct neighbour *me, const char *call)
 
 /* Time one call; its value. */
 #define timed(me, call) ({						\
-	int64_t start_ = now_ns();					\
+	int64_t start_ = clock__ns();					\
 	__auto_type value_ = (call);					\
-	latency__record(&(me)->latency, now_ns() - start_, 1);		\
+	latency__record(&(me)->latency, clock__ns() - start_, 1);		\
 	value_;								\
 })
 

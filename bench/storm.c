@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "clock.h"
 #include "cpus.h"
 #include "neighbours.h"
-#include "now.h"
 #include "vmm/arch.h"
 
 struct worker {
@@ -41,7 +41,7 @@ static void schedstat(uint64_t *running, uint64_t *waiting)
 		fclose(file);
 }
 
-/* KVM says that there is no memory behind a page: now there is. */
+/* KVM has found no memory behind a page: map some. */
 static int fill_hole(const struct worker *me)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -63,7 +63,7 @@ static void *work(void *data)
 
 	pthread_barrier_wait(me->begin);
 	schedstat(&running, &waiting);
-	me->start = now_ns();
+	me->start = clock__ns();
 	while ((status = vcpu__run(me->vcpu)) == -EFAULT) {
 		me->efaults++;
 		if (fill_hole(me)) {
@@ -71,7 +71,7 @@ static void *work(void *data)
 			break;
 		}
 	}
-	me->end = now_ns();
+	me->end = clock__ns();
 	schedstat(&me->running, &me->waiting);
 	me->running -= running;
 	me->waiting -= waiting;
@@ -214,7 +214,7 @@ static int run_vcpus(const struct storm *storm, struct vmm *vmm, struct backing 
 		if (!error)
 			error = pthread_create(&worker[i].thread, &attributes, work, &worker[i]);
 		if (error) {
-			/* Those that wait at the barrier for this one would wait forever. */
+			/* The threads at the barrier would wait for this one forever. */
 			vmm__error("cannot start the thread of vCPU %u: %s", i, strerror(error));
 			exit(1);
 		}

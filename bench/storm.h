@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One storm: a VM, its vCPUs all touching memory, and what came of it. */
+/* One storm: a VM whose vCPUs all touch memory, and its figures. */
 #ifndef BENCH_STORM_H
 #define BENCH_STORM_H
 
@@ -44,7 +44,7 @@ struct storm_result {
 	double running, waiting, blocked;	/* seconds of all vCPU threads: on a CPU, for a CPU, for anything else */
 };
 
-/* -1 if it could not be done.  What was done, but wrong, is for the caller to see. */
+/* Returns -1 if it could not be done.  The caller checks the result for wrong pages. */
 int storm__run(const struct storm *storm, enum vmm_mode mode, uint64_t generation, struct storm_result *result);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "storm.h"
 
-/* The results as a table, as they come; and as JSON at the end, to `file`, where that is not NULL. */
+/* Print each result as a line of a table.  At the end write JSON to `file`, unless it is NULL. */
 struct storm_output *storm_output__new(const struct storm *storm, const char *order, const char *access,
 				       const char *file);
 void storm_output__add(struct storm_output *report, const struct storm_result *result);

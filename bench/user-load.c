@@ -14,8 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "neighbours.h"
-#include "now.h"
 
 enum { CHUNK = 512 << 10, CHUNKS = 8, REGION = 16 << 20 };
 
@@ -76,7 +76,7 @@ static long multi_fault__round(unsigned int *seed)
 	return touch(map(REGION), seed);
 }
 
-/* All its threads share the file, whose second words nobody writes. */
+/* All its threads share the file.  None writes the second words. */
 static int file(void)
 {
 	static _Atomic int shared = -1;
@@ -172,55 +172,50 @@ static int usage(void)
 	return 2;
 }
 
-int main(int argc, char **argv)
+static const struct load *load_named(const char *name)
 {
-	const struct load *load = NULL;
-	struct json_object *result = json_object_new_object();
-	struct neighbours *neighbours = NULL;
-	struct worker *workers;
-	uint64_t done = 0;
-	bool wrong = false;
-	long threads, seconds;
-	int failed;
-	int64_t start, took;
+	for (int i = 0; i < LOADS; i++)
+		if (!strcmp(name, loads[i].name))
+			return &loads[i];
+	return NULL;
+}
 
-	for (int i = 0; argc >= 4 && i < LOADS; i++)
-		if (!strcmp(argv[1], loads[i].name))
-			load = &loads[i];
-	threads = load ? atol(argv[2]) : 0;
-	seconds = load ? atol(argv[3]) : 0;
-	if (threads < 1 || threads > 65536 || seconds < 1)
-		return usage();
-	for (int i = 4; i < argc; i++) {
-		neighbours = neighbours__add(neighbours, argv[i]);
-		if (!neighbours)
-			return 2;
-	}
-	workers = calloc(threads, sizeof(*workers));
+static struct worker *start_workers(const struct load *load, long threads)
+{
+	struct worker *workers = calloc(threads, sizeof(*workers));
+
 	if (!workers)
 		abort();
-	fill_chunks();
 	pthread_barrier_init(&begin, NULL, threads + 1);
 	for (long i = 0; i < threads; i++) {
 		workers[i] = (struct worker) { .load = load, .seed = i };
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i])) {
 			perror("user-load: cannot start a thread");
-			return 1;
+			exit(1);
 		}
 	}
-	if (neighbours && neighbours__start(neighbours, NULL, -1))
-		return 1;
-	pthread_barrier_wait(&begin);
-	start = now_ns();
-	sleep(seconds);
+	return workers;
+}
+
+/* Returns what they have done; *@wrong says whether one of them found wrong contents. */
+static uint64_t stop_workers(struct worker *workers, long threads, bool *wrong)
+{
+	uint64_t done = 0;
+
 	atomic_store(&stop, true);
 	for (long i = 0; i < threads; i++) {
 		pthread_join(workers[i].thread, NULL);
 		done += workers[i].done;
-		wrong = wrong || workers[i].wrong;
+		*wrong = *wrong || workers[i].wrong;
 	}
-	took = now_ns() - start;
-	failed = neighbours__stop(neighbours);
+	free(workers);
+	return done;
+}
+
+static void report(const struct load *load, long threads, uint64_t done, int64_t took, struct neighbours *neighbours)
+{
+	struct json_object *result = json_object_new_object();
+
 	json_object_object_add(result, "load", json_object_new_string(load->name));
 	json_object_object_add(result, "threads", json_object_new_int(threads));
 	json_object_object_add(result, load->unit, json_object_new_uint64(done));
@@ -228,8 +223,38 @@ int main(int argc, char **argv)
 	json_object_object_add(result, "neighbours", neighbours__json(neighbours));
 	puts(json_object_to_json_string_ext(result, JSON_C_TO_STRING_SPACED));
 	json_object_put(result);
+}
+
+int main(int argc, char **argv)
+{
+	const struct load *load = argc >= 4 ? load_named(argv[1]) : NULL;
+	long threads = load ? atol(argv[2]) : 0, seconds = load ? atol(argv[3]) : 0;
+	struct neighbours *neighbours = NULL;
+	struct worker *workers;
+	bool wrong = false;
+	uint64_t done;
+	int64_t start, took;
+	int failed;
+
+	if (threads < 1 || threads > 65536 || seconds < 1)
+		return usage();
+	for (int i = 4; i < argc; i++) {
+		neighbours = neighbours__add(neighbours, argv[i]);
+		if (!neighbours)
+			return 2;
+	}
+	fill_chunks();
+	workers = start_workers(load, threads);
+	if (neighbours && neighbours__start(neighbours, NULL, -1))
+		return 1;
+	pthread_barrier_wait(&begin);
+	start = clock__ns();
+	sleep(seconds);
+	done = stop_workers(workers, threads, &wrong);
+	took = clock__ns() - start;
+	failed = neighbours__stop(neighbours);
+	report(load, threads, done, took, neighbours);
 	neighbours__free(neighbours);
-	free(workers);
 	if (wrong)
 		fputs("user-load: memory had the wrong contents\n", stderr);
 	return wrong || failed;

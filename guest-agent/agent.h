@@ -10,7 +10,7 @@
 
 #include "error.h"
 
-/* What stands before the subcommand's name. */
+/* The options before the subcommand's name. */
 struct globals {
 	const char *device;	/* --device, or NULL: find it */
 };

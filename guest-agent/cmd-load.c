@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "agent.h"
-#include "help.h"
 #include "json.h"
 #include "load.h"
 #include "usage.h"
@@ -27,34 +26,31 @@ int cmd_load(const struct globals *globals, int argc, char **argv)
 	struct error error;
 	uint64_t threads;
 	bool json = false;
-	int option;
+	int option, status;
 
 	(void)globals;
-	while ((option = getopt_long(argc, argv, "+:s:t:p:jh", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:s:t:p:jh", options, &status)) > 0) {
 		switch (option) {
 		case 's':
 			if (!parse_size(optarg, INT64_MAX, &load.bytes))
-				return usage("-s wants a size such as 512M, not '%s'", optarg);
+				return usage("-s takes a size such as 512M, not '%s'", optarg);
 			break;
 		case 't':
 			if (!parse_count(optarg, LOAD_MAX_THREADS, &threads))
-				return usage("-t wants a number of threads up to %u, not '%s'", LOAD_MAX_THREADS, optarg);
+				return usage("-t takes a number of threads up to %u, not '%s'", LOAD_MAX_THREADS, optarg);
 			load.threads = (uint32_t)threads;
 			break;
 		case 'p':
 			if (!load__pattern(optarg, &load.pattern))
-				return usage("-p wants sequential, random or stride, not '%s'", optarg);
+				return usage("-p takes sequential, random or stride, not '%s'", optarg);
 			break;
 		case 'j':
 			json = true;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
 		}
 	}
+	if (option < 0)
+		return status;
 	if (optind < argc)
 		return usage("load takes no argument '%s'", argv[optind]);
 

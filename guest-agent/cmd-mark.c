@@ -9,7 +9,6 @@
 
 #include "agent.h"
 #include "device.h"
-#include "help.h"
 #include "marks.h"
 #include "usage.h"
 
@@ -25,22 +24,14 @@ int cmd_mark(const struct globals *globals, int argc, char **argv)
 	struct snapshot snapshot;
 	struct device device;
 	struct error error;
-	int option, fd, failed;
+	int option, status, fd, failed;
 
-	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
-		switch (option) {
-		case 'm':
-			path = optarg;
-			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
-		}
-	}
+	while ((option = usage__option(argc, argv, "+:h", options, &status)) > 0)
+		path = optarg;
+	if (option < 0)
+		return status;
 	if (optind != argc - 1)
-		return usage("mark wants one name");
+		return usage("mark takes one name");
 	if (!mark__set_name(&mark, argv[optind]))
 		return usage("a mark's name has up to %d letters, digits, '.', '_' and '-', not '%s'", MARK_NAME_MAX,
 			     argv[optind]);

@@ -12,7 +12,6 @@
 #include "clock.h"
 #include "command.h"
 #include "device.h"
-#include "help.h"
 #include "json.h"
 #include "usage.h"
 
@@ -79,7 +78,7 @@ static int measure(struct device *device, char **command, struct lap *lap, struc
 	return 0;
 }
 
-/* Where they go to, or NULL and @error. */
+/* The file that the figures go to, or NULL and @error. */
 static FILE *open_output(const char *path, struct error *error)
 {
 	FILE *out = path ? fopen(path, "we") : stderr;
@@ -93,7 +92,7 @@ static int close_output(FILE *out, const char *path, struct error *error)
 {
 	bool lost = ferror(out);
 
-	/* Standard error is not buffered, and stays open to say more. */
+	/* Standard error is not buffered.  It stays open for more messages. */
 	if (path && fclose(out))
 		lost = true;
 	return lost ? fail(error, STATUS_RUN_FAILED, "cannot write %s: %s", path ? path : "the figures",
@@ -117,7 +116,7 @@ static int run(struct device *device, char **command, const char *path, bool jso
 		report_json(out, &lap, &delta);
 	else if (!failed)
 		report_text(out, &lap, &delta);
-	/* The first thing that failed is what is told. */
+	/* Report the first failure only. */
 	if (failed) {
 		error__print(&error);
 		close_output(out, path, &error);
@@ -125,7 +124,7 @@ static int run(struct device *device, char **command, const char *path, bool jso
 		failed = -1;
 		error__print(&error);
 	}
-	/* No figures: a failure of ours, unless the command has one of its own to tell. */
+	/* Without figures the agent has failed; a failure of the command goes first. */
 	return failed && !lap.status ? STATUS_RUN_FAILED : lap.status;
 }
 
@@ -143,7 +142,7 @@ int cmd_run(const struct globals *globals, int argc, char **argv)
 	bool json = false;
 	int option, status;
 
-	while ((option = getopt_long(argc, argv, "+:jo:h", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:jo:h", options, &status)) > 0) {
 		switch (option) {
 		case 'j':
 			json = true;
@@ -151,16 +150,12 @@ int cmd_run(const struct globals *globals, int argc, char **argv)
 		case 'o':
 			output = optarg;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			usage__refused(*argv, argv, option);
-			return STATUS_RUN_FAILED;
 		}
 	}
+	if (option < 0)
+		return status ? STATUS_RUN_FAILED : 0;
 	if (optind == argc) {
-		usage("run wants a command: spf-agent run -- COMMAND [ARGUMENT...]");
+		usage("run needs a command: spf-agent run -- COMMAND [ARGUMENT...]");
 		return STATUS_RUN_FAILED;
 	}
 	if (device__open(&device, globals->device, &error)) {

@@ -13,14 +13,13 @@
 #include "agent.h"
 #include "clock.h"
 #include "device.h"
-#include "help.h"
 #include "marks.h"
 #include "port.h"
 #include "privileges.h"
 #include "protocol.h"
 #include "usage.h"
 
-/* No event tells that a host has connected. */
+/* The kernel sends no event when a host connects. */
 #define NO_HOST_NAP	(NS_PER_SEC / 4)
 
 struct settings {
@@ -60,7 +59,7 @@ static int serve(struct agent *agent, int port, int watch, struct error *error)
 	}
 }
 
-/* All that takes privileges, then without them the rest. */
+/* Do all that takes privileges, drop them, and serve without them. */
 static int open_and_serve(struct agent *agent, const struct settings *settings, int *port, struct error *error)
 {
 	int watch;
@@ -100,9 +99,9 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 	const char *list = NULL;
 	struct error error;
 	bool allow = false;
-	int option, port;
+	int option, status, port;
 
-	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:h", options, &status)) > 0) {
 		switch (option) {
 		case 'a':
 		case 'b':
@@ -113,7 +112,7 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 			break;
 		case 'l':
 			if (!parse_size(optarg, INT64_MAX, &agent.max_load))
-				return usage("--max-load wants a size such as 512M, not '%s'", optarg);
+				return usage("--max-load takes a size such as 512M, not '%s'", optarg);
 			break;
 		case 'p':
 			settings.port = optarg;
@@ -124,13 +123,10 @@ int cmd_serve(const struct globals *globals, int argc, char **argv)
 		case 'm':
 			settings.marks = optarg;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
 		}
 	}
+	if (option < 0)
+		return status;
 	if (optind < argc)
 		return usage("serve takes no argument '%s'", argv[optind]);
 	if (list && protocol__filter(&agent, list, allow, &error))

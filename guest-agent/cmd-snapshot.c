@@ -8,7 +8,6 @@
 
 #include "agent.h"
 #include "device.h"
-#include "help.h"
 #include "json.h"
 #include "usage.h"
 
@@ -42,20 +41,12 @@ int cmd_snapshot(const struct globals *globals, int argc, char **argv)
 	struct device device;
 	struct error error;
 	bool json = false;
-	int option, failed = 0;
+	int option, status, failed = 0;
 
-	while ((option = getopt_long(argc, argv, "+:jh", options, NULL)) != -1) {
-		switch (option) {
-		case 'j':
-			json = true;
-			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
-		}
-	}
+	while ((option = usage__option(argc, argv, "+:jh", options, &status)) > 0)
+		json = true;
+	if (option < 0)
+		return status;
 	if (optind < argc)
 		return usage("snapshot takes no argument '%s'", argv[optind]);
 

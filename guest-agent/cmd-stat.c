@@ -12,12 +12,11 @@
 #include "agent.h"
 #include "clock.h"
 #include "device.h"
-#include "help.h"
 #include "json.h"
 #include "output.h"
 #include "usage.h"
 
-/* The heading is repeated before it has scrolled off a terminal. */
+/* Repeat the heading before it scrolls off a terminal. */
 #define LINES_A_HEADING	20
 
 struct plan {
@@ -100,28 +99,25 @@ int cmd_stat(const struct globals *globals, int argc, char **argv)
 	struct plan plan = { .interval = NS_PER_SEC };
 	struct device device;
 	struct error error;
-	int option, failed;
+	int option, status, failed;
 
-	while ((option = getopt_long(argc, argv, "+:i:c:jh", options, NULL)) != -1) {
+	while ((option = usage__option(argc, argv, "+:i:c:jh", options, &status)) > 0) {
 		switch (option) {
 		case 'i':
 			if (!parse_seconds(optarg, &plan.interval))
-				return usage("-i wants seconds from 0.001 to 86400, not '%s'", optarg);
+				return usage("-i takes seconds from 0.001 to 86400, not '%s'", optarg);
 			break;
 		case 'c':
 			if (!parse_count(optarg, UINT64_MAX, &plan.count))
-				return usage("-c wants a number of lines, not '%s'", optarg);
+				return usage("-c takes a number of lines, not '%s'", optarg);
 			break;
 		case 'j':
 			plan.json = true;
 			break;
-		case 'h':
-			help__print_command(*argv);
-			return 0;
-		default:
-			return usage__refused(*argv, argv, option);
 		}
 	}
+	if (option < 0)
+		return status;
 	if (optind < argc)
 		return usage("stat takes no argument '%s'", argv[optind]);
 

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What ends a program that does not care, or means what the program says it does. */
+/* Signals that end a program by default, or that have the meaning that a program gives them. */
 static const int passed_on[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
 
 #define NR_PASSED_ON	(sizeof(passed_on) / sizeof(passed_on[0]))
@@ -33,7 +33,7 @@ static int wait_for(pid_t child, const sigset_t *watched, int *status, struct er
 		if (number < 0)
 			continue;	/* interrupted */
 		if (number != SIGCHLD) {
-			/* The kernel's are the terminal's, which sends them to the child as well. */
+			/* A signal of the kernel's comes from the terminal, which sends it to the child as well. */
 			if (info.si_code <= 0)
 				kill(child, number);
 			continue;
@@ -50,7 +50,7 @@ static int wait_for(pid_t child, const sigset_t *watched, int *status, struct er
 
 int command__run(char **words, int *status, struct error *error)
 {
-	void (*on_child)(int) = signal(SIGCHLD, SIG_DFL);	/* ignored, it would never come */
+	void (*on_child)(int) = signal(SIGCHLD, SIG_DFL);	/* an ignored SIGCHLD would never come */
 	sigset_t watched, before;
 	pid_t child;
 

@@ -8,10 +8,11 @@
 #include "error.h"
 
 /*
- * Run it and wait for its end.  A signal that a process sends us meanwhile goes
- * on to it; one of the terminal's it has had itself.  0, with the command's
- * status in *@status as a shell says it, or -1 and @error.  Those signals stay
- * blocked: what the caller has to tell is told before it ends.
+ * Run it and wait for its end.  Pass on a signal that a process sends to the
+ * agent meanwhile; the terminal sends its own signals to the command as well.
+ * Return 0, with the command's status in *@status as a shell reports it, or -1
+ * and @error.  The signals stay blocked, so that the caller can print its
+ * figures before one of them ends it.
  */
 int command__run(char **words, int *status, struct error *error);
 

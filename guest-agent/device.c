@@ -96,8 +96,8 @@ static uint64_t bar64(const struct device *device, size_t offset)
 
 /*
  * Copy the first @bytes as they were at one time.  The host makes @seq odd,
- * writes, makes it even, with write barriers between; the fences here keep our
- * loads in the matching order.
+ * writes the figures and makes @seq even, with write barriers between.  They
+ * pair with the fences here, which keep our loads in the matching order.
  */
 static int copy_whole(struct device *device, size_t bytes, struct error *error)
 {
@@ -122,7 +122,7 @@ static int copy_whole(struct device *device, size_t bytes, struct error *error)
 
 static int read_bar(struct device *device, bool records, struct snapshot *s, struct error *error)
 {
-	/* If SIZE grows while we copy, snapshot__parse() sees the new one, and that it has less. */
+	/* If SIZE grows during the copy, snapshot__parse() sees the new size, and that the copy is shorter. */
 	size_t bytes = records ? bar32(device, KVM_SPF_SIZE) : 0;
 
 	if (bytes > device->size)
@@ -137,8 +137,7 @@ static int read_bar(struct device *device, bool records, struct snapshot *s, str
 }
 
 /*
- * Ring, until the generation passes what it was before, or another epoch begins
- * with its own count.
+ * Ring, and wait until the generation grows or a new epoch begins, which has a count of its own.
  */
 static bool wait_for_news(struct device *device)
 {
@@ -155,13 +154,23 @@ static bool wait_for_news(struct device *device)
 	}
 }
 
+/* Without counters the device collects nothing, and so ignores the doorbell. */
+static bool collects(const struct device *device)
+{
+	return bar64(device, KVM_SPF_FEATURES) & KVM_SPF_F_COUNTERS;
+}
+
 int device__collect(struct device *device, bool records, struct snapshot *snapshot, struct error *error)
 {
+	bool news = true;
+
 	/*
 	 * The first news may be of a collection that had begun before we rang,
-	 * at the host's interval or for somebody else; the next is not.
+	 * at the host's interval or for another reader; the second is not.
+	 * The host may be another one by then, whose device has no counters.
 	 */
-	bool news = wait_for_news(device) && wait_for_news(device);
+	for (int ring = 0; ring < 2 && news && collects(device); ring++)
+		news = wait_for_news(device);
 
 	if (read_bar(device, records, snapshot, error))
 		return -1;

@@ -14,15 +14,15 @@
 
 struct device {
 	volatile uint8_t *bar;
-	uint8_t *copy;		/* what the last read found there */
+	uint8_t *copy;		/* contents of the BAR at the last read */
 	size_t size;		/* of both */
 };
 
-/* @path: a file to map; NULL: the first kvm-spf device there is. */
+/* @path: the file to map; NULL: that of the first kvm-spf device of this guest. */
 int device__open(struct device *device, const char *path, struct error *error);
 void device__close(struct device *device);
 
-/* Ask the host for new figures, wait for them, read them; with the per-vCPU records if @records. */
+/* Ask a host that counts for new figures and wait for them; read what is there, with the per-vCPU records if @records. */
 int device__collect(struct device *device, bool records, struct snapshot *snapshot, struct error *error);
 
 /* Tells the person at the terminal if the host collected nothing new. */

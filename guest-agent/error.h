@@ -4,14 +4,14 @@
 
 /* Exit statuses. */
 enum {
-	STATUS_PORT_GONE = 0,	/* as its host wanted, which is no failure */
+	STATUS_PORT_GONE = 0,	/* as its host wished, which is no failure */
 	STATUS_FAILED = 1,
 	STATUS_USAGE = 2,
 	STATUS_NO_DEVICE = 3,	/* the unit does not restart on this one */
 	STATUS_RUN_FAILED = 125	/* of `run', whose own status is the command's */
 };
 
-/* Why something could not be done: one line, for a person or for the host. */
+/* The reason of a failure: one line, for a person or for the host. */
 struct error {
 	int status;
 	char text[256];

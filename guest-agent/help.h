@@ -5,10 +5,10 @@
 #ifndef SPF_HELP_H
 #define SPF_HELP_H
 
-/* Of the program: its commands. */
+/* Print the program's help: its commands. */
 void help__print(void);
 
-/* Of one command: what it takes. */
+/* Print one command's help: its arguments and options. */
 void help__print_command(const char *name);
 
 #endif

@@ -59,7 +59,7 @@ void json__counters(json_object *object, const struct counters *c, uint64_t feat
 		json_object_object_add(object, "latency", latency(c));
 }
 
-/* The device counts events in 1000 s: a double holds them as events a second. */
+/* The device has events in 1000 s; a double holds them as events a second. */
 static json_object *rates(const struct snapshot *s)
 {
 	json_object *object = json_object_new_object(), *part = json_object_new_object();

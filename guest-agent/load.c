@@ -16,7 +16,7 @@
 
 const char *const pattern_names[NR_PATTERNS] = { "sequential", "random", "stride" };
 
-/* Held while threads are made, so that they begin together, or not at all. */
+/* Held while the threads are created, so that all of them begin together, or none does. */
 struct gate {
 	pthread_mutex_t lock;
 	bool closed;

@@ -27,12 +27,11 @@ void mark__set_times(struct mark *mark, const struct snapshot *snapshot)
 {
 	mark->guest_ns = snapshot->guest_ns;
 	mark->host_ns = snapshot->host_ns;
-	mark->has_host_ns = !snapshot->stale;
+	mark->has_host_ns = snapshot->features & KVM_SPF_F_COUNTERS && !snapshot->stale;
 }
 
 /*
- * Only its owner may open the file: opening it is all that it takes to hold its
- * lock.
+ * Only its owner may open the file: whoever can open it could hold its lock.
  */
 int marks__open(const char *path, struct error *error)
 {
@@ -69,7 +68,7 @@ static bool parse_line(const char *line, struct mark *mark)
 	return true;
 }
 
-/* With the lock; *@offset is one in the file. */
+/* Called with the lock.  *@offset is an offset in the file. */
 static bool next(int fd, off_t *offset, struct mark *mark)
 {
 	char line[LINE_MAX_BYTES + 1], *end;
@@ -79,10 +78,10 @@ static bool next(int fd, off_t *offset, struct mark *mark)
 		line[got] = 0;
 		end = memchr(line, '\n', (size_t)got);
 		if (!end && got < LINE_MAX_BYTES)
-			return false;	/* its writer is not through */
+			return false;	/* its writer has not finished */
 		*offset += end ? end + 1 - line : got;
 		if (!end)
-			continue;	/* not ours: skip it */
+			continue;	/* not a mark of ours: skip it */
 		*end = 0;
 		if (parse_line(line, mark))
 			return true;

@@ -27,7 +27,7 @@ struct mark {
 /* Letters, digits, '.', '_' and '-': at least one of them. */
 bool mark__set_name(struct mark *mark, const char *name);
 
-/* When: what @snapshot says. */
+/* Take the times from @snapshot. */
 void mark__set_times(struct mark *mark, const struct snapshot *snapshot);
 
 int marks__open(const char *path, struct error *error);
@@ -36,9 +36,10 @@ int marks__open(const char *path, struct error *error);
 int marks__add(int fd, const struct mark *mark, struct error *error);
 
 /*
- * The mark at *@position, which then is that of the next one: 1, or 0 if there
- * is none yet, or -1 and @error.  0 is the oldest mark's position.  Where marks
- * were dropped, the next one is the oldest that is left.
+ * Read the mark at *@position and advance it to the next.  Return 1, or 0 if
+ * there is no mark there yet, or -1 and @error.  Position 0 is that of the
+ * oldest mark.  If the mark at *@position was dropped, the oldest one that is
+ * left is read.
  */
 int marks__next(int fd, off_t *position, struct mark *mark, struct error *error);
 

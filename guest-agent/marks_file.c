@@ -16,13 +16,13 @@
 #define HEADING		"# %" PRIu64 " bytes of older marks were dropped\n"
 #define HEADING_MAX	64
 
-/* A lock is held for some writes: one that is held for longer is not ours. */
+/* An agent holds the lock for a few writes.  A lock held for longer is another program's. */
 #define LOCK_NAP	(NS_PER_SEC / 100)
 #define LOCK_TRIES	200
 
 struct heading {
 	uint64_t dropped;	/* bytes of lines */
-	off_t length;		/* of the heading itself, 0 if there is none */
+	off_t length;		/* bytes of the heading, 0 if there is none */
 };
 
 /* ---- lock ---- */
@@ -31,7 +31,7 @@ static int set_lock(int fd, short type)
 {
 	struct flock all = { .l_type = type, .l_whence = SEEK_SET };
 
-	/* Of the open file: two of them in one process exclude each other, too. */
+	/* The lock belongs to the open file, so that two in one process exclude each other, too. */
 	return fcntl(fd, F_OFD_SETLK, &all);
 }
 
@@ -68,7 +68,7 @@ static struct heading read_heading(int fd)
 	return heading;
 }
 
-/* The newest whole lines that fit into half of the file, with a heading, become all of it; *@size is what it has. */
+/* Replace the contents by a heading and the newest whole lines that fit into half of the file.  Update *@size. */
 static int drop_older(int fd, off_t *size, struct error *error)
 {
 	struct heading heading = read_heading(fd);
@@ -86,7 +86,7 @@ static int drop_older(int fd, off_t *size, struct error *error)
 	if (kept)
 		memmove(text + length, first, kept);
 	length += kept;
-	/* Killed between the two, we leave older lines after the newest. */
+	/* If we are killed between the two calls, older lines stay behind the newest. */
 	if (pwrite(fd, text, length, 0) != (ssize_t)length || ftruncate(fd, (off_t)length))
 		return fail(error, STATUS_FAILED, "cannot drop older marks: %s", strerror(errno));
 	*size = (off_t)length;
@@ -121,7 +121,7 @@ off_t marks_file__offset(int fd, off_t *position)
 	off_t dropped = (off_t)heading.dropped;
 	struct stat st;
 
-	/* Beyond the end: somebody has emptied the file. */
+	/* Beyond the end: another program has truncated the file. */
 	if (*position < dropped || fstat(fd, &st) || *position - dropped > st.st_size - heading.length)
 		*position = dropped;
 	return *position - dropped + heading.length;

@@ -19,14 +19,17 @@
 /* A program that sets marks in a loop does not fill the guest's memory. */
 #define MARKS_FILE_MAX	(64 << 10)
 
-/* Several processes read and write the file: one at a time. */
+/* Several processes share the file.  The lock admits one at a time. */
 int marks_file__lock(int fd, bool to_write);
 void marks_file__unlock(int fd);
 
-/* With the lock, to write: all of the line, or nothing. */
+/* Called with the lock for writing.  Append the whole line, or nothing. */
 int marks_file__append(int fd, const char *line, size_t length, struct error *error);
 
-/* With the lock: where in the file *@position is now; one that is not there any more becomes that of the oldest line. */
+/*
+ * Called with the lock.  Return the offset of *@position in the file.  If its
+ * line was dropped, *@position becomes that of the oldest line.
+ */
 off_t marks_file__offset(int fd, off_t *position);
 
 #endif

@@ -21,7 +21,7 @@ int output__end(int status)
 	bool lost = ferror(stdout);
 	struct error error;
 
-	/* A file of another machine may be refused only when it is closed. */
+	/* A network file system may report a failed write only at close(). */
 	if (fclose(stdout))
 		lost = true;
 	if (!lost || status)

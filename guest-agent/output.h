@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Standard output: what was printed has to have been written, or it is an error.
+ * Standard output: output that could not be written is an error.
  */
 #ifndef SPF_OUTPUT_H
 #define SPF_OUTPUT_H
@@ -11,8 +11,8 @@
 int output__flush(struct error *error);
 
 /*
- * No more is printed.  Returns @status, the command's, except that a success
- * whose output is lost becomes a failure, and says so.
+ * Close standard output.  Return @status, the command's.  If output is lost,
+ * print an error and turn a success into a failure.
  */
 int output__end(int status);
 

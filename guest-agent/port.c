@@ -29,7 +29,7 @@ static bool has_our_name(const char *port)
 	return !strcmp(name, PORT_NAME);
 }
 
-/* By sysfs rather than udev's link, so that a guest without udev has it, too. */
+/* Look in sysfs rather than for udev's link: a minimal guest has no udev. */
 static int find(char *path, size_t size, struct error *error)
 {
 	struct dirent *entry;

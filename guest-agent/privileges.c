@@ -10,13 +10,13 @@
 
 #include "privileges.h"
 
-/* What the kernel calls the user that owns nothing. */
+/* The kernel's number for the user that owns nothing. */
 #define NOBODY		65534
 
 #define OWN_USER	"spf-agent"	/* spf-agent.sysusers */
 #define USERS		"/etc/passwd"
 
-/* Straight from the file: a static program has no name service, nor a minimal guest. */
+/* Read the file itself: neither a static program nor a minimal guest has a name service. */
 static int look_up(const char *user, uid_t *uid, gid_t *gid)
 {
 	FILE *f = fopen(USERS, "re");
@@ -33,7 +33,7 @@ static int look_up(const char *user, uid_t *uid, gid_t *gid)
 	return entry ? 0 : -1;
 }
 
-/* Other services may be "nobody" as well: each could then trace the other. */
+/* Other services may run as "nobody", too, and two services of one user can trace each other. */
 static void choose(uid_t *uid, gid_t *gid)
 {
 	if (!look_up(OWN_USER, uid, gid))

@@ -7,14 +7,14 @@
 #include "protocol.h"
 #include "request.h"
 
-/* What we take has three levels at most. */
+/* Our requests have three levels at most. */
 #define DEPTH_MAX	8
 
 static const struct command {
 	const char *name;
 	json_object *(*run)(struct agent *agent, json_object *arguments, struct error *error);
 	bool delimited;			/* its answer follows a byte 0xff */
-	const char *arguments[3];	/* what it takes, and nothing else */
+	const char *arguments[3];	/* the only arguments that it takes */
 } commands[] = {
 	{ "guest-sync-delimited", request_sync, true, { "id" } },
 	{ "guest-ping", request_ping, false, {} },
@@ -128,7 +128,7 @@ static json_object *parse(const char *line, size_t length, struct error *error)
 	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
 	json_object *object;
 
-	/* A NUL is the end to the tokener, and nothing to us. */
+	/* The tokener would stop at a NUL, which no request contains. */
 	if (memchr(line, 0, length))
 		length = 0;
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
@@ -237,7 +237,7 @@ void protocol__tell_marks(struct agent *agent)
 	struct error error;
 	struct mark mark;
 
-	/* Those that cannot be read now are told together with the next. */
+	/* Marks that cannot be read now are sent together with the next. */
 	while (agent->following && marks__next(agent->marks, &agent->marks_told, &mark, &error) > 0) {
 		json_object *event = json_object_new_object();
 

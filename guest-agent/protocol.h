@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the host asks, and what it is told: QEMU guest agent's manner, a JSON
- * object a line.  A byte 0xff begins anew, whatever came before.
+ * The host's requests and the answers, as those of QEMU's guest agent: a JSON
+ * object a line.  A byte 0xff discards what came before it.
  */
 #ifndef SPF_PROTOCOL_H
 #define SPF_PROTOCOL_H
@@ -14,7 +14,7 @@
 #include "device.h"
 #include "error.h"
 
-/* A longer request is thrown away, and its sender told so. */
+/* A longer request is discarded and answered with an error. */
 #define REQUEST_MAX	4096
 
 struct agent {
@@ -26,9 +26,9 @@ struct agent {
 	void *context;		/* of send() */
 
 	/* Of this connection. */
-	bool following;		/* the host wants to be told of new marks */
+	bool following;		/* the host asked to be told of new marks */
 	off_t marks_told;
-	bool too_long;		/* throwing away the rest of a line */
+	bool too_long;		/* discarding the rest of a line */
 	size_t length;
 	char line[REQUEST_MAX];
 };
@@ -36,13 +36,13 @@ struct agent {
 /* @list: names, comma between; with @allow all others are blocked, else these are. */
 int protocol__filter(struct agent *agent, const char *list, bool allow, struct error *error);
 
-/* Another host, or none: forget what the last one was about. */
+/* The host has gone: forget its unfinished request and that it followed marks. */
 void protocol__reset(struct agent *agent);
 
-/* Bytes that came, in whatever pieces: answers what is whole. */
+/* Take bytes in whatever pieces they come, and answer each complete request. */
 void protocol__feed(struct agent *agent, const char *bytes, size_t count);
 
-/* There may be new marks: tell the host, if it follows them. */
+/* Send new marks to the host, if it follows them. */
 void protocol__tell_marks(struct agent *agent);
 
 #endif

@@ -10,7 +10,7 @@
 #include "load.h"
 #include "request.h"
 
-/* A guest that swaps or whose host does may take forever: the load ends by then. */
+/* Where the guest or its host swaps, a load may take forever: end it after this time. */
 #define LOAD_SECONDS	60
 
 /* ---- arguments ---- */
@@ -32,7 +32,7 @@ static int get_bool(json_object *arguments, const char *name, bool *value, struc
 	return 0;
 }
 
-/* @value keeps what it has if @name is not there. */
+/* @value is left alone if @name is not there. */
 static int get_count(json_object *arguments, const char *name, uint64_t max, uint64_t *value, struct error *error)
 {
 	json_object *found;
@@ -158,7 +158,7 @@ static uint64_t load_limit(const struct agent *agent)
 	return half < agent->max_load ? half : agent->max_load;
 }
 
-/* In a process of its own: should the guest run out of memory, that one goes, and we can say so. */
+/* Run the load in a child: if the guest runs out of memory, the child is killed, and we report it. */
 static int load_in_child(const struct load *load, struct load_result *result, struct error *error)
 {
 	struct { struct load_result result; struct error error; int failed; } report;

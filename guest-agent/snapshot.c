@@ -33,7 +33,7 @@ static void get_counters(const uint8_t *block, struct counters *c)
 		c->ns_hist[i] = get64(block + KVM_SPF_NS_HIST(i));
 }
 
-/* The device says where its records are; believe only what lies within what it says it has, and what we copied. */
+/* The device says where its records are.  Do not read beyond the size that it claims, nor beyond the copy. */
 static int get_records(const uint8_t *copy, size_t bytes, struct snapshot *s, struct error *error)
 {
 	uint64_t count = get32(copy + KVM_SPF_NR_RECORDS);
@@ -91,7 +91,7 @@ uint32_t snapshot__record(const struct snapshot *s, uint32_t index, struct count
 	return get32(record + KVM_SPF_RECORD_VCPU);
 }
 
-/* A vCPU that is unplugged takes its counts with it, so a sum can shrink. */
+/* An unplugged vCPU takes its counts with it, so that a sum can shrink. */
 static uint64_t more(uint64_t after, uint64_t before)
 {
 	return after > before ? after - before : 0;

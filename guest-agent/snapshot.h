@@ -27,7 +27,7 @@ struct snapshot {
 	uint64_t host_ns, interval_ns;
 	uint64_t features, epoch, generation;
 	uint32_t mode, nr_vcpus;
-	bool stale;		/* the host collected nothing new when asked to */
+	bool stale;		/* the host has counters, but collected none when asked to */
 	struct counters total;
 	uint64_t rates[KVM_SPF_NR_TIERS + KVM_SPF_NR_ABORTS];	/* with KVM_SPF_F_RATES */
 	const uint8_t *records;	/* in the copy: good until the device is read again */

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "help.h"
 #include "usage.h"
 
 int usage(const char *format, ...)
@@ -28,17 +29,37 @@ int usage__refused(const char *command, char *const *argv, int option)
 	const char letter[] = { '-', (char)optopt, 0 }, *word = argv[optind - 1];
 	const char *space = command ? " " : "";
 
-	/* A letter among others: getopt_long() is not through with their word. */
+	/* A letter among others in one word: getopt_long() has not advanced optind yet. */
 	if (option == '?' && optopt && (strncmp(word, "--", 2) || !strchr(word, '=')))
 		word = letter;
 	if (!command)
 		command = "";
 	if (option == ':')
-		return usage("%s wants a value; see spf-agent%s%s --help", word, space, command);
-	return usage("no option '%s' can be here; see spf-agent%s%s --help", word, space, command);
+		return usage("%s needs a value; see spf-agent%s%s --help", word, space, command);
+	return usage("unknown option '%s'; see spf-agent%s%s --help", word, space, command);
 }
 
-/* The digits that @text begins with; what follows them is left in @rest. */
+int usage__option(int argc, char **argv, const char *letters, const struct option *options, int *status)
+{
+	int option = getopt_long(argc, argv, letters, options, NULL);
+
+	switch (option) {
+	case -1:
+		return 0;
+	case 'h':
+		help__print_command(*argv);
+		*status = 0;
+		return -1;
+	case '?':
+	case ':':
+		*status = usage__refused(*argv, argv, option);
+		return -1;
+	default:
+		return option;
+	}
+}
+
+/* Parse the digits that @text begins with.  @rest is what follows them. */
 static bool parse_number(const char *text, uint64_t *number, char **rest)
 {
 	if (!isdigit((unsigned char)*text))

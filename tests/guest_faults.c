@@ -192,7 +192,7 @@ static void check_faults(struct run *run, const struct fault_stats *stats)
 		       tier[VMA_LOCK] == twice + stats->abort[PTL_BUSY], "not all faults were speculative");
 }
 
-/* What the guest has written since the last look; the log starts anew. */
+/* Read the dirty log: what the guest has written since the last look.  The log is then empty. */
 static uint64_t dirty_pages(struct run *run)
 {
 	uint64_t map[SIZE / 4096 / 64] = { 0 }, dirty = 0;

@@ -10,8 +10,9 @@ from spf.build import meson
 PROGRAMS = ("matrix", "rounds", "failures", "torture", "two_guests")
 PACKAGES = ["build-essential", "meson", "ninja-build", "pkg-config"]
 # For an emulated machine with nothing on it.
-BARE = """-std=gnu11 -Wall -Wextra -Werror -O2 -fno-stack-protector -fno-tree-loop-distribute-patterns -fno-pic
--mgeneral-regs-only -fcf-protection=none -mno-red-zone -ffreestanding -nostdlib -static -no-pie
+BARE = """-std=gnu11 -Wall -Wextra -Werror -O2 -fno-stack-protector
+-fno-tree-loop-distribute-patterns -fno-pic -mgeneral-regs-only -fcf-protection=none
+-mno-red-zone -ffreestanding -nostdlib -static -no-pie
 -Wl,-N,-Ttext=0x100000,--build-id=none""".split()
 
 

@@ -93,7 +93,7 @@ static int map(struct backing *backing)
 	}
 	if (reserve(backing, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE))
 		return -1;
-	/* A kernel without huge pages refuses both; that is what "anon" wants. */
+	/* A kernel without huge pages refuses both, and "anon" needs neither. */
 	if (madvise(backing->hva, backing->size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) && huge)
 		return fail(backing, "transparent huge pages are not in this kernel");
 	return 0;

@@ -19,7 +19,7 @@ void latency__add(struct latency *to, const struct latency *more);
 /* count, mean, p50 .. p99.99, max, histogram: [ns, count] of each bucket that has any; quantities in ns */
 struct json_object *latency__json(const struct latency *latency);
 
-/* The same for people: one line, in us. */
+/* The same as one line of text, in us. */
 void latency__print(const char *what, const struct latency *latency);
 
 #endif

@@ -34,7 +34,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 enum { MAX_TIERS = 8, MAX_OBJECTS = 8, MAX_MARKS = 16, MAX_EVENTS = 1 << 17, BASES = 64 };
 
-/* Who wrote a line: a bit for each CPU, and above them the last one; kept as a pointer in the table below. */
+/* The writers of a line: a bit for each CPU, and above them the last one; kept as a pointer in the table below. */
 #define LAST_SHIFT	MAX_CPUS
 #define ALL_CPUS	((UINT64_C(1) << MAX_CPUS) - 1)
 
@@ -142,7 +142,7 @@ static gboolean key_equal(gconstpointer a, gconstpointer b)
 	return x->pc == y->pc && x->tier == y->tier && !strcmp(x->data, y->data);
 }
 
-/* What lies at an address, as far as we can tell. */
+/* The kind of object at an address, as far as it is known. */
 static void name_data(uint64_t address, uint64_t stack, char *name, size_t size)
 {
 	for (unsigned int i = 0; i < nr_objects; i++) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What may be asked for, and what a file that is read must look like."""
+"""Bounds of arguments, and the shape of files that are read."""
 
 import argparse
 import re
@@ -31,7 +31,8 @@ def size(text):
 
 
 def memory(text):
-    """The same for an emulated host: less than it boots with, or more than this machine has, is a slip."""
+    """Bytes for an emulated host: refuse less than it boots with, and more than this machine
+    has."""
     found = size(text)
     with open("/proc/meminfo", encoding="ascii") as f:
         here = int(re.search(r"MemTotal:\s+(\d+)", f.read())[1]) << 10
@@ -54,10 +55,11 @@ def some_of(known):
 
 
 def shape(value, wanted, where="it"):
-    """What of a value read from a file is not as wanted, as a sentence, or "".
+    """Say in a sentence what is wrong with a value read from a file, or "".
 
-    wanted: a type or a tuple of them; a dictionary of what a dictionary has to have at least; a list with what each of a
-    list, which must not be empty, has to be; a callable that says whether it is good."""
+    wanted: a type or a tuple of types; or a dictionary: the keys that must be there, and what their
+    values must be; or a list of one element: what each element of a list, which must not be empty,
+    must be; or a callable that says whether the value is good."""
     if isinstance(wanted, dict):
         if not isinstance(value, dict):
             return f"{where} is no object"

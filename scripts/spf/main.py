@@ -37,14 +37,17 @@ def version():
 
 
 def trouble(error):
-    """What the system refused us, as a line."""
+    """An error of the system as a line that says what to do."""
     what = f"{ui.shown(error.filename)}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ui.Fail(f"{what}no space is left", "make room, or point KVMSPF_BUILD and --out elsewhere")
+        return ui.Fail(f"{what}no space is left",
+                       "make room, or point KVMSPF_BUILD and --out elsewhere")
     if error.errno == errno.ENOENT and error.filename and "/" not in str(error.filename):
-        return ui.Fail(f"there is no program '{error.filename}' in PATH", "run kvmspf setup, or mend PATH")
+        return ui.Fail(f"there is no program '{error.filename}' in PATH",
+                       "run kvmspf setup, or mend PATH")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return ui.Fail(f"{what}{error.strerror}", "make it writable, or point KVMSPF_BUILD elsewhere")
+        return ui.Fail(f"{what}{error.strerror}",
+                       "make it writable, or point KVMSPF_BUILD elsewhere")
     return ui.Fail(f"{what}{error.strerror or error}", "kvmspf -v shows what is run")
 
 
@@ -69,7 +72,8 @@ def main(argv):
     if verb not in VERBS or not available(verb):
         raise ui.Fail(f"unknown verb '{verb}'", "kvmspf --help lists the verbs", 2)
     if os.environ.get("KVMSPF_LAB") and verb != "compare":
-        raise ui.Fail(f"this is the lab already, and 'kvmspf {verb}' is for the machine around it", "leave it first")
+        raise ui.Fail(f"this is the lab already, and 'kvmspf {verb}' is for the machine around it",
+                      "leave it first")
     return importlib.import_module("spf." + VERBS[verb][0]).main(argv[1:]) or 0
 
 

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The series: a folder of kvm-patches/ or qemu-patches/ each, named for what it applies to.
 
-The folder has `series`, the names of the patches in order; `base`, of which a line is a word and its value; and, where there
-are any, `planted.patch` for the torture and fragments that override those of the same name in scripts/kernel.  The words of
-base are
+The folder has `series`, the names of the patches in order; `base`, of which a line is a word and
+its value; and, where there are any, `planted.patch` for the torture and fragments that override
+those of the same name in scripts/kernel.  The words of base are
 
 package   Debian's package with the source
 suite     of Debian, where it is not what this machine's own apt knows
 version   what the version begins with
 default   yes: the one that is meant where none is named
 
-One series of each kind is in use at a time: use() says which, or $KVMSPF_SERIES, which programs that we start inherit.
+One series of each kind is in use at a time: use() says which, or $KVMSPF_SERIES, which programs
+that we start inherit.
 """
 
 import os
@@ -44,7 +45,8 @@ def read(kind, folder):
     for line in file.read_text().splitlines():
         word, _, value = line.split("#")[0].strip().partition(" ")
         if word and (word not in WORDS or not value.strip()):
-            raise ui.Fail(f"{ui.shown(file)} has '{line.strip()}'", f"a line is one of {', '.join(sorted(WORDS))} and a value")
+            raise ui.Fail(f"{ui.shown(file)} has '{line.strip()}'",
+                          f"a line is one of {', '.join(sorted(WORDS))} and a value")
         if word:
             words[word] = value.strip()
     if not {"package", "version"} <= words.keys():
@@ -69,19 +71,21 @@ def of(kind):
     for one in found:
         if one.default == "yes":
             return one
-    raise ui.Fail(f"no series in {ui.shown(FOLDERS[kind])} is the default", "write 'default yes' into the base of one")
+    raise ui.Fail(f"no series in {ui.shown(FOLDERS[kind])} is the default",
+                  "write 'default yes' into the base of one")
 
 
 def chosen():
     asked = [word for word in os.environ.get(CHOICE, "").split(",") if word]
     unknown = set(asked) - set(names())
     if unknown:
-        raise ui.Fail(f"there is no series '{min(unknown)}'", f"the series are {', '.join(names())}", 2)
+        raise ui.Fail(f"there is no series '{min(unknown)}'",
+                      f"the series are {', '.join(names())}", 2)
     return asked
 
 
 def use(text):
-    """text: a name, or one of each kind with a comma between; None: as it is."""
+    """text: a name, or one of each kind with a comma between; None: change nothing."""
     if text is None:
         return
     os.environ[CHOICE] = text
@@ -93,7 +97,8 @@ def use(text):
 def option(parser):
     """--series, for a verb's arguments."""
     parser.add_argument("--series", metavar="NAME", help="one of " + ", ".join(
-        one.name + (" (default)" if one.default == "yes" else "") for kind in FOLDERS for one in known(kind)))
+        one.name + (" (default)" if one.default == "yes" else "") for kind in FOLDERS
+        for one in known(kind)))
 
 
 # -- where things of a series are --
@@ -114,14 +119,15 @@ def edit(kind):
 
 
 def _place(target):
-    """target: as in `kvmspf build`, its flavour named.  What is not a kernel or QEMU itself keeps its own name."""
+    """target: as in `kvmspf build`, its flavour named. A target that is neither a kernel nor QEMU
+    keeps its own name."""
     kind, _, flavour = target.partition("-")
     one = of("qemu" if kind == "qemu" else "linux")
     return one.name, flavour if kind == one.kind else target
 
 
 def label(target):
-    """For logs, stamps, and what is said of it."""
+    """The target's name in logs, stamps and messages."""
     return "-".join(_place(target))
 
 

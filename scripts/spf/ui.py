@@ -46,13 +46,15 @@ def duration(seconds):
 
 
 def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
-    """Run a program quietly; its output goes to `log`, or is returned.  Our death is its death."""
+    """Run a program quietly; its output goes to `log`, or is returned. The kernel kills it when we
+    die."""
     argv = [str(a) for a in argv]
     if verbose:
         say("+ " + shlex.join(argv))
     environment = dict(os.environ, LC_ALL="C.UTF-8", **(env or {}))
     if log is None:
-        done = subprocess.run(argv, env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        done = subprocess.run(argv, env=environment, cwd=cwd, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE,
                               text=True, errors="replace", preexec_fn=die_with_parent, **kw)
         if check and done.returncode:
             raise Fail(f"{Path(argv[0]).name} failed: {last_line(done.stderr or done.stdout)}",
@@ -63,8 +65,10 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
     with open(log, "ab") as out:
         out.write(f"+ {shlex.join(argv)}\n".encode())
         out.flush()
-        child = subprocess.Popen(argv, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out,
-                                 stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent, **kw)
+        child = subprocess.Popen(argv, env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
+                                 stdout=out,
+                                 stderr=subprocess.STDOUT, start_new_session=True,
+                                 preexec_fn=die_with_parent, **kw)
         try:
             while True:
                 try:
@@ -74,7 +78,7 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
                     if progress:
                         progress(log)
         except BaseException:
-            # make and ninja remove what they have half written, if they are asked to end.
+            # make and ninja remove half-written files on SIGTERM.
             for last in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                     os.killpg(child.pid, last)
@@ -97,7 +101,9 @@ def first_error(log):
     start = max((i for i, line in enumerate(lines) if line.startswith("+ ")), default=0)
     for line in lines[start + 1:]:
         low = line.lower()
-        if " error:" in low or "error:" in low.split()[:1] or "undefined reference" in low or "no space left" in low:
+        if ("error:" in low.split()[:1]
+                or any(sign in low
+                       for sign in (" error:", "undefined reference", "no space left"))):
             return line.strip().replace("/mnt/src/", "")
     return last_line("\n".join(lines[start + 1:]))
 
@@ -116,7 +122,7 @@ class Progress:
     The estimate is what the same step took last time."""
 
     def __init__(self, name, first=0):
-        """first: about how many seconds it takes, where it was never done here."""
+        """first: about how many seconds it takes, if this machine has never done it."""
         self.name, self.start, self.note = name, time.monotonic(), ""
         self.tty = sys.stderr.isatty() and not verbose
         self.usual = recall("time-" + name).get("seconds", first)
@@ -131,7 +137,8 @@ class Progress:
             took = time.monotonic() - self.start
             left = f", about {duration(max(self.usual - took, 0))} left" if self.usual > 5 else ""
             note = f" {note}" if isinstance(note, str) and note else ""
-            print(f"\r\033[Kkvmspf: {self.name}{note} {duration(took)}{left}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[Kkvmspf: {self.name}{note} {duration(took)}{left}", end="",
+                  file=sys.stderr, flush=True)
 
     def __exit__(self, kind, value, trace):
         took = time.monotonic() - self.start
@@ -148,7 +155,8 @@ def _stamp(name):
 
 
 def remember(name, **facts):
-    """Write down that a step is done: last, whole, and on disk, so that an interrupted step is never believed."""
+    """Write the stamp of a finished step: after all else, atomically and synced, so that an
+    interrupted step never has one."""
     target = _stamp(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(f".{os.getpid()}")
@@ -183,7 +191,8 @@ def digest(*parts):
 
 
 def _held_by_parent(lock):
-    """`flock FILE kvmspf build` hands its lock down as an open file; taking it again would wait for ever."""
+    """`flock FILE kvmspf build` passes its lock down as an open file; to take it again would wait
+    for ever."""
     own = os.stat(lock)
     for name in os.listdir("/proc/self/fd"):
         try:

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Ask many VMs at once.  One poll loop talks to all sockets, and one deadline is set for all that is said, so that
- * neither a mute peer, a flood of events nor a byte now and then keeps us, however many of them there are.  libvirt's
- * domains are asked meanwhile, in threads.
+ * Ask many VMs at once.  One poll loop talks to all sockets, with one deadline
+ * for all of them, so that neither mute peers, nor a flood of events, nor a
+ * byte now and then can delay it for longer.  Threads ask libvirt's domains
+ * meanwhile.
  */
 #include <json-c/json.h>
 #include <poll.h>
@@ -70,7 +71,7 @@ void vm_set_name(struct vm *vm, struct json_object *answer)
 
 void vm_set_uuid(struct vm *vm, const char *uuid)
 {
-	/* QEMU has zeros where it was given none. */
+	/* QEMU answers zeros if it was given no UUID. */
 	if (strspn(uuid, "0-") == strlen(uuid))
 		uuid = "";
 	snprintf(vm->uuid, sizeof(vm->uuid), "%s", uuid);
@@ -144,7 +145,7 @@ static int greeted(struct talk *talk, struct json_object *line, const struct set
 	json_object_put(line);
 	if (!right)
 		return fail(&talk->asked->why, "what listens there does not speak QMP");
-	/* All at once: QEMU answers in this order. */
+	/* Send all commands at once: QEMU answers in this order. */
 	for (size_t i = 1; i < talk->nr_steps; i++) {
 		command_for(command, talk->steps[i], settings);
 		qmp_say(&talk->qmp, command);
@@ -188,7 +189,7 @@ static int heard(struct talk *talk, struct json_object *line, const struct setti
 	return status;
 }
 
-/* Is there more to come?  Else it is over, well or not. */
+/* Is there more to come?  Otherwise the conversation is over, successful or not. */
 static bool talk_on(struct talk *talk, const struct settings *settings)
 {
 	struct why *why = &talk->asked->why;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Search, then ask those that are wanted.  A name may be one that only QEMU knows; then all sockets are asked for
- * theirs, and those that turn out to be meant are asked the rest.  libvirt tells names by itself, and no domain is
- * asked that is not wanted: what goes over its monitor taints a domain.
+ * Search for VMs, then ask those that the user named.  If only QEMU may know a
+ * name, ask all sockets for theirs first. libvirt tells the names of its
+ * domains, so ask no other domain: a command over its monitor taints a domain.
  */
 #include <stdlib.h>
 
@@ -66,7 +66,7 @@ static void begin_anew(struct vm *vms)
 	}
 }
 
-/* All sockets' names, as a QEMU may have any of those that were named. */
+/* Ask all sockets for their names: any QEMU may have one of those that were given. */
 static void learn_names(struct vm *vms, const struct settings *settings)
 {
 	ask(vms, is_other_stranger, ASK_NAME, settings);
@@ -122,7 +122,7 @@ void vms_set_mode(struct vm **vms, const struct settings *settings)
 {
 	const struct sources *sources = &settings->sources;
 
-	/* Whoever has that name must be known, before one of them is changed. */
+	/* All VMs of that name must be known before the mode of one is changed. */
 	vms_identify(vms, settings);
 	vms_check_names(*vms, sources);
 	if (vms_check_unique(*vms, sources))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Events of libvirt's domains, heard in a thread that libvirt's event loop is left to, as lines of a socket. */
+/* Events of libvirt's domains.  A thread runs libvirt's event loop and writes them to a socket, a line each. */
 #include <json-c/json.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,7 +24,7 @@ static void write_line(struct json_object *object)
 
 	memcpy(line, text, length);
 	line[length] = '\n';
-	/* If nobody reads it, nobody wants to know. */
+	/* If the other end is closed, the event is not needed. */
 	(void)send(listener.fd, line, length + 1, MSG_NOSIGNAL);
 	free(line);
 	json_object_put(object);
@@ -53,7 +53,7 @@ static void *listen_work(void *arg)
 	struct json_object *object;
 	sigset_t pipe;
 
-	/* A daemon that has gone must not end us. */
+	/* The SIGPIPE of a daemon that has gone must not kill us. */
 	sigemptyset(&pipe);
 	sigaddset(&pipe, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
@@ -80,14 +80,14 @@ int domains_listen(const char *uri, const char *event, struct why *why)
 	if (libvirt_load(why))
 		return -1;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return fail(why, "no socket to be had");
+		return fail(why, "cannot create a socket");
 	listener.fd = pair[1];
 	listener.uri = must_copy(uri);
 	listener.event = must_copy(event);
 	if (pthread_create(&thread, NULL, listen_work, NULL)) {
 		close(pair[0]);
 		close(pair[1]);
-		return fail(why, "no thread to be had");
+		return fail(why, "cannot start a thread");
 	}
 	return pair[0];
 }

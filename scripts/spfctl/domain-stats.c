@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "domain-stats.h"
 
 static bool value_of(const virTypedParameter *param, uint64_t *value)
@@ -27,32 +27,30 @@ static bool value_of(const virTypedParameter *param, uint64_t *value)
 	}
 }
 
-/* Is @field PREFIX_NAME.sum?  Names have '-' where the kernel has '_'. */
-static bool is_counter(const char *field, const char *prefix, const char *name)
+/* libvirt appends ".sum" to the names of KVM's counters. */
+#define TIER_FIELD(name, qmp, kvm)	"hva_fault_" kvm ".sum",
+#define ABORT_FIELD(name, qmp, kvm)	"spf_abort_" kvm ".sum",
+
+static bool take_one_of(uint64_t *counters, const char *const *fields, size_t count, const char *field, uint64_t value)
 {
-	if (strncmp(field, prefix, strlen(prefix)) != 0)
-		return false;
-	for (field += strlen(prefix); *name; name++, field++) {
-		if (*field != (*name == '-' ? '_' : *name))
-			return false;
+	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(field, fields[i])) {
+			counters[i] = value;
+			return true;
+		}
 	}
-	return !strcmp(field, ".sum");
+	return false;
 }
 
+/* Whether @field counts faults or aborts. */
 static bool take(struct counters *counters, const char *field, uint64_t value)
 {
-	for (size_t i = 0; i < NR_TIERS; i++) {
-		if (is_counter(field, "hva_fault_", tier_names[i])) {
-			counters->faults[i] = value;
-			return true;
-		}
-	}
-	for (size_t i = 0; i < NR_ABORTS; i++) {
-		if (is_counter(field, "spf_abort_", abort_names[i])) {
-			counters->aborts[i] = value;
-			return true;
-		}
-	}
+	static const char *const tiers[] = { EACH_FAULT_TIER(TIER_FIELD) };
+	static const char *const aborts[] = { EACH_FAULT_ABORT(ABORT_FIELD) };
+
+	if (take_one_of(counters->faults, tiers, NR_TIERS, field, value) ||
+	    take_one_of(counters->aborts, aborts, NR_ABORTS, field, value))
+		return true;
 	if (!strcmp(field, "hva_fault_ns_sum.sum"))
 		counters->ns_sum = value;
 	else if (!strcmp(field, "hva_fault_ns_max.max"))
@@ -92,11 +90,8 @@ static void add_up(struct snapshot *snapshot)
 int stats_to_snapshot(struct snapshot *snapshot, const virDomainStatsRecord *record, struct why *why)
 {
 	size_t ours = 0, of_kvm = 0;
-	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	*snapshot = (struct snapshot){ .mode = MODE_UNKNOWN };
-	snapshot->host_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	*snapshot = (struct snapshot){ .mode = MODE_UNKNOWN, .host_ns = clock__ns() };
 	for (int i = 0; i < record->nparams; i++) {
 		const char *name = record->params[i].field;
 		uint64_t value;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A call to libvirt lasts as long as the daemon, or the QEMU behind it, likes.  Each is made in a thread, to be able to
- * go on without it, and a domain has a connection of its own: the daemon serves few calls of one connection at a time,
- * so that some mute QEMUs would hold up all others.
+ * A call to libvirt lasts as long as the daemon, or the QEMU behind it, takes.
+ * A thread makes each call, so that spfctl can go on without its answer.  Each
+ * domain has a connection of its own: the daemon serves few calls of one
+ * connection at a time, and some mute QEMUs would delay all others.
  */
 #include <json-c/json.h>
 #include <pthread.h>
@@ -43,12 +44,12 @@ struct domain {
 	char *uri, *uuid;
 	virConnectPtr connection;
 	struct call *call;		/* under way, or NULL */
-	struct why why;			/* that it was given up, while it goes on */
+	struct why why;			/* the complaint, if it was given up while it goes on */
 };
 
-/* The list of domains is got like something of a domain without a UUID. */
+/* The call that lists the domains belongs to a domain without a UUID. */
 static struct domain all;
-/* What belongs to calls that may yet end.  When one was stuck, closing a connection may be, too. */
+/* Objects of calls that may yet end.  After a stuck call, closing its connection may be stuck, too. */
 static bool ever_stuck;
 static struct domain *left;
 
@@ -77,7 +78,7 @@ static void *note_error(struct call *call)
 	/* libvirt keeps a thread's last error for the thread. */
 	fail(&call->why, "libvirt says: %s", lib.virGetLastErrorMessage());
 	call->failed = true;
-	/* It may be of a daemon that has gone. */
+	/* The connection may be one to a daemon that has gone. */
 	if (call->connection)
 		lib.virConnectClose(call->connection);
 	call->connection = NULL;
@@ -116,7 +117,7 @@ static void *list_work(void *arg)
 		lib.virDomainFree(domains[i]);
 	}
 	free(domains);
-	/* It has them in whatever order. */
+	/* libvirt returns them in any order. */
 	qsort(call->found, call->nr_found, sizeof(*call->found), by_name);
 	return NULL;
 }
@@ -205,14 +206,14 @@ static int begin(struct domain *domain, const char *command, void *(*work)(void 
 	call->connection = domain->connection;
 	if (start_thread(call, work)) {
 		call_free(call);
-		return fail(why, "no thread to be had");
+		return fail(why, "cannot start a thread");
 	}
 	domain->connection = NULL;
 	domain->call = call;
 	return 0;
 }
 
-/* The call that was begun, once it is over; NULL if it takes longer, or failed. */
+/* Return the call that was begun, once it is over; NULL if it takes longer, or failed. */
 static struct call *end(struct domain *domain, int64_t deadline, int64_t timeout_ms, struct why *why)
 {
 	struct timespec until = { deadline / 1000, deadline % 1000 * 1000000 };

@@ -9,8 +9,9 @@ struct domain;
 struct json_object;
 
 /*
- * Calls found() with each running domain.  LIBVIRT_ABSENT if there is no library here; -1 if it did not answer, and
- * nothing is known of its domains then.
+ * Calls found() with each running domain.  Returns LIBVIRT_ABSENT if this host
+ * has no libvirt library, and -1 if libvirt did not answer: then nothing is
+ * known of its domains.
  */
 enum { LIBVIRT_ABSENT = 1 };
 typedef void domain_found_fn(void *arg, const char *name, const char *uuid, int id);
@@ -30,8 +31,9 @@ int domain_end_statistics(struct domain *domain, int64_t deadline, int64_t timeo
 struct json_object *domain_end_command(struct domain *domain, int64_t deadline, int64_t timeout_ms, struct why *why);
 
 /*
- * Hear of an event of QMP's from all domains: the lines that can be read from the file descriptor that comes back, or
- * -1, are JSON objects with "domain" and "data".  The end of file says that libvirt has gone.
+ * Subscribe to an event of QMP's from all domains.  Returns a file descriptor,
+ * or -1.  Its lines are JSON objects with "domain" and "data".  Its end of file
+ * says that libvirt has gone.
  */
 int domains_listen(const char *uri, const char *event, struct why *why);
 

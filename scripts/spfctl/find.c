@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Which VMs there are: sockets that were named, sockets in a directory, libvirt's running domains. */
+/* Find the VMs: sockets that were named, sockets in a directory, libvirt's running domains. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "settings.h"
 #include "vm.h"
 
-/* The VM at @where, which is made if it is new; NULL if it was seen already. */
+/* Return the VM at @where, created if it is new; NULL if this search has seen it already. */
 static struct vm *see(struct vm **vms, const char *where, const char *label)
 {
 	struct vm *vm;
@@ -35,7 +35,7 @@ static struct vm *see(struct vm **vms, const char *where, const char *label)
 static void see_socket(struct vm **vms, const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	/* A path may hold what is no UTF-8. */
+	/* A path need not be UTF-8. */
 	char *label = must_copy_printable(slash ? slash + 1 : path);
 
 	see(vms, path, label);
@@ -114,7 +114,7 @@ static void see_libvirt(struct vm **vms, const struct settings *settings)
 		complain_once(&told, sources->libvirt, &why);
 	else
 		told.text[0] = 0;
-	/* That it does not tell of its domains does not end them. */
+	/* A libvirt that does not answer says nothing about its domains: keep them. */
 	for (struct vm *vm = *vms; status < 0 && vm; vm = vm->next)
 		vm->seen |= !!vm->domain;
 }

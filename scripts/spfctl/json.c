@@ -70,7 +70,7 @@ static void add_vcpus(struct json_object *object, const struct snapshot *snapsho
 static struct json_object *from_vm(const struct vm *vm, bool per_vcpu)
 {
 	struct json_object *object = json_object_new_object();
-	/* A path may hold what is no UTF-8. */
+	/* A path need not be UTF-8. */
 	char *source = must_copy_printable(vm->where);
 
 	add_text(object, "domain", vm->name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* libvirt's library, which is loaded when it is wanted, so that hosts without it have the rest. */
+/* libvirt's library, loaded when it is needed: spfctl does the rest on hosts without it. */
 #ifndef SPFCTL_LIBVIRT_LOAD_H
 #define SPFCTL_LIBVIRT_LOAD_H
 
@@ -33,7 +33,7 @@ struct libvirt {
 
 #undef FUNCTION
 
-/* Of use once libvirt_load() has returned 0. */
+/* Valid once libvirt_load() has returned 0. */
 extern struct libvirt lib;
 int libvirt_load(struct why *why);
 

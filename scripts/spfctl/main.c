@@ -38,7 +38,7 @@ static void live(struct vm **vms, const struct settings *settings)
 {
 	bool wipes = settings->action == SHOW_TABLE && isatty(STDOUT_FILENO);
 
-	/* A complaint on the terminal would be wiped with the table. */
+	/* The next table would wipe a complaint off the terminal. */
 	if (wipes && isatty(STDERR_FILENO))
 		complaints_keep();
 	vms_collect(vms, settings);

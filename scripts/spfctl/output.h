@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What becomes of it all. */
+/* The forms of output. */
 #ifndef SPFCTL_OUTPUT_H
 #define SPFCTL_OUTPUT_H
 

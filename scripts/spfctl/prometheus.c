@@ -32,7 +32,7 @@ static void label(FILE *out, const char *name, const char *value)
  */
 static void sample(FILE *out, const char *name, const struct vm *vm)
 {
-	/* A path may hold what is no UTF-8. */
+	/* A path need not be UTF-8. */
 	char *source = must_copy_printable(vm->where);
 
 	fprintf(out, "%s{", name);

@@ -47,7 +47,7 @@ struct json_object *qmp_result(struct json_object *answer, struct why *why)
 	if (json_object_object_get_ex(answer, "return", &result) && result)
 		json_object_get(result);
 	else if (!json_object_object_get_ex(answer, "error", &error) || !json_object_is_type(error, json_type_object))
-		fail(why, "an answer that is none of QMP's");
+		fail(why, "its answer is not QMP");
 	else if (!strcmp(json_text(error, "class"), "CommandNotFound"))
 		fail(why, "this QEMU has no kvm-spf: it is too old, or not patched");
 	else
@@ -87,7 +87,7 @@ int qmp_open(struct qmp *qmp, const char *path, struct why *why)
 	qmp->longest = AT_ONCE;
 	qmp->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (qmp->fd < 0)
-		return fail(why, "no socket: %s", strerror(errno));
+		return fail(why, "cannot create a socket: %s", strerror(errno));
 	if (!dial(qmp, path, why))
 		return 0;
 	qmp_close(qmp);
@@ -146,7 +146,7 @@ int qmp_transfer(struct qmp *qmp, struct why *why)
 		memmove(qmp->buffer, qmp->buffer + qmp->begin, qmp->used);
 	qmp->begin = 0;
 	if (qmp->used == qmp->longest)
-		return fail(why, "a line longer than %zu bytes is none of QMP's", qmp->longest);
+		return fail(why, "a line longer than %zu bytes is not QMP", qmp->longest);
 	if (qmp->size - qmp->used < AT_ONCE) {
 		qmp->size = qmp->used + AT_ONCE < qmp->longest ? 2 * (qmp->used + AT_ONCE) : qmp->longest;
 		if (qmp->size > qmp->longest)

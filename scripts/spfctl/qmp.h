@@ -25,9 +25,9 @@ void qmp_close(struct qmp *qmp);
 /* Add a line to what is to be sent. */
 void qmp_say(struct qmp *qmp, const char *command);
 
-/* What poll() is to wait for. */
+/* The events for poll() to wait for. */
 short qmp_events(const struct qmp *qmp);
-/* Send and receive as much as goes without waiting; bounded, so that nobody who floods us keeps us. */
+/* Send and receive what is possible without waiting, but no more than a bound: a flood must not keep us here. */
 int qmp_transfer(struct qmp *qmp, struct why *why);
 /* The next line that was received: 1 and @object, 0 if there is none yet, or -1. */
 int qmp_next(struct qmp *qmp, struct json_object **object, struct why *why);

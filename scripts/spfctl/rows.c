@@ -91,7 +91,7 @@ static void add_total(struct rows *rows, size_t nr_vms)
 	}
 }
 
-/* What has no rates comes last. */
+/* Rows without rates come last. */
 static double key(const struct row *row, enum column column)
 {
 	if (row->state != ROW_RATES)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "say.h"
 
 enum { KEPT = 8 };
@@ -84,10 +85,7 @@ void complaints_print(void)
 
 int64_t now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)(clock__ns() / (NS_PER_SEC / 1000));
 }
 
 const char *time_stamp(char text[32])

@@ -9,7 +9,7 @@
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-/* Why something failed: one line, fit for a terminal whoever wrote it. */
+/* The reason of a failure: one line of printable characters, also where a VM supplied it. */
 struct why {
 	char text[256];
 };
@@ -21,7 +21,7 @@ int complain(const char *about, const char *format, ...) __attribute__((format(p
 /* Complain, unless @told says that this was the last complaint; a live table says nothing twice. */
 void complain_once(struct why *told, const char *about, const struct why *why);
 
-/* Did anybody complain?  Then the exit status says so. */
+/* Was there a complaint?  Then the exit status says so. */
 bool complained(void);
 
 /* From now on the last complaints are kept, to be printed below each table that wipes the terminal. */

@@ -83,7 +83,7 @@ static double number(const char *text, double from, double to, const char *hint)
 	char *end;
 	double value = strtod(text, &end);
 
-	/* So written that what is no number at all fails, too. */
+	/* Written so that NaN fails, too. */
 	if (end == text || *end || !(value >= from && value <= to))
 		bad_usage(text, hint);
 	return value;
@@ -95,7 +95,7 @@ static unsigned long count_of(const char *text)
 	unsigned long value = strtoul(text, &end, 10);
 
 	if (*text < '0' || *text > '9' || *end || value < 1 || value > 1000000000)
-		bad_usage(text, "is no count; say 1 to 1000000000");
+		bad_usage(text, "is not a count; say 1 to 1000000000");
 	return value;
 }
 
@@ -105,7 +105,7 @@ static int parse_mode(const char *text)
 		if (!strcmp(text, mode_names[mode]))
 			return mode;
 	}
-	bad_usage(text, "is no mode; say off, vma-lock or on");
+	bad_usage(text, "is not a mode; say off, vma-lock or on");
 }
 
 static enum column parse_column(const char *text)
@@ -114,7 +114,7 @@ static enum column parse_column(const char *text)
 		if (!strcmp(text, columns[i]))
 			return (enum column)i;
 	}
-	bad_usage(text, "is no column; say vm, fast, speculative, vma-lock, mmap-lock, aborts, p99 or max");
+	bad_usage(text, "is not a column; say vm, fast, speculative, vma-lock, mmap-lock, aborts, p99 or max");
 }
 
 static const char *long_name(int letter)
@@ -159,7 +159,7 @@ static void parse_option(struct settings *settings, int letter, const char *valu
 		choose(settings, WAIT_STORM);
 		break;
 	case 'd':
-		settings->interval = number(value, 0.01, 86400, "is no interval; say 0.01 to 86400 seconds");
+		settings->interval = number(value, 0.01, 86400, "is not an interval; say 0.01 to 86400 seconds");
 		break;
 	case 'n':
 		settings->count = count_of(value);
@@ -190,7 +190,7 @@ static void parse_option(struct settings *settings, int letter, const char *valu
 		break;
 	case 't':
 		settings->timeout_ms = (int64_t)(1000 * number(value, 0.01, 3600,
-							       "is no time; say 0.01 to 3600 seconds"));
+							       "is not a time; say 0.01 to 3600 seconds"));
 		break;
 	case 'h':
 		fputs(usage, stdout);
@@ -204,7 +204,7 @@ static void parse_option(struct settings *settings, int letter, const char *valu
 	}
 }
 
-/* What would be ignored is refused. */
+/* Refuse options that would be ignored. */
 static void check(const struct settings *settings, const bool *given)
 {
 	static const char for_some[] = "dnvSaTM";

@@ -15,7 +15,7 @@ struct sources {
 	size_t nr_sockets;
 	const char *directory;		/* of sockets, or NULL */
 	const char *libvirt;		/* URI, or NULL */
-	bool by_default;		/* nobody asked: what is not there is not missed */
+	bool by_default;		/* the user named none: no complaint if there is none */
 	char *const *names;		/* only these, unless there are none */
 	size_t nr_names;
 };

@@ -6,10 +6,8 @@
 
 #include "snapshot.h"
 
-const char *const tier_names[NR_TIERS] = { "fast", "speculative", "vma-lock", "mmap-lock" };
-const char *const abort_names[NR_ABORTS] = {
-	"no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed", "no-memory",
-};
+const char *const tier_names[NR_TIERS] = { EACH_FAULT_TIER(FAULT_QMP_NAME) };
+const char *const abort_names[NR_ABORTS] = { EACH_FAULT_ABORT(FAULT_QMP_NAME) };
 /* The first NR_CHOICES can be set. */
 const char *const mode_names[NR_MODES] = { "off", "vma-lock", "on", "unavailable", "unknown" };
 
@@ -18,7 +16,7 @@ const char *mode_name(int mode)
 	return mode == MODE_UNKNOWN ? "-" : mode_names[mode];
 }
 
-/* Without an object, whoever looked for that has said why. */
+/* Without an object, the caller's search for it has set @why. */
 static struct json_object *member(struct json_object *object, const char *name, enum json_type type, struct why *why)
 {
 	struct json_object *found;
@@ -27,7 +25,7 @@ static struct json_object *member(struct json_object *object, const char *name, 
 		return NULL;
 	if (json_object_object_get_ex(object, name, &found) && json_object_is_type(found, type))
 		return found;
-	fail(why, "its answer to query-kvm-spf has no %s as we know it", name);
+	fail(why, "its answer to query-kvm-spf has no valid %s", name);
 	return NULL;
 }
 
@@ -64,7 +62,7 @@ static int histogram(uint64_t hist[NR_BUCKETS], struct json_object *latency, str
 		struct json_object *bucket = json_object_array_get_idx(buckets, i);
 
 		if (!json_object_is_type(bucket, json_type_int) || json_object_get_int64(bucket) < 0)
-			return fail(why, "its answer to query-kvm-spf has buckets that do not count");
+			return fail(why, "its answer to query-kvm-spf has buckets that are no counts");
 		hist[i < NR_BUCKETS ? i : NR_BUCKETS - 1] += json_object_get_uint64(bucket);
 	}
 	return 0;
@@ -91,7 +89,7 @@ static int parse_mode(int *mode, struct json_object *answer, struct why *why)
 		if (!strcmp(json_object_get_string(found), mode_names[*mode]))
 			return 0;
 	}
-	return found ? fail(why, "its mode is '%.32s', which we do not know", json_object_get_string(found)) : -1;
+	return found ? fail(why, "its mode '%.32s' is unknown", json_object_get_string(found)) : -1;
 }
 
 static int parse_vcpus(struct snapshot *snapshot, struct json_object *answer, struct why *why)
@@ -112,7 +110,7 @@ static int parse_vcpus(struct snapshot *snapshot, struct json_object *answer, st
 		struct json_object *object = json_object_array_get_idx(list, snapshot->nr_each);
 
 		if (!json_object_is_type(object, json_type_object))
-			return fail(why, "its answer to query-kvm-spf has no per-vcpu as we know it");
+			return fail(why, "its answer to query-kvm-spf has no valid per-vcpu");
 		if (number(&vcpu->index, object, "index", why) || parse_counters(&vcpu->counters, object, why))
 			return -1;
 	}

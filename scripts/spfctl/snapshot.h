@@ -3,11 +3,12 @@
 #ifndef SPFCTL_SNAPSHOT_H
 #define SPFCTL_SNAPSHOT_H
 
+#include "fault_names.h"
 #include "say.h"
 
 struct json_object;
 
-enum { NR_TIERS = 4, NR_ABORTS = 8, NR_CHOICES = 3, NR_MODES = 5, NR_BUCKETS = 32, MODE_UNKNOWN = -1 };
+enum { NR_TIERS = FAULT_TIERS, NR_ABORTS = FAULT_ABORTS, NR_CHOICES = 3, NR_MODES = 5, NR_BUCKETS = 32, MODE_UNKNOWN = -1 };
 
 /* As in QMP. */
 extern const char *const tier_names[NR_TIERS];
@@ -40,19 +41,19 @@ struct snapshot {
 	size_t nr_each;
 };
 
-/* Of an answer to query-kvm-spf.  On failure, too, the caller has to free it. */
+/* Parse an answer to query-kvm-spf.  The caller frees the snapshot, on failure, too. */
 int snapshot_parse(struct snapshot *snapshot, struct json_object *answer, struct why *why);
 void snapshot_free(struct snapshot *snapshot);
 
 /* The vCPU with this index, or NULL. */
 const struct vcpu *snapshot_vcpu(const struct snapshot *snapshot, uint64_t index);
 
-/* What happened from @before to @now; false if @before is no base, as the counters began anew. */
+/* The difference from @before to @now; false if the counters have restarted since @before. */
 bool counters_minus(struct counters *delta, const struct counters *now, const struct counters *before);
 
 uint64_t latency_count(const struct counters *counters);
 
-/* No more than this many ns did @percent of all timed faults take; 0 without any. */
+/* The time in ns that @percent of all timed faults did not exceed; 0 without any. */
 uint64_t latency_percentile(const struct counters *counters, unsigned int percent);
 
 #endif

@@ -20,7 +20,7 @@ static const char *duration(uint64_t ns, char text[16])
 	return text;
 }
 
-/* What speculation was given up for most often. */
+/* The most frequent reason for giving up speculation. */
 static const char *main_reason(const struct row *row)
 {
 	size_t most = 0;
@@ -72,7 +72,7 @@ static void print_row(const struct row *row, int width, const char *stamp)
 
 void table_print(const struct rows *rows, const struct settings *settings, bool with_head)
 {
-	/* It only grows, so that columns stay where they are; the head is printed again when they do not. */
+	/* The width only grows, so that columns rarely move.  Print the head again when they do. */
 	static size_t width = 20;
 	char stamp[40] = "", at[32];
 

@@ -14,9 +14,9 @@ struct sources;
 
 enum { UUID_SIZE = 37 };
 
-/* Which process, or which life of a domain, it is: counters of another one are no base for a difference. */
+/* The process, or the run of a domain: counters of another one are no base for a difference. */
 struct identity {
-	pid_t pid;			/* of the socket's other end, else 0 */
+	pid_t pid;			/* of the process at the socket's other end, else 0 */
 	uint64_t start;			/* of that process, in clock ticks since boot */
 	int id;				/* libvirt's number of a running domain, else 0 */
 };
@@ -26,17 +26,17 @@ struct vm {
 	char *where;			/* path of its QMP socket, or "libvirt:" and the domain's name */
 	char *label;			/* known without asking: the socket's file name, or the domain's name */
 	char *name;			/* what QEMU calls it; without that, as label */
-	bool introduced;		/* it has told its name and UUID */
+	bool introduced;		/* its name and UUID are known */
 	char uuid[UUID_SIZE];		/* "" if it is not known, or QEMU was given none */
 	struct identity identity;
 	struct domain *domain;		/* libvirt's, or NULL */
 	bool seen;			/* the last search found it */
-	bool wanted;			/* it is among those that were named */
+	bool wanted;			/* it is among those that the user named */
 	bool has_now, has_before;
 	struct snapshot now, before;
 	struct why why;			/* if not @has_now */
 	struct why told;		/* the last complaint about it */
-	struct qmp *events;		/* storm.c's connection, or NULL */
+	struct qmp *events;		/* fallback-storm.c's connection, or NULL */
 	bool has_no_storms;
 };
 
@@ -48,9 +48,9 @@ void vms_free(struct vm **vms);
 
 /* -- names.c -- */
 
-/* Is it among those that were named?  Else all are. */
+/* Did the user name this VM, or none at all? */
 bool vm_is_named(const struct vm *vm, const struct sources *sources);
-/* The VMs that are wanted, as far as we know their names. */
+/* Mark the VMs that the user named, as far as their names are known. */
 void vms_mark_wanted(struct vm *vms, const struct sources *sources);
 /* Does each name belong to a VM that has introduced itself? */
 bool vms_names_are_known(const struct vm *vms, const struct sources *sources);
@@ -61,10 +61,10 @@ int vms_check_unique(const struct vm *vms, const struct sources *sources);
 /* What to show it as: its name, or where it is if another one that is shown has that name. */
 const char *vm_shown_as(const struct vm *vm, const struct vm *vms);
 
-/* -- ask.c: everybody at once, with one deadline -- */
+/* -- ask.c: all VMs at once, with one deadline -- */
 
 enum question {
-	ASK_NAME,			/* only who it is */
+	ASK_NAME,			/* only its name and UUID */
 	ASK_COUNTERS,
 	ASK_SET_MODE,
 };
@@ -85,7 +85,7 @@ struct identity identity_of_peer(pid_t pid);
 
 /* -- collect.c -- */
 
-/* Search, and ask those that are wanted.  Complains of what does not answer, once for the same reason. */
+/* Search, and ask the VMs that the user named.  Complains of each that does not answer, once for the same reason. */
 void vms_collect(struct vm **vms, const struct settings *settings);
 /* Search, and learn the name of each; less than the above. */
 void vms_identify(struct vm **vms, const struct settings *settings);

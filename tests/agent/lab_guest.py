@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: one guest with the kvm-spf device and the agent's port, told what to do over its console.
+"""In the lab: one guest with the kvm-spf device and the agent's port, told what to do over its
+console.
 
-usage: lab_guest.py SCENARIO INITRAMFS [DISK].  Prints what SCENARIO returns as JSON; the tests know what it has to be.
+usage: lab_guest.py SCENARIO INITRAMFS [DISK].  Prints what SCENARIO returns as JSON; the tests know
+what it has to be.
 """
 
 import json
@@ -27,11 +29,13 @@ class Port:
         self.lines = Lines(self.socket.fileno())
 
     def ask(self, command, **arguments):
-        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode()
+                            + b"\n")
         return json.loads(self.lines.line())
 
     def sync(self, number):
-        self.socket.sendall(b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % number)
+        self.socket.sendall(b'\xff{"execute":"guest-sync-delimited",'
+                            b'"arguments":{"id":%d}}\n' % number)
         while not (line := self.lines.line()).startswith(b"\xff"):
             pass
         return json.loads(line[1:])
@@ -41,17 +45,20 @@ class Port:
 
 def faults(guest):
     """A known number of pages that neither the guest nor QEMU has touched, as `run` counts them."""
-    out = {"snapshot": guest.json("spf-agent snapshot --json"), "query": guest.qmp.execute("query-kvm-spf")}
+    out = {"snapshot": guest.json("spf-agent snapshot --json"),
+           "query": guest.qmp.execute("query-kvm-spf")}
     device = guest.text("grep -l 0x1110 /sys/bus/pci/devices/*/device").removesuffix("/device")
     guest.text(f"echo 1 >{device}/enable")
     out["pages"] = PAGES
-    out["run"] = guest.json(f"spf-agent run --json -o /tmp/run -- touch-new {device}/resource2 {PAGES}; cat /tmp/run")
+    out["run"] = guest.json(f"spf-agent run --json -o /tmp/run -- touch-new {device}/resource2 "
+                            f"{PAGES}; cat /tmp/run")
     out["text"] = guest.run("spf-agent run -- true 2>&1")
     return out
 
 
 def stat(guest):
-    """What a stat that looks ten times a second costs, by the scheduler's own count of its time on a CPU."""
+    """What a stat that looks ten times a second costs, by the scheduler's own count of its time on
+    a CPU."""
     guest.run("spf-agent stat -i 0.1 >/tmp/stat & sleep 1")
     samples = []
     for pause in (0, 10):
@@ -59,7 +66,8 @@ def stat(guest):
         said, _ = guest.run("cat /proc/uptime /proc/$!/schedstat; wc -l </tmp/stat")
         samples.append((float(said[0].split()[0]), int(said[1].split()[0]) / 1e9, int(said[2])))
     (t0, cpu0, lines0), (t1, cpu1, lines1) = samples
-    return {"seconds": t1 - t0, "cpu_seconds": cpu1 - cpu0, "share": (cpu1 - cpu0) / (t1 - t0), "lines": lines1 - lines0}
+    return {"seconds": t1 - t0, "cpu_seconds": cpu1 - cpu0, "share": (cpu1 - cpu0) / (t1 - t0),
+            "lines": lines1 - lines0}
 
 
 def serve(guest):
@@ -70,7 +78,8 @@ def serve(guest):
     out["sync"] = port.sync(42)
     out["info"] = port.ask("guest-info")
     out["snapshot"] = port.ask("spf-snapshot")
-    out["host_ns"] = [time.monotonic_ns(), port.ask("spf-mark", name="host")["return"]["host-ns"], time.monotonic_ns()]
+    out["host_ns"] = [time.monotonic_ns(), port.ask("spf-mark", name="host")["return"]["host-ns"],
+                      time.monotonic_ns()]
     out["load"] = port.ask("spf-load", bytes=32 * MIB, pattern="random")
     out["after"] = port.ask("spf-snapshot")
     out["too_much"] = port.ask("spf-load", bytes=1 << 40)
@@ -90,11 +99,13 @@ def serve(guest):
 
 def absent(guest):
     """No device and no port: each command says so once."""
-    return {name: guest.run(f"spf-agent {name} 2>&1") for name in ("snapshot", "stat", "serve", "mark x", "run -- true")}
+    return {name: guest.run(f"spf-agent {name} 2>&1")
+            for name in ("snapshot", "stat", "serve", "mark x", "run -- true")}
 
 
 def debian(guest):
-    """The package in Debian: a service that comes and goes with its port, says that it has no device, is purged."""
+    """The package in Debian: a service that comes and goes with its port, says that it has no
+    device, is purged."""
     def becomes(wanted):
         for _ in range(60):
             said, _status = guest.run("systemctl is-active spf-agent.service")
@@ -120,20 +131,23 @@ def debian(guest):
     guest.run("spf-agent mark left")
     guest.qmp.execute("device_del", {"id": "agent-port"})
     becomes("inactive")
-    guest.qmp.execute("device_add", {"driver": "virtserialport", "id": "agent-port", "chardev": "agent",
+    guest.qmp.execute("device_add", {"driver": "virtserialport", "id": "agent-port",
+                                     "chardev": "agent",
                                      "name": agent.PORT})
     out["info"].append(serves())
     out["install_again"] = guest.run("dpkg --install /agent.deb 2>&1")
     out["info"].append(serves())
     # A service that runs ends with its package; then its user can go.
     out["purge_running"] = guest.run("dpkg --purge spf-agent 2>&1")
-    out["left_running"] = guest.run("getent passwd spf-agent; systemctl is-active spf-agent.service")[0]
+    out["left_running"] = guest.run("getent passwd spf-agent; "
+                                    "systemctl is-active spf-agent.service")[0]
     out["install_anew"] = guest.run("dpkg --install /agent.deb 2>&1")
     out["info"].append(serves())
     guest.text("d=$(grep -l 0x10f0 /sys/bus/pci/devices/*/device); echo 1 >${d%/*}/remove")
     # Longer than it would wait before it tried again.
     guest.run("systemctl restart spf-agent.service; sleep 8")
-    out["failed"] = guest.run("systemctl show -p ActiveState,ExecMainStatus,NRestarts spf-agent.service")[0]
+    out["failed"] = guest.run("systemctl show -p ActiveState,ExecMainStatus,NRestarts "
+                              "spf-agent.service")[0]
     out["journal"] = guest.run("journalctl -q -o cat _COMM=spf-agent")[0]
     out["purge"] = guest.run("dpkg --purge spf-agent 2>&1")
     out["left"] = guest.run("ls -d /usr/bin/spf-agent /lib/systemd/system/spf-agent.service "
@@ -142,7 +156,8 @@ def debian(guest):
     return out
 
 
-NEW = ("-object", f"memory-backend-ram,id=new,size={PAGES * 4096}", "-device", "ivshmem-plain,memdev=new")
+NEW = ("-object", f"memory-backend-ram,id=new,size={PAGES * 4096}", "-device",
+       "ivshmem-plain,memdev=new")
 # What is done, whether there is a device, and what else there is.
 SCENARIOS = {"faults": (faults, True, NEW), "stat": (stat, True, ()), "serve": (serve, True, ()),
              "absent": (absent, False, ()), "debian": (debian, True, ())}

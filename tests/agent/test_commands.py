@@ -25,12 +25,16 @@ class Snapshot(Case):
             bar.map[C["RATES"] + 8 * i:C["RATES"] + 8 * i + 8] = (1500 * i).to_bytes(8, "little")
         with bar:
             got = self.snapshot()
-        self.assertEqual(got["faults"], {"fast": 1, "speculative": 2, "vma-lock": 3, "mmap-lock": 4})
+        self.assertEqual(got["faults"], {"fast": 1, "speculative": 2, "vma-lock": 3,
+                                         "mmap-lock": 4})
         self.assertEqual(list(got["aborts"].values()), list(range(10, 18)))
-        self.assertEqual(list(got["aborts"]), ["no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy",
+        self.assertEqual(list(got["aborts"]), ["no-vma", "vma-busy", "vma-changed", "unsupported",
+                                               "no-table", "ptl-busy",
                                                "pte-changed", "no-memory"])
-        self.assertEqual(got["latency"], {"count": 10, "sum-ns": 5000, "max-ns": 900, "buckets": list(range(100, 132))})
-        self.assertEqual((got["available"], got["mode"], got["vcpus"], got["epoch"], got["generation"]), (True, "on", 2, 7, 2))
+        self.assertEqual(got["latency"], {"count": 10, "sum-ns": 5000, "max-ns": 900,
+                                          "buckets": list(range(100, 132))})
+        self.assertEqual((got["available"], got["mode"], got["vcpus"], got["epoch"],
+                          got["generation"]), (True, "on", 2, 7, 2))
         self.assertEqual(got["rates"]["faults"]["mmap-lock"], 4.5)
         self.assertEqual(got["rates"]["aborts"]["no-memory"], 16.5)
         self.assertEqual([v["index"] for v in got["per-vcpu"]], [0, 1])
@@ -55,6 +59,28 @@ class Snapshot(Case):
         self.assertFalse({"latency", "rates", "per-vcpu"} & set(got))
         self.assertIn("does not count", text)
 
+    def test_a_device_without_counters_is_not_rung(self):
+        """Without feature bit 0 the host collects nothing: it is neither asked nor waited for."""
+        self.bar.set64("FEATURES", 0)
+        got = self.snapshot()
+        self.assertNotIn("stale", got)
+        marks = self.directory / "marks"
+        done = self.agent("mark", "--marks", marks, "a")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(marks.read_text(), r"^a \d+ -\n$")
+        self.assertEqual(self.bar.get32("DOORBELL"), 0)
+
+    def test_counters_that_go_away_meanwhile(self):
+        """The first ring's answer says that this host does not count: there is no second one."""
+        def hide():
+            self.bar.set64("FEATURES", 0)
+            self.bar.set64("EPOCH", 8)
+
+        self.bar.on_bell = hide
+        with self.bar:
+            got = self.snapshot()
+        self.assertEqual((got["available"], self.bar.rings), (False, 1))
+
     def test_newer_features_are_passed_over(self):
         self.bar.set64("FEATURES", (1 << 64) - 1)
         self.bar.set32("RECORD_SIZE", C["RECORD_BYTES"] + 64)
@@ -70,7 +96,8 @@ class Snapshot(Case):
         self.assertIn("collected nothing new", done.stderr)
 
     def test_never_a_torn_one(self):
-        """A writer that is always in the middle of something: what is read is of one time all the same."""
+        """A writer that is always in the middle of something: what is read is of one time all the
+        same."""
         stop = threading.Event()
         number = 0
 
@@ -88,7 +115,8 @@ class Snapshot(Case):
         try:
             for _ in range(20):
                 got = self.snapshot()
-                values = {*got["faults"].values(), *got["aborts"].values(), *got["latency"]["buckets"],
+                values = {*got["faults"].values(), *got["aborts"].values(),
+                          *got["latency"]["buckets"],
                           got["latency"]["count"], got["generation"]}
                 self.assertEqual(len(values), 1, got)
         finally:
@@ -117,8 +145,10 @@ class BadDevice(Case):
             self.refused(3, "not the size", "snapshot", device=path)
 
     def test_sizes_that_cannot_be(self):
-        for name, value in (("SIZE", 0), ("SIZE", 0x27f), ("RECORDS", 0xfffffff0), ("RECORDS", BIG), ("RECORD_SIZE", 0),
-                            ("RECORD_SIZE", 8), ("RECORD_SIZE", 0xffffffff), ("NR_RECORDS", 0xffffffff), ("NR_RECORDS", 3)):
+        for name, value in (("SIZE", 0), ("SIZE", 0x27f), ("RECORDS", 0xfffffff0), ("RECORDS", BIG),
+                            ("RECORD_SIZE", 0),
+                            ("RECORD_SIZE", 8), ("RECORD_SIZE", 0xffffffff),
+                            ("NR_RECORDS", 0xffffffff), ("NR_RECORDS", 3)):
             with self.subTest(name=name, value=value):
                 with Bar(self.directory / "bar") as self.bar:
                     self.bar.set32(name, value)
@@ -130,7 +160,8 @@ class BadDevice(Case):
             self.assertEqual(len(self.snapshot()["per-vcpu"]), 2)
 
     def test_what_the_host_had_begun_to_collect_is_not_taken_for_an_answer(self):
-        self.bar.on_bell = lambda: self.bar.counters((1000 if self.bar.rings == 1 else 1009, 0, 0, 0))
+        self.bar.on_bell = lambda: self.bar.counters((1000 if self.bar.rings == 1 else 1009, 0, 0,
+                                                      0))
         with self.bar:
             got = json.loads(self.agent("snapshot", "--json").stdout)
         self.assertEqual(got["faults"]["fast"], 1009)
@@ -143,14 +174,18 @@ class BadDevice(Case):
 class Stat(Case):
     def test_lines_are_differences(self):
         self.bar.counters((1000, 1000, 1000, 1000), (1000,) * 8)
-        self.bar.on_bell = lambda: self.bar.counters((1000, 1000 + self.bar.asked, 1000, 1000 + 2 * self.bar.asked),
-                                                     (1000 + self.bar.asked,) * 8, (self.bar.asked * 1_000_000,) * 3)
+        self.bar.on_bell = lambda: self.bar.counters((1000, 1000 + self.bar.asked, 1000,
+                                                      1000 + 2 * self.bar.asked),
+                                                     (1000 + self.bar.asked,) * 8,
+                                                     (self.bar.asked * 1_000_000,) * 3)
         with self.bar:
             done = self.agent("stat", "-i", "0.01", "-c", "3")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         heading, *lines = done.stdout.splitlines()
-        self.assertEqual(heading.split(), "fast speculative vma-lock mmap-lock aborts stall-ms stall-%".split())
-        self.assertEqual([line.split()[:6] for line in lines], [["0", "1", "0", "2", "8", "1.00"]] * 3)
+        self.assertEqual(heading.split(), "fast speculative vma-lock mmap-lock aborts stall-ms "
+                                          "stall-%".split())
+        self.assertEqual([line.split()[:6] for line in lines],
+                         [["0", "1", "0", "2", "8", "1.00"]] * 3)
 
     def test_json(self):
         with self.bar:
@@ -172,7 +207,8 @@ class Stat(Case):
         self.bar.on_bell = bell
         with self.bar:
             done = self.agent("stat", "-i", "0.01", "-c", "4", "--json")
-        self.assertEqual([json.loads(line)["faults"]["fast"] for line in done.stdout.splitlines()], [0, 4, 1])
+        self.assertEqual([json.loads(line)["faults"]["fast"] for line in done.stdout.splitlines()],
+                         [0, 4, 1])
         self.assertEqual(done.stderr.count("new baseline"), 1)
 
     def test_an_unplugged_vcpu_counts_nothing_negative(self):
@@ -200,17 +236,20 @@ class Run(Case):
         self.assertEqual(self.status("/etc/passwd"), 126)
 
     def test_its_own_failure_is_125(self):
-        self.refused(125, "wants a command", "run")
+        self.refused(125, "needs a command", "run")
         self.refused(125, "cannot write", "run", "-o", "/nonexistent/x", "--", "true")
 
     def test_figures(self):
-        self.bar.on_bell = lambda: self.bar.counters((0, 7 * self.bar.asked, 0, 0), (1,) * 8, (self.bar.asked * 1000, 900, 7))
+        self.bar.on_bell = lambda: self.bar.counters((0, 7 * self.bar.asked, 0, 0), (1,) * 8,
+                                                     (self.bar.asked * 1000, 900, 7))
         with self.bar:
             done = self.agent("run", "--json", "--", "echo", "out")
         self.assertEqual((done.returncode, done.stdout), (0, "out\n"))
         got = json.loads(done.stderr)
-        self.assertEqual(got["faults"], {"fast": 0, "speculative": 7, "vma-lock": 0, "mmap-lock": 0})
-        self.assertEqual((set(got["aborts"].values()), got["latency"]["sum-ns"], got["status"]), ({0}, 1000, 0))
+        self.assertEqual(got["faults"], {"fast": 0, "speculative": 7, "vma-lock": 0,
+                                         "mmap-lock": 0})
+        self.assertEqual((set(got["aborts"].values()), got["latency"]["sum-ns"], got["status"]),
+                         ({0}, 1000, 0))
 
     def test_no_figures_over_a_migration(self):
         self.bar.on_bell = lambda: self.bar.set64("EPOCH", 6 + self.bar.asked)
@@ -227,9 +266,11 @@ class Load(Case):
         for pattern in ("sequential", "random", "stride"):
             for threads, pages in ((1, 1), (1, 1000), (3, 1000), (5, 2), (4, 4096)):
                 with self.subTest(pattern=pattern, threads=threads, pages=pages):
-                    done = self.agent("load", "-s", str(pages * page), "-t", str(threads), "-p", pattern, "--json", device=None)
+                    done = self.agent("load", "-s", str(pages * page), "-t", str(threads), "-p",
+                                      pattern, "--json", device=None)
                     got = json.loads(done.stdout)
-                    self.assertEqual((got["pages"], got["threads"], got["pattern"]), (pages, threads, pattern))
+                    self.assertEqual((got["pages"], got["threads"], got["pattern"]),
+                                     (pages, threads, pattern))
 
     def test_each_page_is_touched(self):
         """The kernel's own count of this process's minor faults."""
@@ -259,20 +300,27 @@ class Load(Case):
 
     @staticmethod
     def faults(agent, size, pattern):
-        code = ("import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        code = ("import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, "
+                "stdout=subprocess.DEVNULL)\n"
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt)")
-        done = subprocess.run([sys.executable, "-c", code, agent, "load", "-s", str(size), "-p", pattern], check=True,
+        done = subprocess.run([sys.executable, "-c", code, agent, "load", "-s", str(size), "-p",
+                               pattern], check=True,
                               capture_output=True, text=True)
         return int(done.stdout)
 
 
 class Arguments(Case):
     def test_refused_with_one_line(self):
-        for words in ([], ["nothing"], ["stat", "-i", "0"], ["stat", "-i", "x"], ["stat", "-i", "nan"], ["stat", "-c", "-1"],
-                      ["stat", "x"], ["snapshot", "x"], ["load", "-s", "0"], ["load", "-s", "9999999999T"], ["load", "-s", "1X"],
-                      ["load", "-t", "0"], ["load", "-t", "8193"], ["load", "-p", "zigzag"], ["mark"], ["mark", "a", "b"],
-                      ["mark", "a b"], ["mark", "x" * 65], ["serve", "--allow", "nothing"], ["serve", "--block", ""],
-                      ["serve", "--max-load", "0"], ["serve", "--allow", "guest-ping", "--block", "guest-ping"]):
+        for words in ([], ["nothing"], ["stat", "-i", "0"], ["stat", "-i", "x"],
+                      ["stat", "-i", "nan"], ["stat", "-c", "-1"],
+                      ["stat", "x"], ["snapshot", "x"], ["load", "-s", "0"],
+                      ["load", "-s", "9999999999T"], ["load", "-s", "1X"],
+                      ["load", "-t", "0"], ["load", "-t", "8193"], ["load", "-p", "zigzag"],
+                      ["mark"], ["mark", "a", "b"],
+                      ["mark", "a b"], ["mark", "x" * 65], ["serve", "--allow", "nothing"],
+                      ["serve", "--block", ""],
+                      ["serve", "--max-load", "0"], ["serve", "--allow", "guest-ping", "--block",
+                                                     "guest-ping"]):
             with self.subTest(words=words):
                 self.refused(2, "spf-agent: ", *words)
 
@@ -280,13 +328,14 @@ class Arguments(Case):
         for word in ("--help", "--version"):
             done = self.agent(word, device=None)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-        for words, what, where in ((["--nothing"], "--nothing", "spf-agent"), (["-x"], "-x", "spf-agent"),
+        for words, what, where in ((["--nothing"], "--nothing", "spf-agent"),
+                                   (["-x"], "-x", "spf-agent"),
                                    (["stat", "--nothing"], "--nothing", "spf-agent stat"),
                                    (["load", "-jx"], "-x", "spf-agent load"),
                                    (["load", "--json=1"], "--json=1", "spf-agent load")):
-            self.refused(2, f"no option '{what}' can be here; see {where} --help", *words)
+            self.refused(2, f"unknown option '{what}'; see {where} --help", *words)
         for words in (["--device"], ["load", "-s"], ["serve", "--user"]):
-            self.refused(2, f"{words[-1]} wants a value", *words, device=None)
+            self.refused(2, f"{words[-1]} needs a value", *words, device=None)
         self.refused(125, "no option '-x'", "run", "-x", "true")
 
     def test_each_command_has_help(self):

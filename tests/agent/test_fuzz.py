@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libFuzzer with ASan and UBSan.  KVMSPF_FUZZ_SECONDS=N: so long for each target rather than a number of runs."""
+"""libFuzzer with ASan and UBSan.  KVMSPF_FUZZ_SECONDS=N: so long for each target rather than a
+number of runs."""
 
 import os
 import subprocess
@@ -21,13 +22,15 @@ class Fuzz(unittest.TestCase):
         seconds = os.environ.get("KVMSPF_FUZZ_SECONDS", "600" if depth.LONG else None)
         much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS[target]}"
         with tempfile.TemporaryDirectory() as found:
-            # With a seed of its own each run of CI would look elsewhere, and could not be repeated.
-            done = subprocess.run([programs.fuzz(target), much, "-seed=1", "-print_final_stats=1", f"-artifact_prefix={found}/",
+            # A fixed seed: a run of CI that fails can be repeated.
+            done = subprocess.run([programs.fuzz(target), much, "-seed=1", "-print_final_stats=1",
+                                   f"-artifact_prefix={found}/",
                                    *options, found, *[d for d in (CORPUS / target,) if d.exists()]],
                                   capture_output=True, text=True, errors="replace")
             last = done.stderr.splitlines()[-40:]
         self.assertEqual(done.returncode, 0, "\n".join(last))
-        print("#", target, *[line.removeprefix("stat::") for line in last if "executed_units" in line])
+        print("#", target,
+              *[line.removeprefix("stat::") for line in last if "executed_units" in line])
 
     def test_requests(self):
         self.fuzz("requests", f"-dict={HERE / 'requests.dict'}", "-max_len=6000", "-len_control=20")

@@ -26,7 +26,8 @@ def setUpModule():
     apt.packages(["busybox-static"])
     for kernel in ("stock", "patched"):
         targets.bring_up_to_date(kernel, QEMU)
-    devices = subprocess.run([series.qemu(QEMU), "-device", "help"], capture_output=True, text=True, check=True).stdout
+    devices = subprocess.run([series.qemu(QEMU), "-device", "help"], capture_output=True, text=True,
+                             check=True).stdout
     if '"kvm-spf"' not in devices:
         raise unittest.SkipTest("the QEMU series has no kvm-spf device yet")
     INITRAMFS.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,8 @@ def setUpModule():
 
 def touch_new():
     target = INITRAMFS.with_name("touch-new")
-    subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o", target,
+    subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o",
+                    target,
                     HERE / "touch_new.c"], check=True)
     return target
 
@@ -44,7 +46,8 @@ class Guest(unittest.TestCase):
     def play(self, scenario, **how):
         result = x86.Lab("patched", qemu=QEMU, cpus=2, memory=2 << 30, timeout=LIMIT, **how).run(
             ["/usr/bin/python3", str(HERE / "lab_guest.py"), scenario, str(INITRAMFS)])
-        self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err.decode()))
+        self.assertEqual((result.kind, result.status), ("exit", 0),
+                         (result.what, result.err.decode()))
         self.assertEqual(result.trouble, [])
         return json.loads(result.out)
 
@@ -66,7 +69,8 @@ class Guest(unittest.TestCase):
     def test_stat_costs_little(self):
         """By the instruction clock, on which this machine's other work does not count."""
         got = self.play("stat", icount=True)
-        print(f"# stat -i 0.1: {got['cpu_seconds']:.4f} s on a CPU in {got['seconds']:.1f} s, {got['share']:.3%} of a vCPU")
+        print(f"# stat -i 0.1: {got['cpu_seconds']:.4f} s on a CPU in {got['seconds']:.1f} s, "
+              f"{got['share']:.3%} of a vCPU")
         self.assertGreater(got["lines"], 50)
         self.assertLess(got["share"], 0.01)
 
@@ -75,7 +79,8 @@ class Guest(unittest.TestCase):
         self.assertEqual(got["said"], [])
         self.assertEqual(got["sync"], {"return": 42})
         status = dict(line.split(":\t", 1) for line in got["status"] if ":\t" in line)
-        self.assertEqual((status["Uid"].split()[0], status["NoNewPrivs"], int(status["CapEff"], 16)), ("65534", "1", 0))
+        self.assertEqual((status["Uid"].split()[0], status["NoNewPrivs"],
+                          int(status["CapEff"], 16)), ("65534", "1", 0))
         self.assertTrue(all(c["enabled"] for c in got["info"]["return"]["supported_commands"]))
         # The mark's time is the host's own clock, between the asking and the answer.
         self.assertEqual(got["host_ns"], sorted(got["host_ns"]))
@@ -85,12 +90,14 @@ class Guest(unittest.TestCase):
         self.assertGreater(after - before, pages / 2)
         self.assertIn("error", got["too_much"])
         self.assertEqual([m["name"] for m in got["marks"]["return"]], ["before", "host"])
-        self.assertEqual((got["event"]["event"], got["event"]["data"]["name"]), ("SPF_MARK", "guest"))
+        self.assertEqual((got["event"]["event"], got["event"]["data"]["name"]),
+                         ("SPF_MARK", "guest"))
         self.assertEqual(got["again"], {"return": {}})
 
     def test_guest_without_the_device(self):
         for name, (said, status) in self.play("absent").items():
-            self.assertEqual((len(said), status), (1, 125 if name.startswith("run") else 3), (name, said))
+            self.assertEqual((len(said), status), (1, 125 if name.startswith("run") else 3),
+                             (name, said))
             self.assertIn("no kvm-spf device", said[0])
 
 

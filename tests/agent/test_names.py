@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tiers and abort reasons have the names of bench/lib/fault_names.h in QMP, in KVM and in Python."""
+"""Tiers and abort reasons have the names of bench/lib/fault_names.h in QMP, in KVM and in
+Python."""
 
 import re
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A full disk: what spf-agent could not write is told, by a line and the status."""
+"""A full disk: spf-agent says in a line and by its status that it could not write."""
 
 import subprocess
 import unittest
@@ -50,7 +50,7 @@ class FullDisk(Case):
         for how in ([], ["--json"]):
             run = ["run", *how, "-o", "/dev/full", "--"]
             self.lost(*run, "true", status=125, says=says)
-            # The command's own failure is what matters more.
+            # The command's own failure matters more.
             self.lost(*run, "sh", "-c", "exit 3", status=3, says=says)
 
     def test_figures_of_run_to_standard_error(self):
@@ -62,7 +62,8 @@ class FullDisk(Case):
         mounted = self.directory / "small"
         mounted.mkdir()
         with self.bar:
-            words = ["unshare", "--mount", "sh", "-c", FILL, programs.static(), mounted, self.bar.path]
+            words = ["unshare", "--mount", "sh", "-c", FILL, programs.static(), mounted,
+                     self.bar.path]
             done = subprocess.run(words, capture_output=True, text=True, timeout=300)
         says = "spf-agent: cannot write the mark: No space left on device\n"
         self.assertEqual((done.returncode, done.stderr), (0, says))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian package: what is in it, and that it installs and runs in a Debian 12 guest with systemd."""
+"""The Debian package: what is in it, and that it installs and runs in a Debian 12 guest with
+systemd."""
 
 import json
 import re
@@ -32,12 +33,14 @@ def setUpModule():
 class Package(unittest.TestCase):
     def test_contents_and_version(self):
         listed = run("dpkg-deb", "--contents", PACKAGE).stdout
-        for name in ("usr/bin/spf-agent", "usr/share/man/man1/spf-agent.1.gz", "lib/udev/rules.d/60-spf-agent.rules",
+        for name in ("usr/bin/spf-agent", "usr/share/man/man1/spf-agent.1.gz",
+                     "lib/udev/rules.d/60-spf-agent.rules",
                      "lib/systemd/system/spf-agent.service", "usr/lib/sysusers.d/spf-agent.conf"):
             self.assertIn(f"./{name}\n", listed)
-        # The program is static; what makes its user is in every Debian with systemd.
+        # The program is static. Every Debian with systemd has the tool that creates its user.
         depends = run("dpkg-deb", "--field", PACKAGE, "Depends").stdout.strip().split(" | ")
-        self.assertEqual(sorted(depends), ["systemd", "systemd-standalone-sysusers", "systemd-sysusers"])
+        self.assertEqual(sorted(depends),
+                         ["systemd", "systemd-standalone-sysusers", "systemd-sysusers"])
 
     def test_the_user_is_there_before_the_service_is_started(self):
         with tempfile.TemporaryDirectory() as scratch:
@@ -58,9 +61,11 @@ class Debian(unittest.TestCase):
             initramfs = Path(scratch) / "initramfs"
             initramfs.write_bytes(cls.initramfs())
             result = x86.Lab("patched", cpus=2, memory=3 << 30, timeout=LIMIT).run(
-                ["/usr/bin/python3", HERE / "lab_guest.py", "debian", initramfs, debian_disk.made()])
+                ["/usr/bin/python3", HERE / "lab_guest.py", "debian", initramfs,
+                 debian_disk.made()])
         if (result.kind, result.status) != ("exit", 0) or result.trouble:
-            raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
+            raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} "
+                                 f"{result.err.decode()}")
         cls.seen = json.loads(result.out)
 
     @staticmethod
@@ -69,7 +74,8 @@ class Debian(unittest.TestCase):
         for name in ("bin", "dev", "new"):
             cpio.directory(name)
         cpio.device("dev/console", 5, 1)
-        for name, source in (("init", HERE / "debian-init"), ("console-init", HERE.parent / "lib/console-init"),
+        for name, source in (("init", HERE / "debian-init"),
+                             ("console-init", HERE.parent / "lib/console-init"),
                              ("console.service", HERE / "console.service"), ("agent.deb", PACKAGE),
                              ("bin/busybox", Path("/bin/busybox"))):
             cpio.file(name, source.read_bytes(), 0o755)
@@ -81,7 +87,8 @@ class Debian(unittest.TestCase):
         """And has been inactive in between, while its port was unplugged."""
         for what in ("install", "install_again", "purge_running", "install_anew"):
             self.assertEqual(self.seen[what][1], 0, self.seen[what][0])
-        self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]], [True] * 4)
+        self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]],
+                         [True] * 4)
 
     def test_figures_by_the_installed_program(self):
         self.assertEqual(self.seen["run"]["status"], 0)
@@ -89,7 +96,8 @@ class Debian(unittest.TestCase):
 
     def test_no_device_is_no_restart_loop(self):
         shown = dict(line.split("=", 1) for line in self.seen["failed"])
-        self.assertEqual((shown["ExecMainStatus"], shown["NRestarts"], shown["ActiveState"]), ("3", "0", "failed"))
+        self.assertEqual((shown["ExecMainStatus"], shown["NRestarts"], shown["ActiveState"]),
+                         ("3", "0", "failed"))
         said = [line for line in self.seen["journal"] if "no kvm-spf device" in line]
         self.assertEqual(len(said), 1, self.seen["journal"])
 
@@ -112,7 +120,8 @@ class Manual(unittest.TestCase):
 
     def test_no_complaint(self):
         apt.packages(["man-db"])
-        done = run("man", "--warnings=w", "-l", self.PAGE, env={"MANWIDTH": "100", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
+        done = run("man", "--warnings=w", "-l", self.PAGE,
+                   env={"MANWIDTH": "100", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_every_command_and_request_is_in_it(self):
@@ -121,7 +130,8 @@ class Manual(unittest.TestCase):
         names = re.findall(r'^\t\{ "([\w-]+)", (?:cmd|request)_', (sources / "main.c").read_text() +
                            (sources / "protocol.c").read_text(), re.M)
         self.assertEqual(len(names), 13)
-        self.assertEqual([n for n in names if not re.search(rf"^(\.B |\\fB){re.escape(n)}\b", text, re.M)], [])
+        self.assertEqual([n for n in names if not re.search(rf"^(\.B |\\fB){re.escape(n)}\b", text,
+                                                            re.M)], [])
 
 
 if __name__ == "__main__":

@@ -16,14 +16,16 @@ THEIRS = "include/hw/misc/kvm_spf_regs.h"
 def added(patch, path):
     """The text of a file that a patch makes; None if it makes no such file."""
     text = patch.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^diff --git a/\S+ b/" + re.escape(path) + r"\nnew file[^\n]*\n.*?^@@[^\n]*\n(.*?)(?=^diff --git |^-- \n|\Z)",
+    found = re.search(r"^diff --git a/\S+ b/" + re.escape(path)
+                      + r"\nnew file[^\n]*\n.*?^@@[^\n]*\n(.*?)(?=^diff --git |^-- \n|\Z)",
                       text, re.M | re.S)
     return re.sub(r"^\+", "", found[1], flags=re.M) if found else None
 
 
 def code(text):
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
-    return [" ".join(line.split()) for line in re.sub(r"\\\n", " ", text).splitlines() if line.strip()]
+    return [" ".join(line.split()) for line in re.sub(r"\\\n", " ", text).splitlines()
+            if line.strip()]
 
 
 class Registers(unittest.TestCase):
@@ -38,7 +40,8 @@ class Registers(unittest.TestCase):
                         for text in (next(iter(makers.values())), OURS.read_text(encoding="utf-8")))
         self.assertEqual(theirs, ours)
         name = next(iter(makers))
-        later = [p.name for p in patches if p.name > name and f" b/{THEIRS}\n" in p.read_text(errors="replace")]
+        later = [p.name for p in patches if p.name > name
+                 and f" b/{THEIRS}\n" in p.read_text(errors="replace")]
         self.assertEqual(later, [], "a later patch changes it: put that into the one that makes it")
 
 

@@ -19,7 +19,7 @@ from tests.agent.bar import Bar
 AGENT = None
 F_OFD_SETLK = 37
 LIMIT = 60
-# What /etc/passwd is while the agent serves; this machine's own stays as it is.
+# The contents of /etc/passwd for the agent alone; this machine's own file does not change.
 USERS = "root:x:0:0::/root:/bin/sh\nnobody:x:61234:61235::/:/bin/false\n"
 OURS = "spf-agent:x:987:986::/:/bin/false\n"
 WITH_USERS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
@@ -39,9 +39,10 @@ class Server:
         self.marks = directory / "marks"
         passwd = directory / "passwd"
         passwd.write_text(users)
-        # Leaks are looked for with ptrace, which a process that dropped its privileges is not open to.
+        # LeakSanitizer needs ptrace, and a process that dropped its privileges cannot be traced.
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", WITH_USERS, "sh", passwd, AGENT, "--device", directory / "bar",
+            ["unshare", "--mount", "sh", "-c", WITH_USERS, "sh", passwd, AGENT, "--device",
+             directory / "bar",
              "serve", "--port", os.ttyname(port), "--marks", self.marks, *words],
             stderr=subprocess.PIPE, text=True, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
         self.kept, self.buffer = port, b""
@@ -58,7 +59,8 @@ class Server:
         return line
 
     def ask(self, name, arguments=None, **more):
-        request = {"execute": name, **more} | ({} if arguments is None else {"arguments": arguments})
+        request = {"execute": name, **more} | ({} if arguments is None
+                                               else {"arguments": arguments})
         self.send(json.dumps(request).encode() + b"\n")
         return json.loads(self.line())
 
@@ -97,19 +99,23 @@ class Case(unittest.TestCase):
 
 class Requests(Case):
     def test_sync_ping_info(self):
-        self.server.send(b'{"half a request\xff{"execute":"guest-sync-delimited","arguments":{"id":123456789012}}\n')
+        self.server.send(b'{"half a request\xff{"execute":"guest-sync-delimited",'
+                         b'"arguments":{"id":123456789012}}\n')
         self.assertEqual(self.server.line(), b'\xff{"return":123456789012}')
         self.assertEqual(self.server.ask("guest-ping", id="x"), {"return": {}, "id": "x"})
         info = self.server.ask("guest-info")["return"]
         self.assertEqual(sorted(c["name"] for c in info["supported_commands"] if c["enabled"]),
-                         ["guest-info", "guest-ping", "guest-sync-delimited", "spf-load", "spf-mark", "spf-marks", "spf-snapshot"])
+                         ["guest-info", "guest-ping", "guest-sync-delimited", "spf-load",
+                          "spf-mark", "spf-marks", "spf-snapshot"])
 
     def test_snapshot(self):
         self.bar.counters((1, 2, 3, 4))
         got = self.server.ask("spf-snapshot")["return"]
-        self.assertEqual(got["faults"], {"fast": 1, "speculative": 2, "vma-lock": 3, "mmap-lock": 4})
+        self.assertEqual(got["faults"], {"fast": 1, "speculative": 2, "vma-lock": 3,
+                                         "mmap-lock": 4})
         self.assertNotIn("per-vcpu", got)
-        self.assertEqual(len(self.server.ask("spf-snapshot", {"per-vcpu": True})["return"]["per-vcpu"]), 2)
+        self.assertEqual(len(self.server.ask("spf-snapshot",
+                                             {"per-vcpu": True})["return"]["per-vcpu"]), 2)
 
     def test_snapshot_of_a_sick_device(self):
         self.bar.set32("NR_RECORDS", 1 << 31)
@@ -134,10 +140,12 @@ class Requests(Case):
         self.assertGreater(event["data"]["host-ns"], told[0]["host-ns"])
         self.server.ask("spf-marks", {"follow": False})
         self.mark("third")
-        self.assertEqual([m["name"] for m in self.server.ask("spf-marks")["return"]], ["first", "second", "third"])
+        self.assertEqual([m["name"] for m in self.server.ask("spf-marks")["return"]],
+                         ["first", "second", "third"])
 
     def mark(self, name):
-        subprocess.run([AGENT, "--device", self.bar.path, "mark", "--marks", self.server.marks, name], check=True)
+        subprocess.run([AGENT, "--device", self.bar.path, "mark", "--marks", self.server.marks,
+                        name], check=True)
 
     def names(self):
         return [m["name"] for m in self.server.ask("spf-marks")["return"]]
@@ -166,19 +174,21 @@ class Requests(Case):
         names = [f"{i:064}" for i in range(1500)]
         told = []
         for name in names:
-            self.server.send(json.dumps({"execute": "spf-mark", "arguments": {"name": name}}).encode() + b"\n")
+            self.server.send(json.dumps({"execute": "spf-mark",
+                                         "arguments": {"name": name}}).encode() + b"\n")
             # The answer and the event, in whatever order.
             said = [json.loads(self.server.line()) for _ in range(2)]
             told += [s["data"]["name"] for s in said if "event" in s]
         self.assertEqual(told, names)
-        # Somebody empties the file: what comes then is told, too.
+        # Another program empties the file: marks that come then are told, too.
         self.assertTrue(self.server.marks.read_text().startswith("# "))
         os.truncate(self.server.marks, 0)
         self.mark("anew")
         self.assertEqual(json.loads(self.server.line())["data"]["name"], "anew")
 
     def test_many_processes_at_once_lose_no_mark(self):
-        """The file is full and drops what is old meanwhile: no line is torn, none of the newest lost."""
+        """The file is full and drops what is old meanwhile: no line is torn, none of the newest
+        lost."""
         self.server.ask("guest-ping")
         for i in range(1000):
             self.server.ask("spf-mark", {"name": f"{i:064}"})
@@ -208,7 +218,7 @@ class Requests(Case):
         self.assertLess(self.server.marks.stat().st_size, 1000)
 
     def test_a_lock_that_is_never_given_back(self):
-        """The file is its owner's alone, so that nobody else can do this.  The server goes on serving."""
+        """Only the file's owner can do this. The server goes on serving."""
         self.server.ask("guest-ping")
         self.assertEqual(self.server.marks.stat().st_mode & 0o777, 0o600)
         with open(self.server.marks, "r+b") as f:
@@ -221,24 +231,34 @@ class Requests(Case):
     def test_load(self):
         page = os.sysconf("SC_PAGESIZE")
         for pattern in ("sequential", "random", "stride"):
-            got = self.server.ask("spf-load", {"bytes": 100 * page, "threads": 1, "pattern": pattern})["return"]
+            got = self.server.ask("spf-load",
+                                  {"bytes": 100 * page, "threads": 1, "pattern": pattern})["return"]
             self.assertEqual((got["pages"], got["page-size"], got["pattern"]), (100, page, pattern))
 
     def test_load_is_bounded(self):
-        for wrong in ({}, {"bytes": 0}, {"bytes": -1}, {"bytes": 1 << 62}, {"bytes": 1 << 64}, {"bytes": "1"}, {"bytes": 1.5},
-                      {"bytes": 1, "threads": 0}, {"bytes": 1, "threads": 100000}, {"bytes": 1, "pattern": "x"},
+        for wrong in ({}, {"bytes": 0}, {"bytes": -1}, {"bytes": 1 << 62}, {"bytes": 1 << 64},
+                      {"bytes": "1"}, {"bytes": 1.5},
+                      {"bytes": 1, "threads": 0}, {"bytes": 1, "threads": 100000},
+                      {"bytes": 1, "pattern": "x"},
                       {"bytes": 1, "pattern": 1}, {"bytes": 1, "more": 1}):
             with self.subTest(arguments=wrong):
                 self.error("spf-load", wrong)
 
     def test_wrong_requests_are_answered_and_the_next_is_served(self):
-        for line in (b"{", b"[]", b"1", b'"x"', b"null", b"{}", b'{"execute":1}', b'{"execute":"guest-ping"}}',
-                     b'{"execute":"guest-ping"} {}', b'{"execute":"guest-ping","more":1}', b"{'execute':'guest-ping'}",
-                     b'{"execute":"guest-ping","arguments":[]}', b'{"execute":"guest-ping","arguments":{"x":1}}',
-                     b'{"execute":"guest-ping\\u0000"}', b'{"execute":"guest-ping"}\0', b'{"execute":"\x80"}',
-                     b'{"execute":"nothing"}', b'{"execute":"spf-mark"}', b'{"execute":"spf-mark","arguments":{"name":"a\\u0000"}}',
-                     b'{"execute":"spf-mark","arguments":{"name":"a b"}}', b'{"execute":"guest-sync-delimited"}',
-                     b'{"execute":"guest-sync-delimited","arguments":{"id":"1"}}', b'{"a":' * 100, b"[" * 4000):
+        for line in (b"{", b"[]", b"1", b'"x"', b"null", b"{}", b'{"execute":1}',
+                     b'{"execute":"guest-ping"}}',
+                     b'{"execute":"guest-ping"} {}', b'{"execute":"guest-ping","more":1}',
+                     b"{'execute':'guest-ping'}",
+                     b'{"execute":"guest-ping","arguments":[]}',
+                     b'{"execute":"guest-ping","arguments":{"x":1}}',
+                     b'{"execute":"guest-ping\\u0000"}', b'{"execute":"guest-ping"}\0',
+                     b'{"execute":"\x80"}',
+                     b'{"execute":"nothing"}', b'{"execute":"spf-mark"}',
+                     b'{"execute":"spf-mark","arguments":{"name":"a\\u0000"}}',
+                     b'{"execute":"spf-mark","arguments":{"name":"a b"}}',
+                     b'{"execute":"guest-sync-delimited"}',
+                     b'{"execute":"guest-sync-delimited","arguments":{"id":"1"}}', b'{"a":' * 100,
+                     b"[" * 4000):
             with self.subTest(line=line):
                 self.server.send(line + b"\n")
                 self.assertIn("error", json.loads(self.server.line()))
@@ -261,7 +281,8 @@ class Requests(Case):
         for byte in b'{"execute":"guest-ping","id":0}\n':
             self.server.send(bytes([byte]))
         self.server.send(b"".join(b'{"execute":"guest-ping","id":%d}\n' % i for i in range(1, 100)))
-        self.assertEqual([json.loads(self.server.line())["id"] for _ in range(100)], list(range(100)))
+        self.assertEqual([json.loads(self.server.line())["id"] for _ in range(100)],
+                         list(range(100)))
 
 
 class Blocked(Case):
@@ -297,8 +318,10 @@ class Privileges(Case):
         self.server.ask("guest-ping")
         with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as f:
             status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-        self.assertEqual((status["Uid"], status["Gid"]), tuple("\t".join([str(n)] * 4) for n in (self.user, self.group)))
-        self.assertEqual((status["Groups"].strip(), status["NoNewPrivs"], int(status["CapEff"], 16), int(status["CapPrm"], 16)),
+        self.assertEqual((status["Uid"], status["Gid"]),
+                         tuple("\t".join([str(n)] * 4) for n in (self.user, self.group)))
+        self.assertEqual((status["Groups"].strip(), status["NoNewPrivs"], int(status["CapEff"], 16),
+                          int(status["CapPrm"], 16)),
                          ("", "1", 0, 0))
 
 
@@ -324,11 +347,15 @@ class Refused(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             directory = Path(directory)
             Bar(directory / "bar")
-            for words, status, says in ((["--port", directory / "no"], 3, "cannot open"), ([], 3, "no port org.kvmspf.agent.0"),
-                                        (["--port", "/dev/null", "--user", "no-such"], 2, "no user 'no-such'")):
-                done = subprocess.run([AGENT, "--device", directory / "bar", "serve", "--marks", directory / "marks", *words],
+            for words, status, says in ((["--port", directory / "no"], 3, "cannot open"),
+                                        ([], 3, "no port org.kvmspf.agent.0"),
+                                        (["--port", "/dev/null", "--user", "no-such"], 2,
+                                         "no user 'no-such'")):
+                done = subprocess.run([AGENT, "--device", directory / "bar", "serve", "--marks",
+                                       directory / "marks", *words],
                                       capture_output=True, text=True, timeout=LIMIT)
-                self.assertEqual((done.returncode, done.stderr.count("\n")), (status, 1), done.stderr)
+                self.assertEqual((done.returncode, done.stderr.count("\n")), (status, 1),
+                                 done.stderr)
                 self.assertIn(says, done.stderr)
 
 

@@ -88,7 +88,8 @@ class Signals(Case):
         self.assertTrue(is_gone(child))
 
     def test_the_terminals_own_is_not_passed_on(self):
-        """The terminal sends ^C to its group; a command outside of that does not have it of us."""
+        """The terminal sends ^C to its group. The agent does not pass it on to a command outside of
+        that."""
         host, port = pty.openpty()
         self.addCleanup(os.close, host)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* In the guest: store to each of K pages that nobody has touched yet, those of the BAR of an ivshmem device. */
+/* In the guest: store to each of K pages of an ivshmem device's BAR, which are untouched until then. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The load generators: what they did must be what they say, in every mode; and who stores to which shared line."""
+"""The load generators do what they say, in every mode; and which functions store to which shared
+line."""
 
 import json
 import runpy
@@ -69,7 +70,8 @@ def in_the_lab(programs, storms):
         run = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
             ["sh", "-c", SCRIPT, "sh", programs, *words], out_dir=out)
         if not run.ok:
-            raise AssertionError(f"{run.kind} {run.status} {run.what} {run.trouble}\n{run.err.decode()}")
+            raise AssertionError(f"{run.kind} {run.status} {run.what} "
+                                 f"{run.trouble}\n{run.err.decode()}")
         return {file.name: json.loads(file.read_text()) for file in Path(out).iterdir()}
 
 
@@ -90,7 +92,8 @@ class Storms(unittest.TestCase):
     def test_each_page_is_touched_and_has_its_contents(self):
         for name in STORMS:
             config = self.results[name]["config"]
-            pages = config["size"] // config["stride"] * (config["vcpus"] if config["order"] == "together" else 1)
+            pages = config["size"] // config["stride"] * (config["vcpus"]
+                                                          if config["order"] == "together" else 1)
             for mode in MODES:
                 run = self.run_of(name, mode)
                 with self.subTest(storm=name, mode=mode):
@@ -108,9 +111,11 @@ class Storms(unittest.TestCase):
                     if mode == "off":
                         self.assertEqual((tiers["speculative"], tiers["vma_lock"]), (0, 0))
                     if mode != "on":
-                        self.assertEqual((tiers["speculative"], set(run["aborts"].values())), (0, {0}))
+                        self.assertEqual((tiers["speculative"], set(run["aborts"].values())),
+                                         (0, {0}))
                     # Each fault that was timed is in the kernel's histogram, and is no tier-0 one.
-                    self.assertEqual(sum(run["kernel"]["ns_hist_log2"]), run["faults"] - tiers["fast"])
+                    self.assertEqual(sum(run["kernel"]["ns_hist_log2"]),
+                                     run["faults"] - tiers["fast"])
 
     def test_the_host_has_one_fault_for_each_of_a_memfds_pages(self):
         faults = self.results["memfd-faults"]
@@ -146,7 +151,8 @@ class Storms(unittest.TestCase):
 
     def test_neighbours_get_their_work_done(self):
         for mode in MODES:
-            done = {n["kind"]: n["latency_ns"]["count"] for n in self.run_of("busy", mode)["neighbours"]}
+            done = {n["kind"]: n["latency_ns"]["count"]
+                    for n in self.run_of("busy", mode)["neighbours"]}
             self.assertEqual(sorted(done), sorted(NEIGHBOURS))
             self.assertGreater(min(done.values()), 0, done)
 
@@ -156,7 +162,8 @@ class Storms(unittest.TestCase):
             for file, result in zip(files, (dict(self.results["many"]), self.results["many"])):
                 result["config"] = dict(result["config"], vcpus=int(file.name))
                 file.write_text(json.dumps(result))
-            done = subprocess.run([BENCH / "storm-report", *files, "--html", html], capture_output=True, text=True,
+            done = subprocess.run([BENCH / "storm-report", *files, "--html", html],
+                                  capture_output=True, text=True,
                                   check=True)
             page = html.read_text()
         rows = [line.split()[:3] for line in done.stdout.splitlines()[1:]]
@@ -172,7 +179,8 @@ class Storms(unittest.TestCase):
 
 class Sanitized(unittest.TestCase):
     def test_with_asan_and_ubsan(self):
-        where = meson.build("bench-sanitized", "bench", "-Db_sanitize=address,undefined", "-Db_lundef=false")
+        where = meson.build("bench-sanitized", "bench", "-Db_sanitize=address,undefined",
+                            "-Db_lundef=false")
         results = in_the_lab(where / "bench", {"busy": STORMS["busy"], "holes": STORMS["holes"]})
         for name in ("busy", "holes"):
             self.assertEqual([run["wrong"] for run in results[name]["runs"]], [0, 0, 0])
@@ -181,10 +189,13 @@ class Sanitized(unittest.TestCase):
 class Usage(unittest.TestCase):
     def test_bad_input_is_one_line_and_no_run(self):
         storm = meson.bench() / "fault-storm"
-        for words in ("--vcpus 0", "--vcpus x", "--size 1", "--size 4Q", "--order upwards", "--mode fast",
-                      "--neighbour fork", "--neighbour mmap:0", "--stride 8", "--backing tape", "--numa bind:x",
+        for words in ("--vcpus 0", "--vcpus x", "--size 1", "--size 4Q", "--order upwards",
+                      "--mode fast",
+                      "--neighbour fork", "--neighbour mmap:0", "--stride 8", "--backing tape",
+                      "--numa bind:x",
                       "--holes 100000000", "extra"):
-            done = subprocess.run([storm, *words.split()], capture_output=True, text=True, check=False)
+            done = subprocess.run([storm, *words.split()], capture_output=True, text=True,
+                                  check=False)
             with self.subTest(words=words):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), done.stderr)
@@ -200,10 +211,12 @@ class Model(unittest.TestCase):
 
     def test_how_the_emulators_cpus_took_turns_does_not_matter(self):
         def taken(turns):
-            """A lock taken and given back, half the time with nobody in between, and a counter."""
+            """A lock that is taken and given back, half the time without another CPU in between,
+            and a counter."""
             rows = [("lock", 3000, 1.5), ("counter", 1000, 1), ("rare", 9, 0.009)]
             mode = {"speculative": {"faults": 1000, "rows": [
-                {"function": "f", "data": data, "shared": shared, "moved": moved * 1000 * turns} for data, shared, moved in rows]}}
+                {"function": "f", "data": data, "shared": shared, "moved": moved * 1000 * turns}
+                for data, shared, moved in rows]}}
             return runpy.run_path(str(BENCH / "scaling"))["lines"](mode, "speculative")
 
         for turns in (0.01, 0.5, 0.9):
@@ -212,7 +225,8 @@ class Model(unittest.TestCase):
             self.assertAlmostEqual(found["lock"], 1.5)
 
     def test_check_says_how_far_it_is_off(self):
-        done = subprocess.run([BENCH / "scaling", "check"], capture_output=True, text=True, check=True)
+        done = subprocess.run([BENCH / "scaling", "check"], capture_output=True, text=True,
+                              check=True)
         self.assertIn("published 3.7", done.stdout)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""compare end to end, as small as it goes: real guests on the patched host, real Redis, every mode."""
+"""compare end to end, as small as it goes: real guests on the patched host, real Redis, every
+mode."""
 
 import json
 import os
@@ -15,10 +16,11 @@ from spf import kvmparam, paths, series
 from spf.source import patches
 from spf.build import targets
 from spf.lab import x86
-from spf.compare import hosts, loads, verb
+from spf.compare import execution, hosts, loads, needs, plan, verb
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
-SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M", "--cpus", "2"]
+SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M",
+         "--cpus", "2"]
 
 
 def setUpModule():
@@ -34,7 +36,8 @@ class Compare(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory(dir=paths.BUILD)
-        done = subprocess.run([KVMSPF, "compare", *cls.words, "--runs", "1", "--json", "--out", cls.directory.name],
+        done = subprocess.run([KVMSPF, "compare", *cls.words, "--runs", "1", "--json", "--out",
+                               cls.directory.name],
                               capture_output=True, text=True, timeout=1800)
         if done.returncode not in (0, 3):
             raise AssertionError(f"status {done.returncode}: {done.stderr}")
@@ -47,28 +50,32 @@ class Compare(unittest.TestCase):
     def test_every_kind_has_its_run(self):
         self.assertEqual(self.status, 0, self.results["discards"])
         self.assertEqual(sorted((r["vmm"], r["mode"]) for r in self.results["runs"]),
-                         sorted((v, m) for v in ("quiet", "busy") for m in ("off", "vma-lock", "on")))
+                         sorted((v, m) for v in ("quiet", "busy")
+                                for m in ("off", "vma-lock", "on")))
 
     def test_each_mode_takes_its_tier(self):
         for run in self.results["runs"]:
             for part in ("boot", "load"):
                 n, where = run["counters"][part], (run["mode"], run["vmm"], part)
-                # How much of the load is memory that the boot has not touched before is the guest's affair.
+                # How much of the load's memory the boot has touched before depends on the guest.
                 if run["mode"] == "off":
-                    self.assertEqual((n["hva_fault_speculative"], n["hva_fault_vma_lock"]), (0, 0), where)
+                    self.assertEqual((n["hva_fault_speculative"], n["hva_fault_vma_lock"]), (0, 0),
+                                     where)
                     self.assertGreater(n["hva_fault_mmap_lock"], 0, where)
                 elif run["mode"] == "vma-lock":
                     self.assertEqual(n["hva_fault_speculative"], 0, where)
                     self.assertGreater(n["hva_fault_vma_lock"], 0, where)
                 else:
                     self.assertGreater(n["hva_fault_speculative"], 0, where)
-                    self.assertLess(n["hva_fault_mmap_lock"], n["hva_fault_speculative"] / 10, where)
+                    self.assertLess(n["hva_fault_mmap_lock"], n["hva_fault_speculative"] / 10,
+                                    where)
 
     def test_parts_of_the_boot_add_up(self):
         for run in self.results["runs"]:
             boot = run["boot"]
             self.assertGreater(min(boot.values()), 0)
-            self.assertAlmostEqual(boot["firmware_s"] + boot["kernel_s"] + boot["userspace_s"], boot["total_s"], places=6)
+            self.assertAlmostEqual(boot["firmware_s"] + boot["kernel_s"] + boot["userspace_s"],
+                                   boot["total_s"], places=6)
 
     def test_all_keys_and_a_busy_vmm_that_was_busy(self):
         for run in self.results["runs"]:
@@ -86,7 +93,8 @@ class Compare(unittest.TestCase):
         for run in self.results["runs"]:
             looks = run["faults_over_time"]
             boot = run["counters"]["boot"]
-            self.assertGreater(looks[-1][1], boot.get("pf_taken") or sum(boot[tier] for tier in kvmparam.TIERS))
+            self.assertGreater(looks[-1][1],
+                               boot.get("pf_taken") or sum(boot[tier] for tier in kvmparam.TIERS))
             self.assertEqual(looks, sorted(looks))
             self.assertGreaterEqual(run["load"]["began_s"], run["boot"]["total_s"])
 
@@ -97,7 +105,8 @@ class Compare(unittest.TestCase):
     def test_results_are_written_and_say_where_they_are_from(self):
         with open(os.path.join(self.directory.name, "results.json"), encoding="utf-8") as f:
             self.assertEqual(json.load(f), self.results)
-        self.assertEqual(sorted(os.listdir(self.directory.name)), ["report.html", "results.json", "runs.csv", "storms.csv"])
+        self.assertEqual(sorted(os.listdir(self.directory.name)),
+                         ["report.html", "results.json", "runs.csv", "storms.csv"])
         platform = self.results["platform"]
         self.assertTrue(platform["host"]["modes"])
         self.assertTrue(platform["vmm_qemu"].startswith(series.of("qemu").version))
@@ -106,23 +115,27 @@ class Compare(unittest.TestCase):
 
 def life(change, *words):
     """One guest life, with something changed in what it is made of."""
-    args = verb.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet", *words])
-    verb.check(args)
+    args = verb.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet",
+                                     *words])
+    needs.check(args)
     host = hosts.choose(args)
-    spec, _ = verb.prepare(args, host)
+    spec, _ = execution.prepare(args, host)
     change(spec)
     with open(os.devnull, "w", encoding="utf-8") as raw:
-        return verb.carry_out(args, host, spec, verb.plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw, allowed=0)
+        return execution.carry_out(args, host, spec, plan.jobs(["on"], ["quiet"], 1, 1)[:1], raw,
+                                   allowed=0)
 
 
 class Here(unittest.TestCase):
-    """On a host that runs our kernel, as a user's does: the lab, of whose root only scratch can be written to."""
+    """On a host that runs our kernel, as a user's does: the lab, of whose root only scratch can be
+    written to."""
 
     SCRIPT = """
 set -e
 mkdir -p /run/build/upper /run/build/work
 mount -t overlay -o "lowerdir=$2,upperdir=/run/build/upper,workdir=/run/build/work" overlay "$2"
-exec "$1" compare --no-build --host here --vcpus 1 --servers 1 --memory 256M --data 16M --runs 1 --modes off,on --vmm quiet \
+exec "$1" compare --no-build --host here --vcpus 1 --servers 1 --memory 256M --data 16M \
+	--runs 1 --modes off,on --vmm quiet \
 	--json --out "$KVMSPF_OUT"
 """
 
@@ -134,18 +147,22 @@ exec "$1" compare --no-build --host here --vcpus 1 --servers 1 --memory 256M --d
             results = json.loads(run.out)
             self.assertEqual(json.loads((Path(out) / "results.json").read_text()), results)
         self.assertFalse(results["platform"]["in_lab"])
-        self.assertEqual(sorted(r["mode"] for r in results["runs"]), ["off", "on"], results["discards"])
-        self.assertEqual([sorted(r["mode"] for r in s["runs"]) for s in results["storms"]], [["off", "on"]])
+        self.assertEqual(sorted(r["mode"] for r in results["runs"]), ["off", "on"],
+                         results["discards"])
+        self.assertEqual([sorted(r["mode"] for r in s["runs"]) for s in results["storms"]],
+                         [["off", "on"]])
 
 
 class Loads(unittest.TestCase):
-    """Each in the least memory that it is let have; a build takes minutes, test_loads.py has it without a guest."""
+    """Each in the least memory that it is let have; a build takes minutes, test_loads.py has it
+    without a guest."""
 
     def loaded(self, name):
         wanted = []
         args = verb.parser().parse_args([*SMALL, "--load", name])
         least = loads.memory_needed_mib(name, args.data, args.servers, args.vcpus)
-        watcher = life(lambda spec: wanted.extend(spec["keys"]), "--load", name, "--memory", f"{least}M")
+        watcher = life(lambda spec: wanted.extend(spec["keys"]), "--load", name, "--memory",
+                       f"{least}M")
         self.assertEqual([run["keys"] for run in watcher.of("run")], [sum(wanted)], watcher.events)
         counted = watcher.of("run")[0]["counters"]["load"]
         # How many of its pages the boot has touched and freed before varies by thousands.
@@ -178,11 +195,14 @@ class Trouble(unittest.TestCase):
     def test_an_interrupt_leaves_nothing_behind(self):
         mark = f"KVMSPF_MARK={uuid.uuid4()}"
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as out:
-            child = subprocess.Popen([KVMSPF, "compare", *SMALL, "--runs", "1", "--out", out], stderr=subprocess.PIPE,
-                                     env={**os.environ, **dict([mark.split("=")])}, start_new_session=True)
+            child = subprocess.Popen([KVMSPF, "compare", *SMALL, "--runs", "1", "--out", out],
+                                     stderr=subprocess.PIPE,
+                                     env={**os.environ, **dict([mark.split("=")])},
+                                     start_new_session=True)
             end = time.monotonic() + 240
             events = Path(out) / "events.jsonl"
-            while time.monotonic() < end and not (events.exists() and "begin" in events.read_text()):
+            while time.monotonic() < end and not (events.exists()
+                                                  and "begin" in events.read_text()):
                 time.sleep(0.5)
             self.assertIn("begin", events.read_text())
             child.send_signal(signal.SIGINT)

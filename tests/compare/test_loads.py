@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Each load on this machine: its initramfs and its data as a root, in which bin/load has to give the answers that make() told."""
+"""Each load on this machine: its initramfs and its data as a root, in which bin/load has to give
+the answers that make() told."""
 
 import re
 import subprocess
@@ -13,7 +14,8 @@ from spf.lab import image
 from spf.compare import loads
 
 SERVERS, DATA_MIB = 2, 16
-# What init does before a load, as far as that touches nothing of this machine; all ends with the load.
+# What init does before a load, as far as that touches nothing of this machine; all ends with the
+# load.
 INSIDE = """set -e
 mount -t proc proc "$1/proc"
 mount --bind /dev "$1/dev"
@@ -32,15 +34,18 @@ class Loads(unittest.TestCase):
     def prepare(self, kind):
         load = loads.KINDS[kind]
         load.version()
-        subprocess.run(["cpio", "-idu", "--quiet"], input=image.build_initramfs(load.files(None)), cwd=self.root, check=True)
+        subprocess.run(["cpio", "-idu", "--quiet"], input=image.build_initramfs(load.files(None)),
+                       cwd=self.root, check=True)
         answers = load.make(self.data, DATA_MIB, SERVERS)
         took = sum(path.stat().st_size for path in self.data.rglob("*") if path.is_file()) / 2**20
         self.assertLess(took, load.disk_mib(DATA_MIB))
         return answers
 
     def said(self):
-        done = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", INSIDE, "sh",
-                               self.root, str(SERVERS)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        done = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child",
+                               "sh", "-c", INSIDE, "sh",
+                               self.root, str(SERVERS)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=120,
                               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         self.assertNotIn("@spf error", done.stdout)
         found = sorted(map(tuple, re.findall(r"^@spf server (\d+) (\d+)$", done.stdout, re.M)))
@@ -64,7 +69,8 @@ class Loads(unittest.TestCase):
         first, second, *_ = (self.data / "names").read_text().split()
         (self.data / "names").write_text(first + "\n")
         self.assertEqual(self.said(), [1])
-        sums = dict(reversed(line.split()) for line in (self.data / "sums").read_text().splitlines())
+        sums = dict(reversed(line.split())
+                    for line in (self.data / "sums").read_text().splitlines())
         (self.data / "sums").write_text(f"{sums[second + '.o']}  {first}.o\n")
         self.assertEqual(self.said(), [0])
 

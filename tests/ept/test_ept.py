@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvm_intel with EPT on Bochs: faults of guest memory by every tier, small, huge and write-protected mappings."""
+"""kvm_intel with EPT on Bochs: faults of guest memory by every tier, small, huge and
+write-protected mappings."""
 
 import os
 import re
@@ -7,7 +8,7 @@ import subprocess
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.lib import storms
+from tests.lib import storm_tiers
 from spf import paths, series, ui
 from spf.source import apt, patches, setup
 from spf.build import meson
@@ -16,13 +17,14 @@ from spf.lab import ept, serial
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
 SELFTESTS = series.out("selftests-patched")
-# Counts what a selftest does to the second-stage tables: leaves that it put there (bit 11: present; bit 7: a huge page),
-# by level, and the faults that the fast path had to do with, by what it returned; whose faults came by which tier, and who
-# took an mmap_lock.
+# Counts what a selftest does to the second-stage tables: leaves that it put there (bit 11: present;
+# bit 7: a huge page), by level, and the faults that the fast path had to do with, by what it
+# returned; whose faults came by which tier, and who took an mmap_lock.
 TRACED = """
 [ "$(/bin/busybox cat /sys/module/kvm_intel/parameters/ept)" = Y ] || exit 1
 cd /sys/kernel/debug/tracing/events/kvmmmu || exit 1
-echo 'hist:keys=level if new_spte & 0x800 && (level == 1 || new_spte & 0x80)' >kvm_tdp_mmu_spte_changed/trigger || exit 1
+echo 'hist:keys=level if new_spte & 0x800 && (level == 1 || new_spte & 0x80)' \\
+	>kvm_tdp_mmu_spte_changed/trigger || exit 1
 echo 'hist:keys=ret' >fast_page_fault/trigger || exit 1
 echo 'hist:keys=common_pid,tier' >../kvm/kvm_hva_fault/trigger || exit 1
 echo 'hist:keys=common_pid' >../mmap_lock/mmap_lock_start_locking/trigger || exit 1
@@ -44,7 +46,8 @@ def setUpModule():
     setup.ready()
     apt.packages(["busybox-static"])
     ept.bring_up_to_date("patched")
-    subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True,
+                   stdout=subprocess.DEVNULL)
 
 
 def machines():
@@ -53,7 +56,7 @@ def machines():
     paging, dirty_log = SELFTESTS / "demand_paging_test", SELFTESTS / "dirty_log_perf_test"
     return {
         "selftest": ((SELFTESTS / "speculative_faults_test", "-p", "4096"), {}),
-        "storm": ((meson.bench_static() / "fault-storm", "--size", "8M", *storms.WORDS), {}),
+        "storm": ((meson.bench_static() / "fault-storm", "--size", "8M", *storm_tiers.WORDS), {}),
         "small": ((*tracer, paging, "-b", "8M"), {}),
         "huge": ((*tracer, paging, "-b", "32M", "-s", "anonymous_thp"), {"memory": ENOUGH}),
     } | {source: ((*tracer, dirty_log, "-b", "8M", "-i", "2", "-s", source),
@@ -63,30 +66,37 @@ def machines():
 class Ept(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        serial.init_program(ept.Ept.compiler)     # not by two at once
-        # Bochs is one thread, and its time goes by instructions: as many machines at once as there are CPUs.
+        serial.init_program(ept.Ept.compiler)     # one thread at a time
+        # Bochs is one thread, and its time goes by instructions: as many machines at once as there
+        # are CPUs.
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         cls.addClassCleanup(pool.shutdown, cancel_futures=True)
-        cls.runs = {name: pool.submit(lambda words, options: ept.Ept("patched", timeout=LIMIT, **options).run(words),
-                                      *machine) for name, machine in machines().items()}
+
+        def run(words, options):
+            return ept.Ept("patched", timeout=LIMIT, **options).run(words)
+
+        cls.runs = {name: pool.submit(run, *machine) for name, machine in machines().items()}
 
     def said(self, name):
         result = self.runs[name].result()
         said = result.out.decode(errors="replace")
-        self.assertEqual((result.kind, result.status), ("exit", 0), f"{result.what}; see {ui.shown(result.console)}\n{said}")
+        self.assertEqual((result.kind, result.status), ("exit", 0),
+                         f"{result.what}; see {ui.shown(result.console)}\n{said}")
         self.assertEqual(result.trouble, [])
         return said
 
     def traced(self, name):
-        """How many leaves a selftest made at each level, how often the fast path returned what, faults by tier, and the
-        mmap_locks that those took who had the faults."""
+        """How many leaves a selftest made at each level, how often the fast path returned what,
+        faults by tier, and the mmap_locks that those took who had the faults."""
         said, locks = self.said(name).split("locks\n")
         found = re.findall(r"^\{ (level|ret): +(\d+) \} hitcount: +(\d+)$", said, re.M)
         got = {(what, int(key)): int(count) for what, key, count in found}
-        faults = re.findall(r"^\{ common_pid: +(\d+), tier: +(\d+) \} hitcount: +(\d+)$", said, re.M)
+        faults = re.findall(r"^\{ common_pid: +(\d+), tier: +(\d+) \} hitcount: +(\d+)$", said,
+                            re.M)
         for _pid, tier, count in faults:
             got["tier", int(tier)] = got.get(("tier", int(tier)), 0) + int(count)
-        # The thread that makes the VM has faults too, of pages that it fills for it, but no speculative one.
+        # The thread that makes the VM has faults too, of pages that it fills for it, but no
+        # speculative one.
         vcpus = {pid for pid, tier, _count in faults if tier == "1"}
         got["locks"] = sum(int(count) for pid, count in re.findall(
             r"^\{ common_pid: +(\d+) \} hitcount: +(\d+)$", locks, re.M) if pid in vcpus)
@@ -97,7 +107,7 @@ class Ept(unittest.TestCase):
             print(f"# {line}")
 
     def test_storm(self):
-        storms.check(self, self.said("storm"), 2048)
+        storm_tiers.check(self, self.said("storm"), 2048)
 
     def test_small_pages(self):
         """And no mmap_lock, but where there is no page table or anon_vma yet."""
@@ -112,7 +122,8 @@ class Ept(unittest.TestCase):
         self.assertGreaterEqual(got["level", 2], 16, got)
 
     def test_write_protected_pages(self):
-        """Dirty logging without the CPU's help: small pages are write-protected for the second round, huge ones split."""
+        """Dirty logging without the CPU's help: small pages are write-protected for the second
+        round, huge ones split."""
         for source, huge in DIRTY_LOG.items():
             got = self.traced(source)
             self.assertEqual(got.get(("level", 2), 0) > 0, huge, got)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: a guest whose memory the host has swapped out, in each mode.
 
-usage: lab_async.py INITRAMFS.  Prints as JSON, by swap device and mode, what the kernel's tracepoints counted while the
-guest read it back.
+usage: lab_async.py INITRAMFS.  Prints as JSON, by swap device and mode, what the kernel's
+tracepoints counted while the guest read it back.
 """
 
 import json
@@ -35,7 +35,7 @@ def loop():
 
 
 def reclaim():
-    """All that the VMM's group has, as far as that goes: the kernel says EAGAIN when nothing more does."""
+    """Reclaim all memory of the VMM's group: the kernel says EAGAIN when nothing more can go."""
     try:
         (GROUP / "memory.reclaim").write_text("1G swappiness=200")
     except BlockingIOError:
@@ -56,7 +56,8 @@ def comm(pid):
 def counts():
     """Event -> {key: hits}."""
     return {event: {int(k, 0): int(n) for k, n in
-                    re.findall(rf"{key}:\s+(\w+) }} hitcount:\s+(\d+)", (EVENTS / event / "hist").read_text())}
+                    re.findall(rf"{key}:\s+(\w+) }} hitcount:\s+(\d+)",
+                               (EVENTS / event / "hist").read_text())}
             for event, key in COUNTED.items()}
 
 

@@ -21,8 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE	4096UL
-#define TABLE	(PAGE << 9)	/* what one page table maps */
+#include "fresh.h"
 
 /* The headers of Debian 12 do not know it. */
 #define WEIGHTED_INTERLEAVE	6
@@ -47,27 +46,6 @@ static const struct policy {
 	{ "task-interleave", MPOL_INTERLEAVE, 3, 1 },
 };
 
-/* The number that follows @name in a file, or 0.  No stdio, whose buffers would be new memory to touch. */
-static unsigned long number(const char *path, const char *name)
-{
-	static char text[1 << 16];
-	int fd = open(path, O_RDONLY);
-	ssize_t len, more;
-	char *at;
-
-	if (fd < 0)
-		err(2, "%s", path);
-	for (len = 0; (more = read(fd, text + len, sizeof(text) - 1 - len)) > 0; len += more)
-		;
-	close(fd);
-	text[len] = '\0';
-	at = strstr(text, name);
-	if (!at)
-		return 0;
-	at += strlen(name);
-	return strtoul(at + strspn(at, " "), NULL, 10);
-}
-
 static void fill_node_0(const char *path)
 {
 	static char buffer[1 << 20];
@@ -88,16 +66,12 @@ static void touch(const struct policy *policy, unsigned long size)
 {
 	unsigned long pages = size / PAGE, on[2] = { 0, 0 }, speculative;
 	const unsigned long *nodes = policy->nodes ? &policy->nodes : NULL;
-	char *mem = mmap(NULL, size + 2 * TABLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = fresh_memory(size);
 	void **where = calloc(pages, sizeof(*where));
 	int *status = calloc(pages, sizeof(*status));
 
-	if (mem == MAP_FAILED || !where || !status)
+	if (!where || !status)
 		err(2, "memory");
-	/* Away from neighbours, so that nothing is merged with it and no huge page fits. */
-	mem = (char *)(((unsigned long)mem + TABLE - 1) & -TABLE);
-	if (mprotect(mem, size, PROT_READ | PROT_WRITE) || madvise(mem, size, MADV_NOHUGEPAGE))
-		err(2, "mprotect, madvise");
 	if (policy->task ? syscall(SYS_set_mempolicy, policy->mode, nodes, 64) :
 			   syscall(SYS_mbind, mem, size, policy->mode, nodes, 64, 0))
 		err(2, "policy %s", policy->name);

@@ -14,8 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE		4096UL
-#define TABLE		(PAGE << 9)	/* what one page table maps */
+#include "fresh.h"
+
 #define SIZE		(32UL << 20)
 #define TRIGGER		"/sys/kernel/tracing/events/mmap_lock/mmap_lock_start_locking/"
 #define KEY		"hist:keys=common_pid"
@@ -29,27 +29,6 @@ static void put(const char *path, const char *text)
 	if (fd < 0 || write(fd, text, strlen(text)) < 0)
 		err(2, "%s", path);
 	close(fd);
-}
-
-/* The number that follows @name in a file, or 0.  No stdio, whose buffers would be new memory to touch. */
-static unsigned long number(const char *path, const char *name)
-{
-	static char text[1 << 16];
-	int fd = open(path, O_RDONLY);
-	ssize_t len, more;
-	char *at;
-
-	if (fd < 0)
-		err(2, "%s", path);
-	for (len = 0; (more = read(fd, text + len, sizeof(text) - 1 - len)) > 0; len += more)
-		;
-	close(fd);
-	text[len] = '\0';
-	at = strstr(text, name);
-	if (!at)
-		return 0;
-	at += strlen(name);
-	return strtoul(at + strspn(at, " "), NULL, 10);
 }
 
 static unsigned long mmap_locks(void)
@@ -83,16 +62,10 @@ static void by_direct_io(char *mem)
 
 static void check(const char *name, void (*touch)(char *mem), char (*want)(unsigned long page))
 {
-	/* Away from neighbours, so that nothing is merged with it and no huge page fits. */
-	char *mem = mmap(NULL, SIZE + 2 * TABLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = fresh_memory(SIZE);
 	unsigned long speculative;
 
-	if (mem == MAP_FAILED)
-		err(2, "mmap");
-	mem = (char *)(((unsigned long)mem + TABLE - 1) & -TABLE);
-	if (mprotect(mem, SIZE, PROT_READ | PROT_WRITE) || madvise(mem, SIZE, MADV_NOHUGEPAGE))
-		err(2, "mprotect, madvise");
-	/* Page tables and the anon_vma take a lock: have them first. */
+	/* Page tables and the anon_vma are made under a lock: make them first. */
 	for (unsigned long i = 0; i < SIZE; i += TABLE)
 		mem[i] = 1;
 

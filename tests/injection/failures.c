@@ -221,7 +221,7 @@ int main(void)
 	snprintf(path, sizeof(path), "/proc/self/task/%d/fail-nth", gettid());
 	nth_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (nth_fd < 0) {
-		fputs("failures: no fail-nth; it wants a kernel with CONFIG_FAULT_INJECTION: --kernel debug\n", stderr);
+		fputs("failures: no fail-nth; it needs a kernel with CONFIG_FAULT_INJECTION: --kernel debug\n", stderr);
 		return 2;
 	}
 	make_source();

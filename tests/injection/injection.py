@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Worse than page faults, while a VMM in the lab has them: it is killed, stopped, shaken by signals, loses CPUs, and each
-allocation of a fault fails.
+"""Worse than page faults, while a VMM in the lab has them: it is killed, stopped, shaken by
+signals, loses CPUs, and each allocation of a fault fails.
 
-Contents must be right, nothing may be left behind in the VMM's cgroup, and the kernel must have nothing to say.
+Contents must be right, nothing may be left behind in the VMM's cgroup, and the kernel must have
+nothing to say.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
 CHECKS = ("killed", "paused", "signals", "unplugged")
-FAILING = "failing"     # wants a kernel with fault injection
+FAILING = "failing"     # needs a kernel with fault injection
 LIMIT = 1500
 
 
@@ -30,11 +31,14 @@ def run(kernel, seed, times, checks):
     targets.bring_up_to_date(kernel)
     programs = [native.program(name) for name in ("rounds", "failures", "torture")]
     machine = x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT, stall=180)
-    done = machine.run(["/usr/bin/python3", HERE / "inside.py", programs[0].parent, str(seed), str(times), *checks])
+    done = machine.run(["/usr/bin/python3", HERE / "lab_injection.py", programs[0].parent,
+                        str(seed), str(times), *checks])
     said = done.out.decode(errors="replace").splitlines()
     if (done.kind, done.status) != ("exit", 0) or done.trouble:
-        raise AssertionError("\n".join([*said, f"seed {seed}: {done.kind} {done.status} {done.what}",
-                                        done.err.decode(errors="replace").strip(), *done.trouble, str(done.console)]))
+        raise AssertionError("\n".join([*said,
+                                        f"seed {seed}: {done.kind} {done.status} {done.what}",
+                                        done.err.decode(errors="replace").strip(), *done.trouble,
+                                        str(done.console)]))
     return said
 
 
@@ -49,7 +53,8 @@ def failures(said):
 
 
 def table(found):
-    lines = ["| memory | touched by | mode | allocations | of these the fault survived | tier 1 had none |",
+    lines = ["| memory | touched by | mode | allocations | of these the fault survived | tier 1 "
+             "had none |",
              "|---|---|---|---|---|---|"]
     for (kind, touch), modes in found.items():
         for mode, row in modes.items():
@@ -59,10 +64,14 @@ def table(found):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", nargs="*", help=f"{', '.join(CHECKS)}, {FAILING} (default: all; {FAILING} with --kernel debug only)")
-    parser.add_argument("--kernel", default="patched", help="flavour of `kvmspf build` (default patched)")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="(default: a random one)")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("check", nargs="*", help=f"{', '.join(CHECKS)}, {FAILING} (default: all; "
+                                                 f"{FAILING} with --kernel debug only)")
+    parser.add_argument("--kernel", default="patched",
+                        help="flavour of `kvmspf build` (default patched)")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32),
+                        help="(default: a random one)")
     parser.add_argument("--times", type=int, default=10, help="how often each is done (default 10)")
     args = parser.parse_args()
     ui.need_root()

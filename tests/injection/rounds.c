@@ -105,7 +105,7 @@ static void *signal_thread(void *unused)
 	return unused;
 }
 
-/* Nobody will ever give the pages: the vCPUs wait for them in the fault. */
+/* No monitor ever fills the pages: the vCPUs wait for them in the fault. */
 static void hold(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A VMM that is killed, stopped, shaken by signals or loses CPUs in the middle of its faults, or whose allocations fail, leaves all
-in order."""
+"""A VMM that is killed, stopped, shaken by signals or loses CPUs in the middle of its faults, or
+whose allocations fail, leaves all in order."""
 
 import random
 import unittest
@@ -11,9 +11,11 @@ from tests.lib import depth
 depth.module("minutes of killing VMMs")
 
 
-# Where tier 1 allocates a page, which is then the first allocation to fail; for a guest it does before it knows of a table.
+# Where tier 1 allocates a page, which is then the first allocation to fail; for a guest it does
+# before it knows of a table.
 HAS_TABLE = {"anon", "anon, bound"}
-SPECULATIVE = {"guest writes": HAS_TABLE | {"anon, no page table", "anon, huge"}, "thread writes": HAS_TABLE,
+SPECULATIVE = {"guest writes": HAS_TABLE | {"anon, no page table", "anon, huge"},
+               "thread writes": HAS_TABLE,
                "read() into it": HAS_TABLE}
 
 

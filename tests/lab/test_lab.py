@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab boots, passes output and status on, reports its own failures as such, and leaves nothing behind."""
+"""The lab boots, passes output and status on, reports its own failures as such, and leaves nothing
+behind."""
 
 import hashlib
 import os
@@ -26,8 +27,10 @@ def setUpModule():
 
 
 def kvmspf(*words, kernel="stock", **kw):
-    return subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", kernel, "--cpus", "2", "--memory", "2G",
-                           "--timeout", str(LIMIT), *words], capture_output=True, timeout=LIMIT + 60, **kw)
+    return subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", kernel, "--cpus", "2",
+                           "--memory", "2G",
+                           "--timeout", str(LIMIT), *words], capture_output=True,
+                          timeout=LIMIT + 60, **kw)
 
 
 class Run(unittest.TestCase):
@@ -37,13 +40,15 @@ class Run(unittest.TestCase):
                 "os.path.exists('/sys/module/kvm/parameters/speculative_faults'))")
         from spf.source import patches
         for kernel, ours in (("stock", False), ("patched", bool(patches.files("linux")))):
-            result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(["/usr/bin/python3", "-c", code])
+            result = x86.Lab(kernel, cpus=2, memory=2 << 30,
+                             timeout=LIMIT).run(["/usr/bin/python3", "-c", code])
             self.assertEqual((result.kind, result.status, result.what), ("exit", 0, ""), result.err)
             self.assertEqual(result.out.decode(), f"12 True {ours}\n")
             self.assertEqual(result.trouble, [])
 
     def test_streams_come_apart_and_whole(self):
-        code = ("import os, sys, hashlib\nd = bytes(range(256)) * 8192\nos.write(2, hashlib.sha256(d).hexdigest().encode())\n"
+        code = ("import os, sys, hashlib\nd = bytes(range(256)) * 8192\nos.write(2, "
+                "hashlib.sha256(d).hexdigest().encode())\n"
                 "sys.stdout.buffer.write(d)")
         result = kvmspf("--", "/usr/bin/python3", "-c", code)
         self.assertEqual(result.returncode, 0, result.stderr)
@@ -51,7 +56,9 @@ class Run(unittest.TestCase):
 
     def test_status_words_and_directory_are_passed_on(self):
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as here:
-            result = kvmspf("--", "sh", "-c", 'pwd; printf "%s|" "$@"; echo late >/dev/stderr; exit 7', "x", "a b", "$c'",
+            result = kvmspf("--", "sh", "-c",
+                            'pwd; printf "%s|" "$@"; echo late >/dev/stderr; exit 7', "x", "a b",
+                            "$c'",
                             cwd=here)
         self.assertEqual((result.returncode, result.stdout.decode(), result.stderr.decode()),
                          (7, f"{here}\na b|$c'|", "late\n"))
@@ -59,23 +66,28 @@ class Run(unittest.TestCase):
     def test_root_is_read_only_scratch_is_not_and_results_get_out(self):
         with tempfile.TemporaryDirectory() as out:
             result = kvmspf("--out", out, "--", "sh", "-c",
-                            f"touch /tmp/x /root/x /etc/x /var/tmp/x && ! touch {paths.ROOT}/x-from-the-lab && "
+                            "touch /tmp/x /root/x /etc/x /var/tmp/x && ! touch "
+                            f"{paths.ROOT}/x-from-the-lab && "
                             "echo result > $KVMSPF_OUT/file")
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertEqual((Path(out) / "file").read_text(), "result\n")
         self.assertFalse(Path("/etc/x").exists() or (paths.ROOT / "x-from-the-lab").exists())
 
     def test_a_guest_runs(self):
-        """The stock kernel as a guest of KVM in the lab: it comes as far as looking for a root file system."""
+        """The stock kernel as a guest of KVM in the lab: it comes as far as looking for a root file
+        system."""
         result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
-            ["sh", "-c", 'timeout 120 "$KVMSPF_QEMU" -accel kvm -cpu host -m 256M -nodefaults -display none -no-reboot '
-             '-kernel "$KVMSPF_GUEST_KERNEL" -append "console=ttyS0 panic=-1 loglevel=3" -serial stdio | '
+            ["sh", "-c", 'timeout 120 "$KVMSPF_QEMU" -accel kvm -cpu host -m 256M -nodefaults '
+                         '-display none -no-reboot '
+             '-kernel "$KVMSPF_GUEST_KERNEL" -append "console=ttyS0 panic=-1 loglevel=3" -serial '
+             'stdio | '
              'grep -a "Unable to mount root"'])
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
 
     def test_guests_keep_time_whatever_the_hosts_first_idea_of_its_clock(self):
-        """On a busy machine the host's kernel first measures a TSC that is a little too slow or too fast.  When it has measured
-        again, KVM has to count a new vCPU's TSC from about zero, and not to take it for the host's."""
+        """On a busy machine the host's kernel first measures a TSC that is a little too slow or too
+        fast.  When it has measured again, KVM has to count a new vCPU's TSC from about zero, and
+        not to take it for the host's."""
         code = """
             until dmesg | grep -q "tsc: Refined TSC"; do sleep 0.1; done
             "$KVMSPF_QEMU" -accel kvm -cpu host -m 64M -nodefaults -display none -S &
@@ -85,12 +97,15 @@ class Run(unittest.TestCase):
         khz = 1000 * float(re.search(r"tsc: Detected ([0-9.]+) MHz", said)[1])
         for factor in (0.997, 1.003):
             with self.subTest(factor):
-                done = kvmspf("--append", f"tsc_early_khz={khz * factor:.0f}", "--", "sh", "-c", code)
+                done = kvmspf("--append", f"tsc_early_khz={khz * factor:.0f}", "--", "sh", "-c",
+                              code)
                 self.assertLess(int(done.stdout), 0, done.stderr)
 
     def test_interrupts_end_while_devices_are_mapped(self):
-        """As in each boot: one CPU maps devices, and the others' stores to their local APICs have to get there."""
-        result = x86.Lab("stock", cpus=4, memory=1 << 30, timeout=LIMIT, stall=30, qemu_args=["-device", "pci-testdev"]).run(
+        """As in each boot: one CPU maps devices, and the others' stores to their local APICs have
+        to get there."""
+        result = x86.Lab("stock", cpus=4, memory=1 << 30, timeout=LIMIT, stall=30,
+                         qemu_args=["-device", "pci-testdev"]).run(
             [paths.ROOT / "tests/lab/switch_bars"])
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
         said = sorted(line.split() for line in result.out.decode().splitlines())
@@ -116,7 +131,8 @@ class Run(unittest.TestCase):
 
     def test_plugins_are_told_the_right_vcpu(self):
         """The firmware starts vCPUs 1 and 2, which run the same code on the round-robin thread."""
-        done = subprocess.run([series.qemu(), "-M", "pc", "-smp", "3", "-accel", "tcg,thread=single",
+        done = subprocess.run([series.qemu(), "-M", "pc", "-smp", "3", "-accel",
+                               "tcg,thread=single",
                                "-cpu", "max", "-m", "64M", "-nodefaults", "-display", "none",
                                "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
                                "-plugin", native.plugin("vcpu_index"),
@@ -126,14 +142,17 @@ class Run(unittest.TestCase):
 
     def test_instruction_clock_repeats(self):
         """Whatever else this machine does meanwhile, the same work takes the same time."""
-        code = ("import time\nfor _ in range(6):\n a = time.monotonic_ns()\n for _ in range(100000): pass\n"
+        code = ("import time\nfor _ in range(6):\n a = time.monotonic_ns()\n for _ in "
+                "range(100000): pass\n"
                 " print(time.monotonic_ns() - a)")
-        took = [int(n) for n in kvmspf("--icount", "--", "/usr/bin/python3", "-c", code).stdout.split()][1:]
+        took = [int(n) for n in kvmspf("--icount", "--", "/usr/bin/python3", "-c",
+                                       code).stdout.split()][1:]
         self.assertLess(max(took) / min(took), 1.01)
 
     def test_nodes_and_cpus(self):
         """Each node is a package: of two in one, the kernel complains."""
-        code = "nproc; ls -d /sys/devices/system/node/node*; cat /sys/devices/system/cpu/cpu*/topology/physical_package_id"
+        code = "nproc; ls -d /sys/devices/system/node/node*; "
+        code += "cat /sys/devices/system/cpu/cpu*/topology/physical_package_id"
         result = kvmspf("--numa", "2", "--", "sh", "-c", code)
         cpus, first, second, *packages = result.stdout.decode().split()
         self.assertEqual((cpus, first[-5:], second[-5:]), ("2", "node0", "node1"))
@@ -143,15 +162,18 @@ class Run(unittest.TestCase):
         for words, wanted in ((["--cpus", "3"], "say --cpus 4"), (["--cpus", "1"], "say --cpus 2")):
             result = kvmspf("--numa", "2", *words, "--", "true")
             self.assertEqual(result.returncode, 2)
-            self.assertRegex(result.stderr.decode(), f"^kvmspf: .* cannot be shared out to 2 NUMA nodes; {wanted}\n$")
+            self.assertRegex(result.stderr.decode(), "^kvmspf: .* cannot be shared out to 2 NUMA "
+                                                     f"nodes; {wanted}\n$")
 
 
 class Failure(unittest.TestCase):
     def test_panic_is_the_labs_failure(self):
-        result = kvmspf("--", "sh", "-c", "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 60")
+        result = kvmspf("--", "sh", "-c", "echo before; sleep 1; echo c >/proc/sysrq-trigger; "
+                                          "sleep 60")
         self.assertEqual(result.returncode, outcome.LAB_FAILED)
         self.assertEqual(result.stdout, b"before\n")
-        self.assertRegex(result.stderr.decode(), r"kvmspf: lab: panic: .*; console log: \S+\.console\n$")
+        self.assertRegex(result.stderr.decode(),
+                         r"kvmspf: lab: panic: .*; console log: \S+\.console\n$")
 
     def test_command_that_does_not_end_is_a_timeout(self):
         result = x86.Lab("stock", cpus=2, memory=2 << 30, timeout=20).run(["sleep", "1000"])
@@ -173,7 +195,8 @@ class Failure(unittest.TestCase):
 
     def test_not_a_kernel(self):
         with tempfile.NamedTemporaryFile() as empty:
-            result = subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", empty.name, "--", "true"],
+            result = subprocess.run([KVMSPF, "lab", "--no-build", "--kernel", empty.name, "--",
+                                     "true"],
                                     capture_output=True, timeout=LIMIT)
         self.assertEqual(result.returncode, outcome.LAB_FAILED)
         self.assertNotIn(b"Traceback", result.stderr)
@@ -182,15 +205,18 @@ class Failure(unittest.TestCase):
 class Interrupt(unittest.TestCase):
     def left(self, number):
         """Signal a running lab; what of it lives on after ten seconds?"""
-        child = subprocess.Popen([KVMSPF, "lab", "--no-build", "--kernel", "stock", "--cpus", "1", "--memory", "1G", "--",
-                                  "sh", "-c", "echo up; sleep 1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child = subprocess.Popen([KVMSPF, "lab", "--no-build", "--kernel", "stock", "--cpus", "1",
+                                  "--memory", "1G", "--",
+                                  "sh", "-c", "echo up; sleep 1000"], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
         self.assertEqual(child.stdout.readline(), b"up\n")
         directories = [d for d in paths.RUN.iterdir() if d.name.startswith(f"{child.pid}-")]
         self.assertEqual(len(directories), 1)
         child.send_signal(number)
         child.communicate(timeout=30)
         for _ in range(100):
-            alive = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(directories[0]).encode() in self.read(p)]
+            alive = [p for p in Path("/proc").glob("[0-9]*/cmdline")
+                     if str(directories[0]).encode() in self.read(p)]
             if not alive:
                 break
             time.sleep(0.1)

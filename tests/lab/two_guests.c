@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * In the lab: two VMs that differ in nothing but their memory take turns on one CPU, and their memory goes away under
- * them.  An emulator that keeps a guest's translations longer than it may shows one the other's memory, or what it had.
+ * In the lab: two VMs that differ only in their memory take turns on one CPU,
+ * while their memory is replaced.  An emulator that keeps a guest's translations
+ * for too long shows it the other's memory, or its old one.
  */
 #include <sched.h>
 #include <stdio.h>

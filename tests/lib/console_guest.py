@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A guest that does what its console is told: busybox and a shell, for tests in the lab that need no more."""
+"""A guest of busybox and a shell that runs the commands that its console gets."""
 
 import json
 import os
@@ -51,17 +51,22 @@ class Lines:
 
 
 class Guest:
-    """In the lab: with memory of 4 KiB pages, since with huge pages of the host a fault would bring 512 pages."""
+    """In the lab: with memory of 4 KiB pages, since with huge pages of the host a fault would bring
+    512 pages."""
 
     def __init__(self, archive, directory, *more, vcpus=1, memory="768M"):
         qmp = directory + "/qmp"
-        words = [os.environ["KVMSPF_QEMU"], "-name", "guest,debug-threads=on", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                 "-M", "q35,usb=off,smbus=off,sata=off", "-accel", "kvm", "-cpu", "host", "-m", memory, "-smp", str(vcpus),
-                 "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-qmp", f"unix:{qmp},server=on,wait=off",
+        words = [os.environ["KVMSPF_QEMU"], "-name", "guest,debug-threads=on", "-nodefaults",
+                 "-no-user-config", "-display", "none", "-no-reboot",
+                 "-M", "q35,usb=off,smbus=off,sata=off", "-accel", "kvm", "-cpu", "host", "-m",
+                 memory, "-smp", str(vcpus),
+                 "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-qmp",
+                 f"unix:{qmp},server=on,wait=off",
                  "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-initrd", archive,
-                 # Words of its kernel's in the middle of an "@end" would have it never come.
+                 # A kernel message in the middle of an "@end" would hide it.
                  "-append", "console=ttyS0 loglevel=1 panic=-1", *more]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=child_setup("4k"))
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        preexec_fn=child_setup("4k"))
         self.lines = Lines(self.process.stdout.fileno())
         self.qmp = QMP(qmp)
         self.result()

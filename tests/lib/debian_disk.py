@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A disk with Debian 12 as debootstrap makes it, with systemd and udev.  Made once; whoever uses it writes elsewhere."""
+"""A disk with Debian 12 as debootstrap makes it, with systemd and udev.  It is made once; a guest
+writes elsewhere."""
 
 import subprocess
 import tempfile
@@ -18,7 +19,8 @@ def made():
         target.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             root, disk = Path(scratch) / "root", Path(scratch) / "disk"
-            run("debootstrap", "--variant=minbase", "--include=systemd-sysv,udev", SUITE, root, apt.mirror())
+            run("debootstrap", "--variant=minbase", "--include=systemd-sysv,udev", SUITE, root,
+                apt.mirror())
             run("mke2fs", "-q", "-t", "ext4", "-d", root, disk, "1G")
             disk.rename(target)
     return target
@@ -27,4 +29,5 @@ def made():
 def run(*words):
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
-        raise ui.Fail(f"cannot make a disk of {SUITE}: {words[0]}: {done.stdout[-2000:]}{done.stderr}", "see the lines before")
+        raise ui.Fail(f"cannot make a disk of {SUITE}: {words[0]}: "
+                      f"{done.stdout[-2000:]}{done.stderr}", "see the lines before")

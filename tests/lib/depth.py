@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How much is asked for: `kvmspf test` has what stands for each group, --long or the group's name all of it."""
+"""How much to run: `kvmspf test` runs the core of each group, --long or the group's name all of
+it."""
 
 import os
 import unittest
@@ -8,7 +9,8 @@ LONG = os.environ.get("KVMSPF_DEPTH", "long") == "long"
 
 
 def long(why):
-    """For a test, a class or, by its decorator's reason, a module that only --long or the group's name runs."""
+    """For a test, a class or, by its decorator's reason, a module that only --long or the group's
+    name runs."""
     return unittest.skipUnless(LONG, f"{why}: kvmspf test --long")
 
 

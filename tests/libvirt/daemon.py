@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libvirt's daemon, virsh and spfctl, where nothing else of this machine is at stake: in the lab or in a namespace."""
+"""libvirt's daemon, virsh and spfctl, apart from this machine's own: in the lab or in a
+namespace."""
 
 import os
 import subprocess
@@ -10,7 +11,7 @@ LIMIT = 240
 PATIENCE = "60"
 LOG = Path("/run/libvirtd.log")
 
-# Neither polkit, systemd nor virtlogd run there, and nobody but root is there.
+# Neither polkit, systemd nor virtlogd run there, and root is the only user.
 DAEMON = """unix_sock_group = "root"
 auth_unix_rw = "none"
 auth_unix_ro = "none"
@@ -29,9 +30,11 @@ SANITIZED = {"LD_PRELOAD": "libtirpc.so.3", "ASAN_OPTIONS": "verify_asan_link_or
 
 
 def run(*words, status=0, **env):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, env=os.environ | env)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT,
+                          env=os.environ | env)
     if status is not None and done.returncode != status:
-        raise SystemExit(f"{' '.join(map(str, words))}: status {done.returncode}: {done.stdout}{done.stderr}")
+        raise SystemExit(f"{' '.join(map(str, words))}: status {done.returncode}: "
+                         f"{done.stdout}{done.stderr}")
     return done
 
 
@@ -47,7 +50,8 @@ class Spfctl:
         return run(self.program, "--libvirt", "-t", patience, *words, status=status, **SANITIZED)
 
     def start(self, *words, patience=PATIENCE, **kw):
-        return subprocess.Popen([self.program, "--libvirt", "-t", patience, *words], env=os.environ | SANITIZED,
+        return subprocess.Popen([self.program, "--libvirt", "-t", patience, *words],
+                                env=os.environ | SANITIZED,
                                 text=True, **{"stdout": subprocess.PIPE, **kw})
 
 
@@ -68,8 +72,10 @@ def start_daemon():
     Path("/etc/libvirt/qemu.conf").write_text(DRIVER, encoding="ascii")
     Path("/run/libvirtd.conf").write_text(DAEMON, encoding="ascii")
     with open(LOG, "w", encoding="utf-8") as log:
-        daemon = subprocess.Popen(["libvirtd", "--config", "/run/libvirtd.conf"], stdout=log, stderr=log)
-    wait("libvirt", lambda: run("virsh", "-q", "list", status=None).returncode == 0 or daemon.poll() is not None)
+        daemon = subprocess.Popen(["libvirtd", "--config", "/run/libvirtd.conf"], stdout=log,
+                                  stderr=log)
+    wait("libvirt", lambda: run("virsh", "-q", "list", status=None).returncode == 0
+         or daemon.poll() is not None)
     return daemon
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In mount and process namespaces of its own: libvirt's daemon with paused domains that the emulator runs without KVM.
+"""In mount and process namespaces of its own: libvirt's daemon with paused domains that the
+emulator runs without KVM.
 
-usage: inside_namespace.py SPFCTL.  Prints what was seen as JSON; test_daemon.py knows what it has to be.
+usage: inside_namespace.py SPFCTL.  Prints what was seen as JSON; test_daemon.py knows what it has
+to be.
 """
 
 import json
@@ -23,7 +25,8 @@ DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qe
 <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><controller type='usb' model='none'/>
 <memballoon model='none'/></devices>
-<qemu:commandline><qemu:arg value='-qmp'/><qemu:arg value='unix:{socket},server=on,wait=off'/></qemu:commandline>
+<qemu:commandline><qemu:arg value='-qmp'/>
+<qemu:arg value='unix:{socket},server=on,wait=off'/></qemu:commandline>
 </domain>"""
 
 
@@ -38,7 +41,8 @@ def leave_orphans_to_a_parent():
 
 def private():
     """What the daemon and start_daemon() write is ours alone."""
-    for folder in ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt"):
+    for folder in ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt",
+                   "/var/cache/libvirt"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     shutil.copy("/etc/passwd", "/run/passwd")
@@ -73,8 +77,9 @@ def mute_qemus():
 
 
 def mute_daemon(daemon):
-    """The table goes on, and has every VM; when the daemon goes on, so does all else."""
-    with spfctl.start("--monitor", "-d", "0.1", WELL, patience="1", stderr=subprocess.PIPE) as table:
+    """The table goes on and has every VM; once the daemon continues, so does the rest."""
+    with spfctl.start("--monitor", "-d", "0.1", WELL, patience="1",
+                      stderr=subprocess.PIPE) as table:
         lines_until(table, lambda line: "too old" in line)
         os.kill(daemon.pid, signal.SIGSTOP)
         lines_until(table, lambda line: "no answer from libvirt" in line)
@@ -96,7 +101,8 @@ def no_daemon(daemon):
 
 
 def waits():
-    with spfctl.start("--wait-storm", NAMES[0], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+    with spfctl.start("--wait-storm", NAMES[0], stdout=subprocess.PIPE,
+                      stderr=subprocess.PIPE) as waiting:
         time.sleep(1)
         virsh("destroy", NAMES[0])
         out, errors = waiting.communicate()
@@ -111,7 +117,8 @@ SEEN = {}
 try:
     for name in NAMES:
         Path("/run/domain.xml").write_text(
-            DOMAIN.format(name=name, socket=SOCKET if name == WELL else f"/run/{name}"), encoding="utf-8")
+            DOMAIN.format(name=name, socket=SOCKET if name == WELL else f"/run/{name}"),
+            encoding="utf-8")
         virsh("create", "--paused", "/run/domain.xml")
     SEEN["plain"] = seen_of(spfctl("--json", status=1))
     SEEN["tainted by reading"] = [name for name in NAMES if is_tainted(name)]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: libvirt's daemon, and the domain of docs/libvirt-domain.xml with a guest of ours.
 
-usage: lab_libvirt.py SPFCTL INITRAMFS.  Prints what was seen as JSON; test_libvirt.py knows what it has to be.
+usage: lab_libvirt.py SPFCTL INITRAMFS.  Prints what was seen as JSON; test_libvirt.py knows what it
+has to be.
 """
 
 import json
@@ -35,7 +36,7 @@ def domain():
     arguments[1].set("value", arguments[1].get("value") + ",interval-ms=50,fallback-threshold=100")
     for value in ("-qmp", f"unix:{SOCKET},server=on,wait=off"):
         ET.SubElement(tree.find("{*}commandline"), arguments[0].tag, value=value)
-    # What the lab's guest has no use for costs it seconds.
+    # Leave out devices that the lab's guest does not use: each costs it seconds.
     ET.SubElement(tree.find("devices"), "controller", type="usb", model="none")
     tree.write("/tmp/domain.xml")
     return "/tmp/domain.xml"
@@ -43,11 +44,13 @@ def domain():
 
 def query():
     """Over libvirt's monitor, which taints the domain."""
-    return json.loads(virsh("qemu-monitor-command", "--pretty", "db1", '{"execute":"query-kvm-spf"}'))["return"]
+    return json.loads(virsh("qemu-monitor-command", "--pretty", "db1",
+                            '{"execute":"query-kvm-spf"}'))["return"]
 
 
 def booted():
-    """The guest is up, and its vCPUs stand still: nothing counts, and everybody has to tell the same."""
+    """The guest is up and its vCPUs stand still. Nothing counts, so all ways to read the counters
+    must agree."""
     wait("guest", lambda: CONSOLE.exists() and b"@spf ready" in CONSOLE.read_bytes())
     virsh("suspend", "db1")
 
@@ -66,7 +69,8 @@ def first_life():
 def stormy_life():
     """All faults take the mmap_lock; libvirt and the domain's own socket pass the event on."""
     virsh("start", "--paused", "db1")
-    own = subprocess.Popen([spfctl.program, "-t", "60", "--wait-storm", "--socket", SOCKET], text=True,
+    own = subprocess.Popen([spfctl.program, "-t", "60", "--wait-storm", "--socket", SOCKET],
+                           text=True,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with spfctl.start("--wait-storm", "-n", "2", "db1", stderr=subprocess.PIPE) as through_libvirt:
         SEEN["storm, tainted"] = is_tainted("db1")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spfctl and a real libvirt, without the lab: QEMUs that do not answer, a daemon that does not, and what taints."""
+"""spfctl and a real libvirt, without the lab: QEMUs that do not answer, a daemon that does not, and
+what taints."""
 
 import json
 import subprocess
@@ -13,7 +14,8 @@ from spf.build import meson
 PACKAGES = ["libvirt-daemon", "libvirt-clients", "qemu-system-x86"]
 NAMES = [f"vm{n}" for n in range(7)]
 *MUTE, WELL = NAMES
-NO_STATISTICS = "libvirt has no statistics of KVM for it; --monitor asks its QEMU itself, and taints it"
+NO_STATISTICS = ("libvirt has no statistics of KVM for it; "
+                 "--monitor asks its QEMU itself, and taints it")
 TOO_OLD = "this QEMU has no kvm-spf: it is too old, or not patched"
 
 
@@ -23,7 +25,8 @@ class Daemon(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         apt.packages(PACKAGES)
-        done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable,
+        done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc",
+                               "--kill-child", sys.executable,
                                Path(__file__).with_name("inside_namespace.py"), meson.spfctl()],
                               capture_output=True, text=True, timeout=600)
         if done.returncode:
@@ -50,12 +53,14 @@ class Daemon(unittest.TestCase):
         late = "no answer from libvirt within 5 s"
         self.assertEqual(self.seen["mute"]["vms"], {**dict.fromkeys(MUTE, late), WELL: TOO_OLD})
         self.assertEqual(sorted(self.seen["mute"]["errors"]), sorted(
-            [f"spfctl: libvirt:{name}: {late}" for name in MUTE] + [f"spfctl: libvirt:{WELL}: {TOO_OLD}"]))
+            [f"spfctl: libvirt:{name}: {late}" for name in MUTE]
+            + [f"spfctl: libvirt:{WELL}: {TOO_OLD}"]))
 
     def test_a_storm_is_not_waited_for_without_a_vm(self):
         out, errors, status = self.seen["waits"]
-        self.assertEqual((out, errors, status), ("", [f"spfctl: {NAMES[0]}: the VM is gone",
-                                                      "spfctl: no storm: there is no VM to wait for"], 1))
+        said = [f"spfctl: {NAMES[0]}: the VM is gone",
+                "spfctl: no storm: there is no VM to wait for"]
+        self.assertEqual((out, errors, status), ("", said, 1))
 
     def test_a_mute_daemon_ends_no_vm(self):
         rows, errors = self.seen["mute daemon"]
@@ -67,7 +72,8 @@ class Daemon(unittest.TestCase):
     def test_no_daemon_ends_no_vm(self):
         errors = self.seen["no daemon"]
         self.assertNotIn("the VM is gone", "".join(errors))
-        self.assertEqual(sum("spfctl: qemu:///system: libvirt says: Failed to connect" in e for e in errors), 1)
+        self.assertEqual(sum("spfctl: qemu:///system: libvirt says: Failed to connect" in e
+                             for e in errors), 1)
 
 
 if __name__ == "__main__":

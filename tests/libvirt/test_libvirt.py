@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The domain of docs/libvirt-domain.xml on the patched host: QMP, libvirt's statistics and spfctl tell the same."""
+"""The domain of docs/libvirt-domain.xml on the patched host: QMP, libvirt's statistics and spfctl
+tell the same."""
 
 import json
 import re
@@ -26,9 +27,11 @@ class Libvirt(unittest.TestCase):
         initramfs.parent.mkdir(parents=True, exist_ok=True)
         image.ensure_initramfs(str(initramfs), {})
         result = x86.Lab("patched", cpus=2, memory=3 << 30, timeout=900).run(
-            ["/usr/bin/python3", Path(__file__).with_name("lab_libvirt.py"), meson.spfctl(), initramfs])
+            ["/usr/bin/python3", Path(__file__).with_name("lab_libvirt.py"), meson.spfctl(),
+             initramfs])
         if (result.kind, result.status) != ("exit", 0):
-            raise AssertionError(f"{result.kind} {result.what} {result.status}: {result.err.decode()}")
+            raise AssertionError(f"{result.kind} {result.what} {result.status}: "
+                                 f"{result.err.decode()}")
         cls.trouble = result.trouble
         cls.seen = json.loads(result.out)
         cls.qmp = cls.seen["qmp"]
@@ -37,18 +40,21 @@ class Libvirt(unittest.TestCase):
         self.assertEqual(self.trouble, [])
 
     def test_query_kvm_spf(self):
-        self.assertEqual((self.qmp["available"], self.qmp["mode"], self.qmp["vcpus"]), (True, "on", 2))
+        self.assertEqual((self.qmp["available"], self.qmp["mode"], self.qmp["vcpus"]),
+                         (True, "on", 2))
         self.assertGreater(self.qmp["faults"]["speculative"], 1000)
 
     def test_domstats_has_each_vcpus_counters(self):
         """libvirt drops histograms, and names the kind of each counter."""
-        found = {k: int(v) for k, v in re.findall(r"^ *(vcpu\.\d+\.\S+)=(\d+)$", self.seen["domstats"], re.M)}
+        found = {k: int(v) for k, v in re.findall(r"^ *(vcpu\.\d+\.\S+)=(\d+)$",
+                                                  self.seen["domstats"], re.M)}
 
         def of(name):
             return [found[f"vcpu.{n}.{name}"] for n in range(2)]
 
         for section, prefix in (("faults", "hva_fault"), ("aborts", "spf_abort")):
-            self.assertEqual({n: sum(of(f"{prefix}_{n.replace('-', '_')}.sum")) for n in self.qmp[section]},
+            self.assertEqual({n: sum(of(f"{prefix}_{n.replace('-', '_')}.sum"))
+                              for n in self.qmp[section]},
                              self.qmp[section])
         latency = self.qmp["latency"]
         self.assertEqual(sum(of("hva_fault_ns_sum.sum")), latency["sum-ns"])
@@ -68,7 +74,8 @@ class Libvirt(unittest.TestCase):
         vm, = self.seen["json"]["vms"]
         self.check_json(vm, ("available", "vcpus", "faults", "aborts"))
         self.assertNotIn("mode", vm)
-        self.assertEqual(vm["latency"], {name: self.qmp["latency"][name] for name in ("sum-ns", "max-ns")})
+        self.assertEqual(vm["latency"],
+                         {name: self.qmp["latency"][name] for name in ("sum-ns", "max-ns")})
 
     def test_spfctl_json_over_the_monitor(self):
         vm, = self.seen["monitor"]["vms"]
@@ -83,15 +90,19 @@ class Libvirt(unittest.TestCase):
             self.assertEqual(vm["latency"][f"p{percent}-ns"], 2 ** enough - 1)
 
     def test_only_the_monitor_taints(self):
-        self.assertEqual([self.seen[when] for when in ("tainted by reading", "tainted by the monitor")], [False, True])
+        self.assertEqual([self.seen[when] for when in ("tainted by reading",
+                                                       "tainted by the monitor")], [False, True])
 
     def test_spfctl_prometheus(self):
         from prometheus_client.parser import text_string_to_metric_families
-        for text, has_histogram in ((self.seen["prometheus"], False), (self.seen["monitor prometheus"], True)):
+        for text, has_histogram in ((self.seen["prometheus"], False),
+                                    (self.seen["monitor prometheus"], True)):
             samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
-            self.assertEqual({(s.labels["domain"], s.labels["source"]) for s in samples}, {("db1", "libvirt:db1")})
+            self.assertEqual({(s.labels["domain"], s.labels["source"]) for s in samples},
+                             {("db1", "libvirt:db1")})
             for name, label in (("faults", "tier"), ("aborts", "reason")):
-                self.assertEqual({s.labels[label]: s.value for s in samples if s.name == f"kvmspf_{name}_total"},
+                self.assertEqual({s.labels[label]: s.value for s in samples
+                                  if s.name == f"kvmspf_{name}_total"},
                                  self.qmp[name])
             self.assertEqual([s.value for s in samples if s.name.endswith("_seconds_count")],
                              [sum(self.qmp["latency"]["buckets"])] if has_histogram else [])
@@ -102,7 +113,8 @@ class Libvirt(unittest.TestCase):
         for (out, errors, status), count in zip(self.seen["storm"], (1, 2)):
             self.assertEqual((errors, status, len(out.splitlines())), ("", 0, count))
             for line in out.splitlines():
-                self.assertRegex(line, r"^\S+Z db1 mmap-lock \d+/s threshold 100/s mode off mainly \S+$")
+                self.assertRegex(line, r"^\S+Z db1 mmap-lock \d+/s threshold 100/s mode off mainly "
+                                       r"\S+$")
 
     def test_spfctl_sets_the_mode_of_a_paused_domain(self):
         """Nothing was speculated, from the guest's first instruction on."""

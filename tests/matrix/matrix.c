@@ -55,7 +55,7 @@ static void *vcpu_thread(void *arg)
 	struct rusage start, end;
 	long before = 0;
 
-	/* Who submits I/O is told by its name. */
+	/* The name of the thread tells which one submits I/O. */
 	prctl(PR_SET_NAME, "vcpu");
 	row->tid = gettid();
 	if (row->measuring && locks__watch()) {
@@ -81,7 +81,7 @@ int row__guest(struct row *row, enum walk_access access)
 	struct walk *walk = vcpu->walk;
 	pthread_t thread;
 
-	/* One that came before is not this run's. */
+	/* A signal from before does not belong to this run. */
 	bus = 0;
 	walk->base = VMM_RAM;
 	walk->stride = row->stride;

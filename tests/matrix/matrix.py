@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The matrix of memory kinds and states: run its rows in the lab, say what is wrong, show the table."""
+"""The matrix of memory kinds and states: run its rows in the lab, say what is wrong, show the
+table."""
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
@@ -11,40 +11,27 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests import native  # noqa: E402
+from tests.lib import table  # noqa: E402
 from tests.matrix.rows import ONCE, ROWS  # noqa: E402
 from spf import paths  # noqa: E402
-from spf.source import apt  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
 
 DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
 TIERS = ("fast", "speculative", "vma_lock", "mmap_lock")
 INTRODUCTION = """\
-`tests/matrix/matrix.py --write`: faults of one vCPU by tier, mode `on`, and how often its thread took the mmap_lock
-for whatever reason, by the kernel's tracepoint, in mode `on` and in mode `off`. What a VMM does (balloon, virtio-mem,
-post-copy, snapshot, migration) the test does as QEMU would, without QEMU. `fast` has the pages of the guest's own
-program, too."""
+`tests/matrix/matrix.py --write`: faults of one vCPU by tier, mode `on`, and how often its thread
+took the mmap_lock for whatever reason, by the kernel's tracepoint, in mode `on` and in mode
+`off`. What a VMM does (balloon, virtio-mem, post-copy, snapshot, migration) the test does as QEMU
+would, without QEMU. `fast` has the pages of the guest's own program, too."""
 LIMIT = 900
 
 
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what the program said})]"""
-    apt.packages(["e2fsprogs", "util-linux"])
-    targets.bring_up_to_date(kernel)
-    program = native.program("matrix")
-    machine = x86.Lab(kernel, cpus=2, numa=2, memory=4 << 30, timeout=LIMIT,
-                      qemu_args=["-device", "bochs-display"],
-                      append="default_hugepagesz=2M hugepagesz=1G hugepages=1")
-    done = machine.run(["/usr/bin/python3", HERE / "inside.py", program, *numbers])
-    if (done.kind, done.status) != ("exit", 0) or done.trouble:
-        raise AssertionError("\n".join([done.kind, done.what, done.err.decode(), *done.trouble]))
-    found = {}
-    for line in done.out.decode().splitlines():
-        said = json.loads(line)
-        found.setdefault(said["row"], {})[said["mode"]] = said
-    return [(ROWS[number], modes) for number, modes in found.items()]
+    return table.results(ROWS, HERE / "lab_matrix.py", numbers, kernel, memory=4 << 30,
+                         timeout=LIMIT,
+                         qemu_args=["-device", "bochs-display"],
+                         append="default_hugepagesz=2M hugepagesz=1G hugepages=1")
 
 
 def tiers(said):
@@ -67,7 +54,8 @@ def faults_of(row, modes):
     if not row.why and (said["locks"] or count["mmap_lock"]):
         bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it")
     if row.why == ONCE and (said["locks"] != 1 or count["mmap_lock"]):
-        bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it, for '{row.why}'")
+        bad.append(f"mmap_lock taken {said['locks']} times, {count['mmap_lock']} faults by it, for "
+                   f"'{row.why}'")
     if row.tier and row.tier != "mmap_lock" and count["mmap_lock"]:
         bad.append(f"{count['mmap_lock']} faults by the mmap_lock")
     if row.why and not said["locks"]:
@@ -84,16 +72,15 @@ def faults_of(row, modes):
     return bad
 
 
-def table(found):
-    """Markdown: what faults each row had in mode `on`, and what locks against mode `off`."""
-    lines = ["| memory, state | outcome | fast | speculative | VMA lock | mmap_lock "
-             "| acquired, on | acquired, off | why |", "|---|---|---|---|---|---|---|---|---|"]
-    for row, modes in found:
-        said, off = modes["on"], modes["off"]
-        cells = [row.name, said["outcome"], *tiers(said).values(), said.get("locks", ""), off.get("locks", ""),
-                 row.why]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+def markdown(found):
+    """What faults each row had in mode `on`, and what locks against mode `off`."""
+    heading = ["memory, state", "outcome", "fast", "speculative", "VMA lock", "mmap_lock",
+               "acquired, on",
+               "acquired, off", "why"]
+    return table.markdown(heading, [
+        [row.name, modes["on"]["outcome"], *tiers(modes["on"]).values(),
+         modes["on"].get("locks", ""),
+         modes["off"].get("locks", ""), row.why] for row, modes in found])
 
 
 def write(text):
@@ -107,22 +94,16 @@ def write(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("row", nargs="*", help="only rows whose name has this")
-    parser.add_argument("--kernel", default="patched")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/measurements.md")
-    args = parser.parse_args()
-    numbers = [n for n, row in enumerate(ROWS) if not args.row or any(word in row.name for word in args.row)]
-    if not numbers:
-        parser.error("no such row")
+    parser.add_argument("--write", action="store_true",
+                        help="put the table into docs/measurements.md")
+    args, numbers = table.arguments(parser, ROWS)
     if args.write and args.row:
-        parser.error("--write wants the whole table")
+        parser.error("--write needs the whole table")
     found = results(numbers, args.kernel)
-    print(table(found))
+    print(markdown(found))
     if args.write:
-        write(table(found))
-    bad = [f"{row.name}: {text}" for row, modes in found for text in faults_of(row, modes)]
-    print("\n".join(bad), end="\n" if bad else "")
-    return 1 if bad else 0
+        write(markdown(found))
+    return table.report(found, faults_of, lambda row: row.name)
 
 
 if __name__ == "__main__":

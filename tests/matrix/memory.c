@@ -18,7 +18,7 @@ static const struct kind {
 	int map;		/* flags of mmap() */
 	int advice;		/* 0: none */
 	bool fd;
-	bool device;		/* which has the size that it has */
+	bool device;		/* a device's size is fixed */
 	bool secret;		/* memfd_secret() */
 	bool ring;		/* perf's, whose ->fault() has no ->map_pages() beside it */
 	unsigned int memfd;	/* flags of memfd_create() */

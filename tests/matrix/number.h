@@ -2,7 +2,7 @@
 #ifndef MATRIX_NUMBER_H
 #define MATRIX_NUMBER_H
 
-/* What stands behind `name`, its blank or colon included, in a file of /proc or /sys; -1: nothing. */
+/* The number after `name`, which includes its blank or colon, in a file of /proc or /sys; -1: none. */
 long number_in(const char *path, const char *name);
 
 #endif

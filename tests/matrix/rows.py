@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The rows of the matrix: kinds of guest memory, and states in which a fault may find it.
 
-Each is run in every mode; the results but for the tier must be alike.  The program's words are in `matrix` without
-arguments.
+Each is run in every mode; the results but for the tier must be alike.  The program's words are in
+`matrix` without arguments.
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,22 @@ class Row:
     name: str
     memory: str
     steps: str
-    # The tier that resolves nearly all faults of pages that the VMM has not mapped, with mode `on`: None for errors.
-    # "fast": there are no such pages.
+    # The tier that resolves nearly all faults of pages that the VMM has not mapped, with mode `on`:
+    # None for errors. "fast": there are no such pages.
     tier: str
-    # mmap_lock acquisitions of the vCPU's thread: "" for none at all, or why there are some; ONCE: exactly one.
+    # mmap_lock acquisitions of the vCPU's thread: "" for none at all, or why there are some; ONCE:
+    # exactly one.
     why: str = ""
     outcome: str = "ok"
     mib: int = 4
     pages: int = 1024
-    # Shell commands in the lab before and after; the system's own state is none of the program's business.
+    # Shell commands in the lab before and after; the system's own state is none of the program's
+    # business.
     before: str = ""
     after: str = ""
     # A memory cgroup's limits, by file.
     cgroup: tuple = ()
-    # None of its faults waits for anybody, and so none is put off and comes a second time.
+    # None of its faults waits, so that none is put off and comes a second time.
     once: bool = False
     # What the kernel kills takes its counters along.
     killed: bool = False
@@ -40,12 +42,14 @@ PFNMAP = "no struct page: only the mmap_lock's code looks through such mappings"
 THP = "/sys/kernel/mm/transparent_hugepage"
 SWAP = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0",
         "swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset")
-SWAP_FILE = ("mount -t ext4 -o loop /tmp/disk /mnt && dd if=/dev/zero of=/mnt/swap bs=1M count=64 status=none && "
-             "chmod 600 /mnt/swap && mkswap -q /mnt/swap && swapon /mnt/swap", "swapoff /mnt/swap; umount /mnt")
+SWAP_FILE = ("mount -t ext4 -o loop /tmp/disk /mnt && dd if=/dev/zero of=/mnt/swap bs=1M count=64 "
+             "status=none && "
+             "chmod 600 /mnt/swap && mkswap -q /mnt/swap && swapon /mnt/swap",
+             "swapoff /mnt/swap; umount /mnt")
 EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
 HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
-# At its limit, such a cgroup is out of memory with all of its swap free, in mode off, too, unless somebody reads its statistics:
-# docs/measurements.md, "Swapped memory".
+# At its limit, such a cgroup is out of memory with all of its swap free, in mode off, too, unless
+# somebody reads its statistics: docs/measurements.md, "Swapped memory".
 FLUSHER = "while read -r _ </sys/fs/cgroup/matrix/memory.stat; do :; done 2>/dev/null"
 BAR = """for device in /sys/bus/pci/devices/*; do
 [ "$(cat $device/vendor $device/device)" = "$(printf '0x1234\n0x1111')" ] || continue
@@ -63,7 +67,8 @@ ROWS = [
         before=f"echo always >{THP}/enabled", after=f"echo madvise >{THP}/enabled"),
     Row("ram, THP madvise", "thp", FIRST, "vma_lock", ONCE),
     Row("ram, mTHP 64 KiB", "plain", FIRST, "vma_lock", ONCE,
-        before=f"echo always >{THP}/hugepages-64kB/enabled", after=f"echo never >{THP}/hugepages-64kB/enabled"),
+        before=f"echo always >{THP}/hugepages-64kB/enabled",
+        after=f"echo never >{THP}/hugepages-64kB/enabled"),
     Row("memfd, share=on", "memfd", FIRST, "vma_lock"),
     Row("memfd, huge shmem", "memfd-huge", FIRST, "vma_lock",
         before=f"echo advise >{THP}/shmem_enabled", after=f"echo never >{THP}/shmem_enabled"),
@@ -71,11 +76,14 @@ ROWS = [
         before=f"echo advise >{THP}/hugepages-64kB/shmem_enabled",
         after=f"echo never >{THP}/hugepages-64kB/shmem_enabled"),
     Row("memfd, share=off", "memfd-private", FIRST, "vma_lock", ONCE),
-    Row("file on tmpfs, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=TMPFS[0], after=TMPFS[1]),
+    Row("file on tmpfs, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=TMPFS[0],
+        after=TMPFS[1]),
     Row("file on tmpfs, share=off", "file-private:/mnt/guest", FIRST, "vma_lock", ONCE,
         before=TMPFS[0], after=TMPFS[1]),
-    Row("file on ext4, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=EXT4[0], after=EXT4[1]),
-    Row("file on ext4, share=off", "file-private:/mnt/guest", FIRST, "vma_lock", ONCE, before=EXT4[0], after=EXT4[1]),
+    Row("file on ext4, share=on", "file:/mnt/guest", FIRST, "vma_lock", before=EXT4[0],
+        after=EXT4[1]),
+    Row("file on ext4, share=off", "file-private:/mnt/guest", FIRST, "vma_lock", ONCE,
+        before=EXT4[0], after=EXT4[1]),
     Row("hugetlb 2 MiB, share=off", "hugetlb", FIRST, "vma_lock", ONCE, mib=16, pages=32,
         before=HUGETLB[0], after=HUGETLB[1]),
     Row("hugetlb 2 MiB, share=on", "hugetlb-shared", FIRST, "vma_lock", mib=16, pages=32,
@@ -95,17 +103,21 @@ ROWS = [
         before=SWAP_FILE[0], after=SWAP_FILE[1]),
     Row("memfd, swapped out, in", "memfd", "write pageout measure write host", "vma_lock",
         before=SWAP[0], after=SWAP[1]),
-    Row("file on ext4, read in again", "file:/mnt/guest", "write evict measure write host", "vma_lock",
+    Row("file on ext4, read in again", "file:/mnt/guest", "write evict measure write host",
+        "vma_lock",
         before=EXT4[0], after=EXT4[1]),
     Row("KSM-merged, then written", "anon", "ksm measure overwrite host", "vma_lock"),
     Row("copied after fork", "anon", "write fork measure write host", "vma_lock"),
     Row("copied after fork, huge pages", "thp", "overwrite fork measure write host", "vma_lock"),
-    Row("copied after fork, hugetlb", "hugetlb", "write fork measure write host", "vma_lock", mib=16, pages=32,
+    Row("copied after fork, hugetlb", "hugetlb", "write fork measure write host", "vma_lock",
+        mib=16, pages=32,
         before=HUGETLB[0], after=HUGETLB[1]),
     Row("copied for a snapshot", "anon", "write snapshot measure write host", "vma_lock"),
-    Row("copied for a snapshot, huge pages", "thp", "overwrite snapshot measure write host", "vma_lock"),
+    Row("copied for a snapshot, huge pages", "thp", "overwrite snapshot measure write host",
+        "vma_lock"),
     Row("copied for a snapshot, memfd", "memfd", "write snapshot measure write host", "vma_lock"),
-    Row("read during a snapshot, memfd", "memfd", "write snapshot-unmapped measure read host", "vma_lock", once=True),
+    Row("read during a snapshot, memfd", "memfd", "write snapshot-unmapped measure read host",
+        "vma_lock", once=True),
     Row("soft-dirty bits cleared", "anon", "write soft-dirty measure write host", "vma_lock"),
     Row("post-copy, userfaultfd", "anon", "write postcopy measure write host", "vma_lock"),
     Row("post-copy, memfd", "memfd", "write punch postcopy measure write host", "vma_lock"),
@@ -119,7 +131,8 @@ ROWS = [
     Row("dirty log, untouched", "anon", f"dirty-log {FIRST}", "speculative", ONCE),
     Row("dirty log, migrating", "anon", "write dirty-log measure write host", "fast"),
     Row("dirty log, huge pages", "thp", "overwrite dirty-log measure write host", "fast"),
-    Row("DIMM pulled and another put in", "anon", f"write unplug plug {FIRST}", "speculative", ONCE),
+    Row("DIMM pulled and another put in", "anon", f"write unplug plug {FIRST}", "speculative",
+        ONCE),
     Row("vhost-user: another process writes", "memfd", "write peer measure write host", "vma_lock"),
 
     # -- errors stay what they are --
@@ -129,13 +142,16 @@ ROWS = [
     Row("written, PROT_READ", "anon", "write protect-read measure write", None, ERROR, "EFAULT"),
     Row("poisoned", "anon", "write hwpoison measure read", None, ERROR, "SIGBUS"),
     Row("poisoned, memfd", "memfd", "write hwpoison measure read", None, ERROR, "SIGBUS"),
-    Row("poisoned, hugetlb", "hugetlb-shared", "write hwpoison measure read", None, ERROR, "SIGBUS", mib=16, pages=32,
+    Row("poisoned, hugetlb", "hugetlb-shared", "write hwpoison measure read", None, ERROR, "SIGBUS",
+        mib=16, pages=32,
         before=HUGETLB[0], after=HUGETLB[1]),
     Row("secretmem", "secret", "measure write", None, ERROR, "EFAULT"),
     Row("DIMM pulled", "anon", "write unplug measure read", None, outcome="MMIO"),
     Row("read-only slot, read", "anon", "write read-only-slot measure read", "fast"),
-    Row("read-only slot, written", "anon", "write read-only-slot measure write", None, outcome="MMIO"),
-    Row("cgroup's limit, swap", "anon", "measure overwrite host", "speculative", SWAPPED, mib=32, pages=8192,
+    Row("read-only slot, written", "anon", "write read-only-slot measure write", None,
+        outcome="MMIO"),
+    Row("cgroup's limit, swap", "anon", "measure overwrite host", "speculative", SWAPPED, mib=32,
+        pages=8192,
         before=f"{SWAP[0]} && {{ {FLUSHER} & }}", after=SWAP[1], cgroup=(("memory.max", "6M"),)),
     Row("cgroup's limit, no swap", "anon", "measure overwrite", None, mib=32, pages=8192,
         cgroup=(("memory.max", "6M"), ("memory.swap.max", "0")), killed=True),

@@ -100,7 +100,7 @@ static int state_mlock_onfault(struct row *row)
 	return mlock2(row->memory.hva, row->memory.size, MLOCK_ONFAULT) ? row__fail("mlock2") : 0;
 }
 
-/* A child that shares all pages, until we end. */
+/* A child that shares all pages, until this program ends. */
 static int state_fork(struct row *row)
 {
 	pid_t child;
@@ -250,7 +250,7 @@ static void serve(const struct uffd_msg *message)
 	uint64_t offset = page - (uintptr_t)served->memory.hva;
 
 	served->messages++;
-	/* Who is to be interrupted gets no answer. */
+	/* A thread that is to be interrupted gets no answer. */
 	if (served->until_signal)
 		return;
 	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) {
@@ -317,7 +317,7 @@ static int state_snapshot(struct row *row)
 	return ioctl(uffd, UFFDIO_WRITEPROTECT, &all) ? row__fail("UFFDIO_WRITEPROTECT") : 0;
 }
 
-/* Of each page there is its protection in the page table, and no more. */
+/* Each page has a protection in the page table, and no contents. */
 static int state_snapshot_unmapped(struct row *row)
 {
 	if (state_snapshot(row))
@@ -331,7 +331,7 @@ const struct step states[] = {
 	{ "evict", "write the file back and drop its pages", state_evict },
 	{ "free", "MADV_FREE", state_free },
 	{ "migrate", "move it to node 1", state_migrate },
-	{ "soft-dirty", "mark it clean, for who tracks writes by /proc", state_soft_dirty },
+	{ "soft-dirty", "mark it clean, as programs do that track writes by /proc", state_soft_dirty },
 	{ "collapse", "make huge pages of it", state_collapse },
 	{ "dontneed", "give it back, as a balloon does", state_dontneed },
 	{ "punch", "give the file's pages back", state_punch },

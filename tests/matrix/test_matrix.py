@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every kind of guest memory, in every state: contents right, the tier meant, no mmap_lock, errors as before."""
+"""Every kind of guest memory, in every state: contents right, the tier meant, no mmap_lock, errors
+as before."""
 
 import unittest
 
-from tests.lib import depth
+from tests.lib import depth, table
 from tests.matrix import matrix
 from tests.matrix.rows import ROWS
 
 
 def core():
     """The first row of each memory, tier and outcome: each way that a fault can go, once."""
-    first = {}
-    for number, row in enumerate(ROWS):
-        first.setdefault((row.memory.split(",")[0], row.tier, row.outcome, row.killed), number)
-    return [str(number) for number in first.values()]
+    return table.first_of_each(ROWS, lambda row: (row.memory.split(",")[0], row.tier, row.outcome,
+                                                  row.killed))
 
 
 class Matrix(unittest.TestCase):

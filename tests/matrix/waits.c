@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What tests/waits wants of guest memory: pages that are exactly so when a fault comes, and no other. */
+/* States for tests/waits: all pages are in exactly this state when a fault comes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -62,7 +62,7 @@ static int wait_fallocate(struct row *row)
 	return fallocate(row->memory.fd, 0, 0, row->memory.size) ? row__fail("fallocate") : 0;
 }
 
-/* Into the page cache, mapped by nobody. */
+/* Bring pages into the page cache, mapped by no process. */
 static int wait_fill(struct row *row)
 {
 	static uint64_t page[512];
@@ -183,7 +183,7 @@ static int wait_read_moving(struct row *row)
 	pthread_t thread;
 	int bad = 0;
 
-	/* What the runs lock is not asked; to watch a hundred of them takes a while. */
+	/* Not for each run alone: to watch a hundred of them takes a while. */
 	row->measuring = false;
 	moving = true;
 	if (pthread_create(&thread, NULL, mover, row))
@@ -232,7 +232,7 @@ static int wait_interrupted(struct row *row)
 	return bad;
 }
 
-/* -- whoever watches -- */
+/* -- the watching script -- */
 
 /* Says so on stdout, and goes on after a line on stdin. */
 static int wait_ready(struct row *row)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The model of the validation protocol holds, and each rule taken from it gives a counter-example."""
+"""The model of the validation protocol holds, and each rule taken from it gives a
+counter-example."""
 
 import os
 import re
@@ -21,7 +22,8 @@ def setUpModule():
 
 
 def check(*defines):
-    done = subprocess.run([HERE / "check", *defines], capture_output=True, text=True, timeout=LIMIT, check=False)
+    done = subprocess.run([HERE / "check", *defines], capture_output=True, text=True, timeout=LIMIT,
+                          check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -30,7 +32,8 @@ HOLDS = ((), ("-DFILE",), ("-DVCPUS=2", "-DOPS=1"), ("-DBREAK_PMD_SAME",))
 
 
 def rules():
-    return sorted(set(re.findall(r"\bBREAK_\w+", MODEL.read_text(encoding="utf-8"))) - {"BREAK_", "BREAK_PMD_SAME"})
+    return sorted(set(re.findall(r"\bBREAK_\w+", MODEL.read_text(encoding="utf-8")))
+                  - {"BREAK_", "BREAK_PMD_SAME"})
 
 
 class Model(unittest.TestCase):
@@ -40,7 +43,8 @@ class Model(unittest.TestCase):
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         cls.addClassCleanup(pool.shutdown, cancel_futures=True)
         cls.searches = {defines: pool.submit(check, *defines) for defines in
-                        (*HOLDS, ("-DBREAK_PMD_SAME", "-DFILE"), *[(f"-D{rule}",) for rule in rules()])}
+                        (*HOLDS, ("-DBREAK_PMD_SAME", "-DFILE"),
+                         *[(f"-D{rule}",) for rule in rules()])}
 
     def holds(self, *defines):
         status, out = self.searches[defines].result()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian packages, each in a Debian 12 root: lintian has nothing to say, and what is installed goes when it is purged."""
+"""The Debian packages, each in a Debian 12 root: lintian has nothing to say, and what is installed
+goes when it is purged."""
 
 import json
 import re
@@ -18,10 +19,11 @@ HERE = Path(__file__).resolve().parent
 # What the packages depend on that the disk does not have.
 NEEDED = ["libjson-c5"]
 # What shows that a package is installed.
-SHOWS = {"agent": "spf-agent --version", "spfctl": "spfctl --version", "kernel": "test -s /boot/vmlinuz-*+spf1"}
+SHOWS = {"agent": "spf-agent --version", "spfctl": "spfctl --version",
+         "kernel": "test -s /boot/vmlinuz-*+spf1"}
 # Files that dpkg, systemd and the name service write as packages come and go.
-NOISE = re.compile(r"\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|etc/\.pwd\.lock|etc/ld\.so\.cache|"
-                   r"var/(lib/dpkg|lib/systemd|log|cache)/.*)")
+NOISE = re.compile(r"\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|"
+                   r"etc/\.pwd\.lock|etc/ld\.so\.cache|var/(lib/dpkg|lib/systemd|log|cache)/.*)")
 
 
 def run(*words, **kw):
@@ -72,20 +74,22 @@ class Packages(unittest.TestCase):
                     comm -3 /run/before /run/after""", package)
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
                 self.assertIn("\ninstalled\n", done.stdout)
-                changed = [line.strip() for line in done.stdout.partition("changed:\n")[2].splitlines()]
+                changed = [line.strip()
+                           for line in done.stdout.partition("changed:\n")[2].splitlines()]
                 self.assertEqual([line for line in changed if not NOISE.fullmatch(line)], [])
 
     def test_the_timer_waits_to_be_enabled(self):
         done = inside(f"""
             dpkg -i /deb/{DEBS['spfctl'].name} >&2
-            systemd-analyze verify --man=no /lib/systemd/system/spfctl-prometheus.timer /lib/systemd/system/spfctl-prometheus.service >&2
+            cd /lib/systemd/system
+            systemd-analyze verify --man=no spfctl-prometheus.timer spfctl-prometheus.service >&2
             systemctl --root=/ is-enabled spfctl-prometheus.timer || true
             systemctl --root=/ enable spfctl-prometheus.timer 2>/dev/null
             systemctl --root=/ is-enabled spfctl-prometheus.timer""", DEBS["spfctl"])
         self.assertEqual((done.returncode, done.stdout), (0, "disabled\nenabled\n"), done.stderr)
 
     def test_spfctl_has_what_its_service_runs(self):
-        """The service's own line, with the folder of prometheus-node-exporter, on a host without VMs."""
+        """The service's own line, with prometheus-node-exporter's folder, on a host without VMs."""
         done = inside(f"""
             dpkg -i /deb/{DEBS['spfctl'].name} >&2
             mkdir -p /var/lib/prometheus/node-exporter
@@ -114,8 +118,10 @@ class Dashboard(unittest.TestCase):
 
     def test_it_asks_for_what_spfctl_writes(self):
         dashboard = json.loads((self.FOLDER / "grafana-dashboard.json").read_text())
-        written = set(re.findall(r'\{ "(kvmspf_\w+)", "', (self.FOLDER / "prometheus.c").read_text()))
-        asked = {name.removesuffix("_bucket") for panel in dashboard["panels"] for target in panel["targets"]
+        source = (self.FOLDER / "prometheus.c").read_text()
+        written = set(re.findall(r'\{ "(kvmspf_\w+)", "', source))
+        asked = {name.removesuffix("_bucket")
+                 for panel in dashboard["panels"] for target in panel["targets"]
                  for name in re.findall(r"kvmspf_\w+", target["expr"])}
         self.assertGreater(len(asked), 4)
         self.assertLessEqual(asked, written)

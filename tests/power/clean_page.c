@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A page made clean, read, written and reclaimed: it has what was written, as the store that follows the load has
- * made it dirty again.
+ * A page is made clean, read, written and reclaimed.  It keeps what was written,
+ * as the store after the load makes it dirty again.
  */
 #include <stdio.h>
 #include <sys/mman.h>

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""On the POWER host: one guest of compare's, and what QMP's query-kvm-spf says once it is up, as a line of JSON.
+"""On the POWER host: one guest of compare's, and what QMP's query-kvm-spf says once it is up, as a
+line of JSON.
 
 query.py PLAN: the plan's spec is the guest.
 """

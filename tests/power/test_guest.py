@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A pseries Linux under QEMU on the patched POWER host: what compare does on x86, by the same tests."""
+"""A pseries Linux under QEMU on the patched POWER host: what compare does on x86, by the same
+tests."""
 
 import json
 import tempfile
@@ -32,11 +33,13 @@ class Guest(x86.Compare):
             boot = run["boot"]
             # The Virtual Open Firmware has nothing to say before the kernel does.
             self.assertIsNone(boot["firmware_s"])
-            self.assertAlmostEqual(boot["kernel_s"] + boot["userspace_s"], boot["total_s"], places=6)
+            self.assertAlmostEqual(boot["kernel_s"] + boot["userspace_s"], boot["total_s"],
+                                   places=6)
 
     def test_it_is_what_it_says(self):
         platform = self.results["platform"]
-        self.assertEqual((platform["arch"], platform["host"]["mmu"], platform["host"]["page_kib"]), ("power", "POWER radix", 64))
+        self.assertEqual((platform["arch"], platform["host"]["mmu"], platform["host"]["page_kib"]),
+                         ("power", "POWER radix", 64))
 
 
 class Device(unittest.TestCase):
@@ -59,10 +62,11 @@ class Device(unittest.TestCase):
         self.assertEqual(answer["mode"], "on")
         self.assertGreater(answer["faults"]["speculative"], 1000)
         self.assertEqual(len(answer["per-vcpu"]), args.vcpus)
-        # What is left for the mmap_lock is the interrupt controller's pages, which the guest has mapped: special mappings.  And
-        # what the VMM was changing at that moment, if anything.
+        # What is left for the mmap_lock is the interrupt controller's pages, which the guest has
+        # mapped: special mappings.  And what the VMM was changing at that moment, if anything.
         aborts = answer["aborts"]
-        self.assertLessEqual(answer["faults"]["mmap-lock"], aborts["unsupported"] + aborts["vma-busy"] + aborts["no-vma"])
+        self.assertLessEqual(answer["faults"]["mmap-lock"],
+                             aborts["unsupported"] + aborts["vma-busy"] + aborts["no-vma"])
 
 
 if __name__ == "__main__":

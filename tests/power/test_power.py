@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""KVM HV on emulated POWER: faults of guest memory by every tier in every mode, and exact accounts."""
+"""KVM HV on emulated POWER: faults of guest memory by every tier in every mode, and exact
+accounts."""
 
 import unittest
 
-from tests.lib import depth, storms
+from tests.lib import depth, storm_tiers
 from spf import ui
 from spf.source import patches
 from spf.build import meson, targets
@@ -22,7 +23,8 @@ class Power(unittest.TestCase):
     def run_in_lab(self, kernel, model, *argv):
         result = power.Power(kernel, model, numa=2, timeout=LIMIT).run(argv)
         said = result.out.decode(errors="replace")
-        self.assertEqual((result.kind, result.status), ("exit", 0), f"{result.what}; see {ui.shown(result.console)}\n{said}")
+        self.assertEqual((result.kind, result.status), ("exit", 0),
+                         f"{result.what}; see {ui.shown(result.console)}\n{said}")
         # Among them would be "BUG: Bad rss-counter state" and "BUG: non-zero pgtables_bytes".
         self.assertEqual(result.trouble, [])
         return said
@@ -47,13 +49,16 @@ class Power(unittest.TestCase):
         self.every_mode("4k", "powernv9")
 
     def test_page_made_clean(self):
-        """The emulator's: the store that follows a load makes the page dirty, or the host would lose what it wrote."""
-        print("#", self.run_in_lab("patched", "powernv9", meson.bench_power() / "tests/power/clean_page").strip())
+        """The emulator's: the store that follows a load makes the page dirty, or the host would
+        lose what it wrote."""
+        print("#", self.run_in_lab("patched", "powernv9",
+                                   meson.bench_power() / "tests/power/clean_page").strip())
 
     def test_storm(self):
-        said = self.run_in_lab("patched", "powernv9", meson.bench_power() / "bench/fault-storm", "--size", "64M",
-                               *storms.WORDS)
-        storms.check(self, said, 1024)
+        said = self.run_in_lab("patched", "powernv9", meson.bench_power() / "bench/fault-storm",
+                               "--size", "64M",
+                               *storm_tiers.WORDS)
+        storm_tiers.check(self, said, 1024)
 
 
 if __name__ == "__main__":

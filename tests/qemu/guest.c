@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Process 1 of the guest: reads the kvm-spf device, and touches pages that nobody has touched before, those of the
- * BAR of an ivshmem device.  It is told what to do on the console, and answers there:
+ * Process 1 of the guest: reads the kvm-spf device, and touches untouched pages
+ * of an ivshmem device's BAR.  It takes commands from the console, and answers
+ * there:
  *   read          ring the doorbell, then print a snapshot as one line of JSON
  *   touch FROM N  store to N pages from page FROM; print how long it took, in ns
  *   check FROM N  print how many of them still hold what was stored

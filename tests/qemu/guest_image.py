@@ -11,7 +11,8 @@ from spf.lab import image
 def make(where):
     with tempfile.TemporaryDirectory() as scratch:
         guest = Path(scratch) / "guest"
-        subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread", "-o", guest,
+        subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static",
+                        "-pthread", "-o", guest,
                         Path(__file__).with_name("guest.c")], check=True)
         cpio = image.Cpio()
         cpio.directory("sys")

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What it costs a guest's fault storm that somebody polls query-kvm-spf, by the emulator's instruction clock.
+"""What polling query-kvm-spf costs a guest's fault storm, by the emulator's instruction clock.
 
-The host in the lab has one CPU here: all that polling makes QEMU and the one who asks do, the storm has to wait for.
-Runs without polling, every 100 ms and every 10 ms alternate.  Only the last shows more than runs differ by anyway; what it costs
-to ask once, and hence ten times a second, is taken from it.
+The host in the lab has one CPU here: the storm waits while QEMU and the polling program work.
+Runs without polling, every 100 ms and every 10 ms alternate.  Only the last shows more than runs
+differ by anyway; what it costs to ask once, and hence ten times a second, is taken from it.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests.qemu import inside  # noqa: E402
+from tests.qemu import lab_qemu  # noqa: E402
 from spf import series  # noqa: E402
 
-INTERVALS = (0, 0.1, 0.01)      # seconds; 0: nobody asks
+INTERVALS = (0, 0.1, 0.01)      # seconds; 0: no polling
 MIB = 1 << 20
-GUEST_MEMORY = 2048             # MiB that nobody has touched, a part of it for each run
+GUEST_MEMORY = 2048             # MiB of untouched memory, a part of it for each run
 
 
 class Poller:
@@ -52,11 +52,12 @@ class Poller:
 
 def storms(command, runs):
     """In the lab."""
-    guest = inside.Guest(*command, "kvm,speculative-faults=on", "",
+    guest = lab_qemu.Guest(*command, "kvm,speculative-faults=on", "",
                          ("-object", f"memory-backend-ram,id=fresh,size={GUEST_MEMORY}M",
                           "-device", "ivshmem-plain,memdev=fresh"))
     pages = GUEST_MEMORY * MIB // 4096 // (runs * len(INTERVALS) + 1)
-    guest.tell(f"touch {runs * len(INTERVALS) * pages} {pages}", "touched")     # the first run would cost 5 % more
+    # the first run would cost 5 % more
+    guest.tell(f"touch {runs * len(INTERVALS) * pages} {pages}", "touched")
     seen = []
     for number in range(runs * len(INTERVALS)):
         interval = INTERVALS[number % len(INTERVALS)]
@@ -78,25 +79,30 @@ def show(seen):
         return run["ns"] / run["pages"]
 
     quiet = statistics.median(cost(run) for run in seen if not run["interval"])
-    print(f"instructions for one of {seen[0]['pages']} first touches of a run, median (least..most) of "
+    print(f"instructions for one of {seen[0]['pages']} first touches of a run, median "
+          "(least..most) of "
           f"{len(seen) // len(INTERVALS)}, in alternated runs")
     for interval in INTERVALS:
         runs = [run for run in seen if run["interval"] == interval]
         costs = sorted(cost(run) for run in runs)
         what = f"every {1000 * interval:g} ms" if interval else "no polling"
         median, asked = statistics.median(costs), sum(run["asked"] for run in runs)
-        print(f"{what:14}{median:8.1f} ({costs[0]:.1f}..{costs[-1]:.1f}){100 * (median / quiet - 1):+8.2f} %   "
+        print(f"{what:14}{median:8.1f} "
+              f"({costs[0]:.1f}..{costs[-1]:.1f}){100 * (median / quiet - 1):+8.2f} %   "
               f"asked {asked} times")
-    # An instruction takes the emulated host a nanosecond; the last runs are those of the shortest interval.
+    # An instruction takes the emulated host a nanosecond; the last runs are those of the shortest
+    # interval.
     once = (median - quiet) * sum(run["pages"] for run in runs) / asked
-    print(f"asking once: {once / 1000:.0f} thousand instructions; every 100 ms: {100 * once * 10 / 1e9:.2f} % of the host's CPU")
+    print(f"asking once: {once / 1000:.0f} thousand instructions; every 100 ms: "
+          f"{100 * once * 10 / 1e9:.2f} % of the host's CPU")
 
 
 def main(argv):
     if argv[1:2] == ["--inside"]:
         print(json.dumps(storms(argv[2:5], int(argv[5]))))
         return 0
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--runs", type=int, default=5, help="of each kind (default 5)")
     args = p.parse_args(argv[1:])
     from tests.qemu import guest_image
@@ -109,9 +115,11 @@ def main(argv):
         initramfs = Path(scratch) / "initramfs"
         guest_image.make(initramfs)
         result = x86.Lab("patched", memory=4 << 30, icount=True).run(
-            ["/usr/bin/python3", __file__, "--inside", series.qemu(), series.kernel("stock"), initramfs, args.runs])
+            ["/usr/bin/python3", __file__, "--inside", series.qemu(), series.kernel("stock"),
+             initramfs, args.runs])
     if not result.ok:
-        sys.exit(f"polling: {result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
+        sys.exit(f"polling: {result.kind} {result.status} {result.what} {result.trouble} "
+                 f"{result.err.decode()}")
     show(json.loads(result.out))
     return 0
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU's part: the kvm-spf device and QMP, without a kernel that counts (qtest), and with one, in the lab."""
+"""QEMU's part: the kvm-spf device and QMP, without a kernel that counts (qtest), and with one, in
+the lab."""
 
 import json
 import os
@@ -21,7 +22,8 @@ LIMIT = 600
 FLAVOUR = os.environ.get("KVMSPF_QEMU", "patched")
 PAGES = 4096
 TIERS = ("fast", "speculative", "vma-lock", "mmap-lock")
-ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed", "no-memory")
+ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed",
+          "no-memory")
 
 
 def program(name):
@@ -37,8 +39,10 @@ class Qtest(unittest.TestCase):
     def run_it(self, arch):
         # With sanitizers, a million accesses instead of ten thousand.
         much = ["-m", "slow"] if FLAVOUR == "asan" else []
-        done = subprocess.run([program("kvm-spf-test"), "--tap", "-k", *much], capture_output=True, text=True,
-                              env={**os.environ, "QTEST_QEMU_BINARY": str(program(f"qemu-system-{arch}")),
+        done = subprocess.run([program("kvm-spf-test"), "--tap", "-k", *much], capture_output=True,
+                              text=True,
+                              env={**os.environ,
+                                   "QTEST_QEMU_BINARY": str(program(f"qemu-system-{arch}")),
                                    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"},
                               timeout=LIMIT, check=False)
         bad = [line for line in done.stdout.splitlines() if line.startswith("not ok")]
@@ -56,7 +60,8 @@ class CommandLine(unittest.TestCase):
         for value, said in (("maybe", "does not accept value 'maybe'"),
                             ("unavailable", "expects off, vma-lock or on")):
             done = subprocess.run([program("qemu-system-x86_64"), "-display", "none", "-accel",
-                                   f"kvm,speculative-faults={value}"], capture_output=True, text=True, timeout=60,
+                                   f"kvm,speculative-faults={value}"], capture_output=True,
+                                  text=True, timeout=60,
                                   check=False)
             self.assertEqual(done.returncode, 1)
             self.assertIn(said, done.stderr)
@@ -65,7 +70,8 @@ class CommandLine(unittest.TestCase):
     def test_record_replay_is_refused(self):
         with tempfile.TemporaryDirectory() as scratch:
             done = subprocess.run([program("qemu-system-x86_64"), "-display", "none",
-                                   "-accel", "tcg", "-icount", f"shift=1,rr=record,rrfile={scratch}/rr",
+                                   "-accel", "tcg", "-icount",
+                                   f"shift=1,rr=record,rrfile={scratch}/rr",
                                    "-device", "kvm-spf"],
                                   capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 1)
@@ -117,10 +123,12 @@ def in_lab(kernel, *what, out=None):
         initramfs = Path(scratch) / "initramfs"
         guest_image.make(initramfs)
         result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
-            ["/usr/bin/python3", HERE / "inside.py", program("qemu-system-x86_64"), series.kernel("stock"), initramfs,
+            ["/usr/bin/python3", HERE / "lab_qemu.py", program("qemu-system-x86_64"),
+             series.kernel("stock"), initramfs,
              *what], out_dir=out)
     if (result.kind, result.status) != ("exit", 0) or result.trouble:
-        raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} {result.err.decode()}")
+        raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} "
+                             f"{result.err.decode()}")
     return json.loads(result.out)
 
 
@@ -146,7 +154,8 @@ class Lab(unittest.TestCase):
             bar, info = self.seen[when]["bar"], self.seen[when]["qmp"]
             self.same_block(bar, info)
             self.assertEqual(bar["vcpus"], info["vcpus"])
-            self.assertEqual([r["index"] for r in bar["records"]], [v["index"] for v in info["per-vcpu"]])
+            self.assertEqual([r["index"] for r in bar["records"]],
+                             [v["index"] for v in info["per-vcpu"]])
             for record, vcpu in zip(bar["records"], info["per-vcpu"]):
                 self.same_block(record, vcpu)
 
@@ -156,7 +165,8 @@ class Lab(unittest.TestCase):
             for stats, vcpu in zip(self.seen[when]["stats"], self.seen[when]["qmp"]["per-vcpu"]):
                 want = {f"hva_fault_{t.replace('-', '_')}": n for t, n in vcpu["faults"].items()}
                 want |= {f"spf_abort_{a.replace('-', '_')}": n for a, n in vcpu["aborts"].items()}
-                want |= {"hva_fault_ns_sum": vcpu["latency"]["sum-ns"], "hva_fault_ns_max": vcpu["latency"]["max-ns"],
+                want |= {"hva_fault_ns_sum": vcpu["latency"]["sum-ns"],
+                         "hva_fault_ns_max": vcpu["latency"]["max-ns"],
                          "hva_fault_ns_hist": vcpu["latency"]["buckets"]}
                 self.assertEqual(stats, want)
 
@@ -164,19 +174,23 @@ class Lab(unittest.TestCase):
         for when in ("up", "on", "vma-lock", "off"):
             info = self.seen[when]["qmp"]
             for tier in TIERS:
-                self.assertEqual(info["faults"][tier], sum(v["faults"][tier] for v in info["per-vcpu"]))
+                self.assertEqual(info["faults"][tier],
+                                 sum(v["faults"][tier] for v in info["per-vcpu"]))
 
     def test_known_touches_equal_counters_and_tracepoint(self):
-        """Each page is one fault, by what the mode allows; a page table's first is for the VMA's lock.
+        """Each page is one fault, by what the mode allows; a page table's first is for the VMA's
+        lock.
 
-        Tier fast is left out of the number: such a fault is of a page that QEMU has mapped, so of none of these.
+        Tier fast is left out of the number: such a fault is of a page that QEMU has mapped, so of
+        none of these.
         """
         before = self.seen["up"]
         for mode in ("on", "vma-lock", "off"):
             after = self.seen[mode]
             faults = added(after["qmp"]["faults"], before["qmp"]["faults"])
             aborts = added(after["qmp"]["aborts"], before["qmp"]["aborts"])
-            traced, fresh = ([after["trace"][what].get(str(t), 0) - before["trace"][what].get(str(t), 0)
+            traced, fresh = ([after["trace"][what].get(str(t), 0)
+                              - before["trace"][what].get(str(t), 0)
                               for t in range(len(TIERS))] for what in ("all", "fresh"))
             self.assertEqual(traced, [faults[t] for t in TIERS])
             self.assertEqual(sum(fresh[1:]), PAGES)
@@ -191,7 +205,8 @@ class Lab(unittest.TestCase):
 
     def test_mode_is_shown_everywhere(self):
         for number, mode in ((2, "on"), (1, "vma-lock"), (0, "off")):
-            self.assertEqual((self.seen[mode]["bar"]["mode"], self.seen[mode]["qmp"]["mode"]), (number, mode))
+            self.assertEqual((self.seen[mode]["bar"]["mode"], self.seen[mode]["qmp"]["mode"]),
+                             (number, mode))
             self.assertTrue(self.seen[mode]["qmp"]["available"])
             self.assertEqual(self.seen[mode]["bar"]["features"], 0xf)
 
@@ -204,14 +219,16 @@ class Lab(unittest.TestCase):
     def test_reset_is_a_baseline(self):
         off, zero, reset = (self.seen[when] for when in ("off", "zero", "reset"))
         self.assertEqual(zero["qmp"]["faults"], dict.fromkeys(TIERS, 0))
-        self.assertEqual((zero["qmp"]["latency"]["count"], sum(zero["qmp"]["aborts"].values())), (0, 0))
-        # The kernel's go on: what came since is all there is, and the guest's kernel has a fault when it likes.
+        self.assertEqual((zero["qmp"]["latency"]["count"], sum(zero["qmp"]["aborts"].values())),
+                         (0, 0))
+        # The kernel's counters go on. The guest's kernel may have faults of its own at any time.
         for number, vcpu in enumerate(reset["qmp"]["per-vcpu"]):
             since = (reset["stats"][number][f"hva_fault_{t.replace('-', '_')}"]
                      - zero["stats"][number][f"hva_fault_{t.replace('-', '_')}"] for t in TIERS)
             self.assertEqual(vcpu["faults"], dict(zip(TIERS, since)))
         for before, after in zip(off["stats"], zero["stats"]):
-            self.assertTrue(all(after[name] >= n for name, n in before.items() if name != "hva_fault_ns_hist"), after)
+            self.assertTrue(all(after[name] >= n for name, n in before.items()
+                                if name != "hva_fault_ns_hist"), after)
         self.assertGreater(reset["bar"]["epoch"], off["bar"]["epoch"])
 
     def test_rates_are_kept(self):
@@ -228,7 +245,8 @@ class Lab(unittest.TestCase):
         self.assertEqual(storms[0]["mode"], "off")
 
     def test_hmp_and_properties(self):
-        self.assertRegex(self.seen["hmp"], r"mode: off\r?\n2 vCPUs\r?\n  faults: fast \d+, speculative 0, ")
+        self.assertRegex(self.seen["hmp"], r"mode: off\r?\n2 vCPUs\r?\n  faults: fast \d+, "
+                                           r"speculative 0, ")
         self.assertIn("vCPU 1", self.seen["hmp"])
         self.assertEqual(self.seen["interval"], 50)
 
@@ -237,16 +255,19 @@ class Lab(unittest.TestCase):
         self.assertEqual((more["vcpus"], less["vcpus"]), (3, 2))
         for tier in TIERS:
             self.assertGreaterEqual(less["faults"][tier], more["faults"][tier])
-        self.assertEqual(self.seen["plug"]["fds"], 1)   # that of its statistics; KVM's own is kept for the next one
+        # that of its statistics; KVM's own is kept for the next one
+        self.assertEqual(self.seen["plug"]["fds"], 1)
 
     def test_guest_that_hammers_the_device(self):
         """The device's thread uses a twentieth of a CPU at most; QMP goes on answering."""
         seen = self.seen["hostile"]
         before, after = seen["before"], seen["after"]
-        collected, ns = after["generation"] - before["generation"], after["host_ns"] - before["host_ns"]
+        collected = after["generation"] - before["generation"]
+        ns = after["host_ns"] - before["host_ns"]
         took = {when: f"{statistics.median(seen[when]):.1f} ms, at most {max(seen[when]):.1f}"
                 for when in ("quiet", "hammered")}
-        print(f"# QMP answers in {took['quiet']}; {took['hammered']} while a vCPU stores to the device; "
+        print(f"# QMP answers in {took['quiet']}; {took['hammered']} while a vCPU stores to the "
+              "device; "
               f"{collected} collections in {ns / 1e6:.0f} ms; "
               f"{100 * seen['used'] / seen['took']:.1f} % of a CPU")
         self.assertEqual((after["epoch"], after["magic"]), (before["epoch"], before["magic"]))
@@ -266,8 +287,9 @@ class Lab(unittest.TestCase):
             self.assertGreaterEqual(after, before)
 
     def test_qemu_has_nothing_to_complain_of(self):
-        """But that this host has fewer CPUs than the guest can have."""
-        said = [line for line in self.seen["said"].splitlines() if "exceeds the recommended cpus" not in line]
+        """QEMU complains only that this host has fewer CPUs than the guest can have."""
+        said = [line for line in self.seen["said"].splitlines()
+                if "exceeds the recommended cpus" not in line]
         self.assertEqual(said, [])
 
 
@@ -288,12 +310,15 @@ class Migration(unittest.TestCase):
             with self.subTest(way):
                 rounds, lost = seen["churned"]
                 print(f"# {way}: {rounds} rounds of stores to {PAGES} pages meanwhile")
-                self.assertEqual((seen["status"], seen["right"], lost), ("completed", PAGES, 0), seen["said"])
+                self.assertEqual((seen["status"], seen["right"], lost), ("completed", PAGES, 0),
+                                 seen["said"])
                 self.assertGreater(rounds, 0)
                 self.assertGreater(seen["after"]["epoch"], seen["before"]["epoch"])
-                # The mode is the other QEMU's own, as a user who had set one here is told.
+                # The mode is the other QEMU's own. This one warns the user, who had set another
+                # here.
                 self.assertEqual((seen["after"]["mode"], seen["qmp"]["mode"]), (1, "vma-lock"))
-                self.assertEqual((seen["after"]["faults"][1], seen["before"]["faults"][1] > PAGES), (0, True))
+                self.assertEqual((seen["after"]["faults"][1], seen["before"]["faults"][1] > PAGES),
+                                 (0, True))
                 warning = ("warning: speculative-faults: the mode 'off', set while the guest ran, "
                            "does not migrate; set it on the destination")
                 told = seen["source"].count(warning)
@@ -303,14 +328,17 @@ class Migration(unittest.TestCase):
         before, seen = self.seen["saved"], in_lab("stock", "stock", f"{self.scratch.name}/stream")
         self.assertEqual(seen["right"], PAGES)
         for warning in ("speculative-faults=on: this host's KVM has none",
-                        "kvm-spf: faults were counted where this guest comes from, and are not here"):
+                        "kvm-spf: faults were counted where this guest comes from, "
+                        "and are not here"):
             self.assertIn(f"warning: {warning}", seen["said"])
         self.assertFalse(seen["qmp"]["available"])
-        self.assertEqual((seen["qmp"]["mode"], seen["hmp"].strip()), ("unavailable", "mode: unavailable"))
+        self.assertEqual((seen["qmp"]["mode"], seen["hmp"].strip()),
+                         ("unavailable", "mode: unavailable"))
         self.assertEqual((before["mode"], before["features"] & 3), (2, 3))
         self.assertEqual((seen["bar"]["mode"], seen["bar"]["features"]), (0xffffffff, 0))
         self.assertGreater(seen["bar"]["epoch"], before["epoch"])
-        self.assertEqual(sum(seen["bar"]["faults"] + seen["bar"]["aborts"] + seen["bar"]["buckets"]), 0)
+        self.assertEqual(sum(seen["bar"]["faults"] + seen["bar"]["aborts"]
+                             + seen["bar"]["buckets"]), 0)
         self.assertIn("no speculative faults", seen["refused"])
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Another process's memory: what is read and written there does not depend on whose faults were speculative."""
+"""Another process's memory: what is read and written there does not depend on whose faults were
+speculative."""
 
 import subprocess
 import unittest
@@ -41,7 +42,8 @@ class Remote(unittest.TestCase):
         return result.out.decode().splitlines()
 
     def test_fresh_memory_is_read_and_written_the_same(self):
-        """process_vm_readv() and process_vm_writev(): contents, and what the pages are afterwards."""
+        """process_vm_readv() and process_vm_writev(): contents, and what the pages are
+        afterwards."""
         remote = program("remote")
         found = {mode: self.run_in_lab(mode, remote) for mode in MODES}
         print(*[f"# {line}" for line in found["on"]], sep="\n", flush=True)

@@ -24,7 +24,7 @@ PATIENCE = "60"
 
 
 def program():
-    """spfctl, once all is there that tests want beside it."""
+    """Install the packages that the tests use, and build spfctl."""
     apt.packages(["qemu-system-x86", "python3-prometheus-client"])
     return meson.spfctl()
 
@@ -44,7 +44,8 @@ class Test(unittest.TestCase):
 
     def check(self, words, status, errors):
         done = self.run_it(*words)
-        self.assertEqual((done.stderr.splitlines(), done.returncode), ([f"spfctl: {e}" for e in errors], status))
+        self.assertEqual((done.stderr.splitlines(), done.returncode),
+                         ([f"spfctl: {e}" for e in errors], status))
         return done.stdout
 
     def start(self, *words, **kw):
@@ -99,4 +100,5 @@ class Test(unittest.TestCase):
 def samples(text):
     """(name, labels, value) of all samples, as the reference parser reads them."""
     from prometheus_client.parser import text_string_to_metric_families
-    return [(s.name, s.labels, s.value) for family in text_string_to_metric_families(text) for s in family.samples]
+    return [(s.name, s.labels, s.value) for family in text_string_to_metric_families(text)
+            for s in family.samples]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Servers that are no QEMU, or one gone mad: each says its lines, whatever it is asked."""
+"""Servers that misbehave as no QEMU does: each sends its lines, whatever it is asked."""
 
 import contextlib
 import itertools
@@ -12,14 +12,17 @@ import time
 
 GREETING = {"QMP": {"version": {}, "capabilities": []}}
 TIERS = ("fast", "speculative", "vma-lock", "mmap-lock")
-ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed", "no-memory")
+ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed",
+          "no-memory")
 
 
 def answer(**changes):
     """An answer to query-kvm-spf that is well formed, but for the changes."""
-    return {"available": True, "mode": "on", "host-ns": 1, "vcpus": 1, "faults": dict.fromkeys(TIERS, 1),
-            "aborts": dict.fromkeys(ABORTS, 1), "latency": {"count": 4, "sum-ns": 40, "max-ns": 11,
-                                                                  "buckets": [0, 0, 0, 1, 3]}, **changes}
+    return {"available": True, "mode": "on", "host-ns": 1, "vcpus": 1,
+            "faults": dict.fromkeys(TIERS, 1),
+            "aborts": dict.fromkeys(ABORTS, 1),
+            "latency": {"count": 4, "sum-ns": 40, "max-ns": 11, "buckets": [0, 0, 0, 1, 3]},
+            **changes}
 
 
 UUID = "5c8e1f1a-7a0d-4f0e-9f5e-0123456789ab"
@@ -30,14 +33,15 @@ def lines(*objects):
 
 
 def session(result, name=None, uuid=UUID):
-    """The lines of a whole conversation, ended by `result`; spfctl asks who it is only at first."""
+    """The lines of a whole conversation, ended by `result`. spfctl asks for the name only at
+    first."""
     who = [{"return": {"name": name}}, {"return": {"UUID": uuid}}] if name else []
     return lines(GREETING, {"return": {}}, *who, {"return": result})
 
 
 class Server:
-    """Says `data` to everybody who connects, with `drip` byte by byte, then `forever` again and again.
-    Of several data, each client gets the next, and all that are left the last."""
+    """Sends `data` to each client, with `drip` byte by byte, then `forever` again and again. With
+    several data, each client gets the next one, and the remaining clients get the last."""
 
     def __init__(self, path, *data, drip=0.0, forever=b"", hold=True):
         self.data, self.drip, self.forever, self.hold = list(data or [b""]), drip, forever, hold
@@ -64,7 +68,7 @@ class Server:
             client.sendall(data)
         while self.forever:
             client.sendall(self.forever)
-        # Reads on, so that it is not us who end it.
+        # Read on, so that the client ends the connection.
         while self.hold and client.recv(4096):
             pass
 
@@ -76,8 +80,9 @@ class Server:
 
 
 class Vm:
-    """Answers like a QEMU called `name`: each query-kvm-spf gets the next of `answers`, and all over again.
-    After qmp_capabilities, `events` follow the answer to query-kvm-spf.  `heard` has the commands."""
+    """Answers like a QEMU called `name`: each query-kvm-spf gets the next of `answers`, and all
+    over again. After qmp_capabilities, `events` follow the answer to query-kvm-spf.  `heard` has
+    the commands."""
 
     def __init__(self, path, name, *answers, uuid=UUID, events=()):
         self.replies = {"query-name": {"name": name}, "query-uuid": {"UUID": uuid}}
@@ -94,7 +99,8 @@ class Vm:
             while True:
                 client, _ = self.listener.accept()
                 self.connections += 1
-                with client, client.makefile("rb") as commands, contextlib.suppress(ConnectionError):
+                with (client, client.makefile("rb") as commands,
+                      contextlib.suppress(ConnectionError)):
                     client.sendall(lines(GREETING))
                     for command in commands:
                         client.sendall(self.reply(json.loads(command)["execute"]))
@@ -113,7 +119,7 @@ class Vm:
 
 if __name__ == "__main__":
     where, who, *said = sys.argv[1:]
-    # The path appears with somebody who listens there.
+    # The path appears once the server listens there.
     vm = Vm(where + ".new", who, *map(json.loads, said))
     os.rename(where + ".new", where)
     vm.thread.join()

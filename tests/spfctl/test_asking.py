@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who is asked, how long it takes, and who is taken for whom."""
+"""Which VMs spfctl asks, for how long, and how it tells them apart."""
 
 import json
 import os
@@ -19,7 +19,8 @@ def greeting_only():
 
 class Asking(Test):
     def test_mute_peers_share_one_deadline(self):
-        """All are connected to before the first is given up: none waits until another's time is over."""
+        """All are connected to before the first is given up: none waits until another's time is
+        over."""
         names = [f"{n}" for n in range(6)]
         listeners = {}
         for name in names:
@@ -53,7 +54,8 @@ class Asking(Test):
     def test_a_name_that_only_qemu_knows(self):
         """Then others are asked for their names, and nothing else."""
         wanted, other = self.vm("a", "db1"), self.vm("b", "db2")
-        vm, = json.loads(self.check(["-t", PATIENCE, "--json", "-D", self.dir, "db1"], 0, []))["vms"]
+        vm, = json.loads(self.check(["-t", PATIENCE, "--json", "-D", self.dir, "db1"], 0,
+                                    []))["vms"]
         self.assertEqual(vm["source"], str(self.dir / "a"))
         self.assertIn("query-kvm-spf", wanted.heard)
         self.assertIn("query-name", other.heard)
@@ -71,7 +73,8 @@ class Asking(Test):
         (a, first), (b, second) = (self.qemu(name, OLD_QEMU, "-name", "db1", "-uuid", uuid)
                                    for name, uuid in zip("ab", uuids))
         self.check(["--set-mode", "on", "-D", self.dir, "db1"], 1, [
-            "db1: more than one VM has this name; say which by --socket, or by one of these instead of the name",
+            "db1: more than one VM has this name; say which by --socket, or by one of these "
+            "instead of the name",
             f"{a}: a VM 'db1', process {first.pid}, UUID {uuids[0]}",
             f"{b}: a VM 'db1', process {second.pid}, UUID {uuids[1]}"])
         # Said by its place, it is only the one.
@@ -79,18 +82,19 @@ class Asking(Test):
 
     def test_set_mode_asks_nobody_before_it_knows(self):
         first, second = self.vm("a", "db1"), self.vm("db1", "db1")
-        self.assertEqual(self.run_it("-t", PATIENCE, "--set-mode", "on", "-D", self.dir, "db1").returncode, 1)
+        self.assertEqual(self.run_it("-t", PATIENCE, "--set-mode", "on", "-D", self.dir,
+                                     "db1").returncode, 1)
         for vm in (first, second):
             self.assertIn("query-name", vm.heard)
             self.assertNotIn("kvm-spf-set-mode", vm.heard)
 
     def test_another_vm_on_the_same_socket_counts_anew(self):
-        """Its counters are higher, and those of another VM are no base for rates."""
+        """Another VM has higher counters, and those of the first are no base for its rates."""
         path, old = self.process("s", "db1", server.answer(), server.answer(**LATER))
         child = self.start("-d", "0.2", "-t", PATIENCE, "-s", path)
         head, first = (child.stdout.readline() for _ in range(2))
         self.assertRegex(head + first, r"MODE.*\ndb1 +on +1( +0){5} ")
-        # As one that is called the same and has been up for long, and whose time stands still.
+        # A VM of the same name that has been up for long, and whose clock stands still.
         new, _ = self.process("new", "db1", server.answer(**MANY, **{"host-ns": 10 ** 12}))
         os.rename(new, path)
         old.kill()
@@ -108,21 +112,26 @@ class Asking(Test):
 class Vcpus(Test):
     def test_large_vms(self):
         """An answer of half a MiB is one, if it was asked for."""
-        vcpus = [{"index": n, **{k: v for k, v in server.answer().items() if k in ("faults", "aborts", "latency")}}
+        vcpus = [{"index": n,
+                  **{k: v for k, v in server.answer().items()
+                     if k in ("faults", "aborts", "latency")}}
                  for n in range(1024)]
-        path = self.serve("s", server.session(server.answer(vcpus=1024, **{"per-vcpu": vcpus}), "big"))
-        vm, = json.loads(self.check(["-t", PATIENCE, "--json", "--per-vcpu", "-s", path], 0, []))["vms"]
+        path = self.serve("s", server.session(server.answer(vcpus=1024, **{"per-vcpu": vcpus}),
+                                              "big"))
+        vm, = json.loads(self.check(["-t", PATIENCE, "--json", "--per-vcpu", "-s", path], 0,
+                                    []))["vms"]
         self.assertEqual([v["index"] for v in vm["per-vcpu"]], list(range(1024)))
         self.assertEqual(vm["per-vcpu"][7]["faults"], dict.fromkeys(server.TIERS, 1))
         self.assertEqual(vm["per-vcpu"][7]["latency"]["buckets"][:5], [0, 0, 0, 1, 3])
         self.check(["-t", PATIENCE, "--json", "-s", path], 1,
-                   [f"{path}: a line longer than 65536 bytes is none of QMP's"])
+                   [f"{path}: a line longer than 65536 bytes is not QMP"])
 
     def test_answers_that_are_none(self):
         for name, vcpus in (("a", 1), ("b", [1]), ("c", [{}])):
             path = self.serve(name, server.session(server.answer(**{"per-vcpu": vcpus}), name))
             self.check(["-t", PATIENCE, "--json", "--per-vcpu", "-s", path], 1, [
-                f"{path}: its answer to query-kvm-spf has no {'index' if vcpus == [{}] else 'per-vcpu'} as we know it"])
+                f"{path}: its answer to query-kvm-spf has no valid "
+                f"{'index' if vcpus == [{}] else 'per-vcpu'}"])
 
 
 if __name__ == "__main__":

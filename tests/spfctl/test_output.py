@@ -18,13 +18,16 @@ NEVER = dict.fromkeys(server.ABORTS, 0)
 def life(fast, mmap_lock):
     """What a VM says twice: at first, and two seconds later."""
     vcpu = {"aborts": NEVER, "latency": server.answer()["latency"]}
-    later = {"aborts": {**NEVER, "vma-busy": 4}, "faults": {**dict.fromkeys(server.TIERS, 1), "fast": 1 + fast,
-                                                            "mmap-lock": 1 + mmap_lock},
-             "latency": {**server.answer()["latency"], "max-ns": 1500000, "buckets": [0, 0, 0, 1, 3, 100]}}
+    later = {"aborts": {**NEVER, "vma-busy": 4},
+             "faults": {**dict.fromkeys(server.TIERS, 1), "fast": 1 + fast,
+                        "mmap-lock": 1 + mmap_lock},
+             "latency": {**server.answer()["latency"], "max-ns": 1500000,
+                         "buckets": [0, 0, 0, 1, 3, 100]}}
     return (server.answer(aborts=NEVER, **{"per-vcpu": [
                 {"index": n, "faults": dict.fromkeys(server.TIERS, 1), **vcpu} for n in range(2)]}),
             server.answer(**{"host-ns": 2 * 10 ** 9 + 1, **later, "per-vcpu": [
-                {"index": 0, **later}, {"index": 1, "faults": dict.fromkeys(server.TIERS, 1), **vcpu}]}))
+                {"index": 0, **later}, {"index": 1, "faults": dict.fromkeys(server.TIERS, 1),
+                                        **vcpu}]}))
 
 
 class Table(Test):
@@ -35,7 +38,8 @@ class Table(Test):
         self.silent = self.stale("c")
 
     def table(self, *words):
-        return self.run_it("-n", "1", "-d", "0.01", "-t", PATIENCE, "-D", self.dir, *words).stdout.splitlines()
+        return self.run_it("-n", "1", "-d", "0.01", "-t", PATIENCE, "-D", self.dir,
+                           *words).stdout.splitlines()
 
     def test_columns_stand_below_each_other(self):
         head, *rows = self.table("--total", "--per-vcpu")
@@ -56,7 +60,8 @@ class Table(Test):
     def test_long_names_move_all_columns(self):
         self.vm("d", "n" * 50, *life(1, 1))
         head, *rows = self.table()
-        self.assertEqual({row.index(" on ") for row in rows if " on " in row}, {head.index(" MODE")})
+        self.assertEqual({row.index(" on ") for row in rows if " on " in row},
+                         {head.index(" MODE")})
 
     def test_sort_and_total(self):
         def order(*words):
@@ -66,11 +71,13 @@ class Table(Test):
         self.assertEqual(order("--sort", "fast"), ["quiet", "busy", "c"])
         self.assertEqual(order("--sort", "vm"), ["busy", "c", "quiet"])
         total = self.table("--total")[-1].split()
-        self.assertEqual(total, ["total", "-", "-", "7", "0", "0", "1000", "4", "vma-busy", "31ns", "31ns", "1.5ms"])
+        self.assertEqual(total, ["total", "-", "-", "7", "0", "0", "1000", "4", "vma-busy", "31ns",
+                                 "31ns", "1.5ms"])
 
     def test_vcpus(self):
         rows = [row.split()[:7] for row in self.table("--per-vcpu", "busy")[1:]]
-        self.assertEqual(rows, [["busy", "on", "1", "2", "0", "0", "1000"], ["busy", "on", "#0", "2", "0", "0", "1000"],
+        self.assertEqual(rows, [["busy", "on", "1", "2", "0", "0", "1000"],
+                                ["busy", "on", "#0", "2", "0", "0", "1000"],
                                 ["busy", "on", "#1", "0", "0", "0", "0"]])
 
     def test_time(self):
@@ -81,7 +88,8 @@ class Table(Test):
 
     def test_csv(self):
         self.vm("d", 'with,"comma', *life(1, 1))
-        done = self.run_it("--csv", "-n", "1", "-d", "0.01", "-t", PATIENCE, "-D", self.dir, "--per-vcpu")
+        done = self.run_it("--csv", "-n", "1", "-d", "0.01", "-t", PATIENCE, "-D", self.dir,
+                           "--per-vcpu")
         rows = list(csv.DictReader(io.StringIO(done.stdout), strict=True))
         self.assertEqual({len(row) for row in rows}, {23})
         self.assertTrue(all(re.fullmatch(STAMP, row["time"]) and None not in row for row in rows))
@@ -89,13 +97,15 @@ class Table(Test):
                          [(vm, vcpu) for vm in ("quiet", "busy", "c", 'with,"comma') for vcpu in
                           (("", "0", "1") if vm != "c" else ("",))])
         busy = rows[3]
-        self.assertEqual((busy["seconds"], busy["mmap_lock_per_s"], busy["vma_busy_per_s"], busy["max_ns"]),
+        self.assertEqual((busy["seconds"], busy["mmap_lock_per_s"], busy["vma_busy_per_s"],
+                          busy["max_ns"]),
                          ("2.000", "1000.000", "2.000", "1500000"))
         self.assertEqual(rows[6]["note"], "no QEMU listens there any more")
 
     def test_vcpu_that_is_new(self):
         last = server.answer()
-        vcpus = [{"index": n, **{k: last[k] for k in ("faults", "aborts", "latency")}} for n in range(2)]
+        vcpus = [{"index": n, **{k: last[k] for k in ("faults", "aborts", "latency")}}
+                 for n in range(2)]
         self.vm("d", "grows", server.answer(**{"per-vcpu": vcpus[:1]}),
                 server.answer(**{"host-ns": 10, "per-vcpu": vcpus}))
         rows = self.table("--per-vcpu", "grows")[1:]
@@ -113,7 +123,8 @@ class Terminal(Test):
         while seen.count(b"\033[H\033[J") < tables + 1:
             seen += os.read(ours, 4096)
         child.kill()
-        return [screen.decode().replace("\r\n", "\n") for screen in seen.split(b"\033[H\033[J")[:tables + 1]]
+        return [screen.decode().replace("\r\n", "\n")
+                for screen in seen.split(b"\033[H\033[J")[:tables + 1]]
 
     def test_complaints_stay_below_the_table(self):
         path, _ = self.qemu("old")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spfctl against QEMU, against sockets that nobody serves any more, and against servers that mean ill."""
+"""spfctl against QEMU, against sockets that no process serves any more, and against hostile
+servers."""
 
 import json
 import random
@@ -18,22 +19,26 @@ from spf.build import targets
 
 class Usage(Test):
     def test_bad_words_get_one_line(self):
-        for words, hint in ((["-m", "fast", "vm"], "fast: is no mode; say off, vma-lock or on"),
-                            (["-m", "unavailable", "vm"], "unavailable: is no mode; say off, vma-lock or on"),
-                            (["-m", "unknown", "vm"], "unknown: is no mode; say off, vma-lock or on"),
+        for words, hint in ((["-m", "fast", "vm"], "fast: is not a mode; say off, vma-lock or on"),
+                            (["-m", "unavailable", "vm"],
+                             "unavailable: is not a mode; say off, vma-lock or on"),
+                            (["-m", "unknown", "vm"],
+                             "unknown: is not a mode; say off, vma-lock or on"),
                             (["-m", "on"], "--set-mode: name the VMs, or only their sockets"),
                             (["-m", "on", "-s", "x", "-D", "y"],
                              "--set-mode: name the VMs, or only their sockets"),
-                            (["-S", "mode"], "mode: is no column; say vm, fast, speculative, vma-lock, mmap-lock, "
+                            (["-S", "mode"], "mode: is not a column; say vm, fast, speculative, "
+                                             "vma-lock, mmap-lock, "
                              "aborts, p99 or max"),
                             (["-j", "--total"], "--total: means nothing to --json"),
-                            (["-w", "-p", "-"], "--prometheus: say only one of --csv, --json, --prometheus, "
+                            (["-w", "-p", "-"], "--prometheus: say only one of --csv, --json, "
+                                                "--prometheus, "
                              "--set-mode and --wait-storm"),
-                            (["-n", "1.5"], "1.5: is no count; say 1 to 1000000000"),
-                            (["-n", "-1"], "-1: is no count; say 1 to 1000000000"),
-                            (["-d", "nan"], "nan: is no interval; say 0.01 to 86400 seconds"),
-                            (["-n", "0"], "0: is no count; say 1 to 1000000000"),
-                            (["-t", "1s"], "1s: is no time; say 0.01 to 3600 seconds")):
+                            (["-n", "1.5"], "1.5: is not a count; say 1 to 1000000000"),
+                            (["-n", "-1"], "-1: is not a count; say 1 to 1000000000"),
+                            (["-d", "nan"], "nan: is not an interval; say 0.01 to 86400 seconds"),
+                            (["-n", "0"], "0: is not a count; say 1 to 1000000000"),
+                            (["-t", "1s"], "1s: is not a time; say 0.01 to 3600 seconds")):
             self.assertEqual(self.check(words, 2, [hint]), "")
         self.assertEqual(self.run_it("--frobnicate").returncode, 2)
 
@@ -50,7 +55,8 @@ class Usage(Test):
     def complete(self, *words):
         script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _spfctl; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
-        done = subprocess.run(["bash", "-c", script, "-", paths.SCRIPTS / "spfctl" / "spfctl.bash", "spfctl", *words],
+        done = subprocess.run(["bash", "-c", script, "-", paths.SCRIPTS / "spfctl" / "spfctl.bash",
+                               "spfctl", *words],
                               capture_output=True, text=True, check=True)
         return done.stdout.split()
 
@@ -66,23 +72,27 @@ class Usage(Test):
     def test_output_that_cannot_be_written(self):
         path, _ = self.qemu("a")
         with open("/dev/full", "w") as full:
-            done = subprocess.run([self.program, "--json", "-s", path], stdout=full, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run([self.program, "--json", "-s", path], stdout=full,
+                                  stderr=subprocess.PIPE, text=True)
         self.assertEqual((done.returncode, done.stderr.splitlines()[-1]),
                          (1, "spfctl: output: No space left on device"))
 
 
 class Absent(Test):
-    """What cannot be had costs one line each, and the others are served."""
+    """Each VM that cannot be read costs one line, and the others are shown."""
 
     def test_old_qemu_no_qemu_no_socket(self):
         old, child = self.qemu("old")
         stale, missing, file = self.stale("stale"), self.dir / "missing", self.dir / "file"
         file.touch()
-        out = json.loads(self.check(["--json", *(w for p in (old, stale, missing, file) for w in ("-s", p))], 1, [
+        out = json.loads(self.check(["--json",
+                                     *(w for p in (old, stale, missing, file) for w in ("-s", p))],
+                                    1, [
             f"{old}: {TOO_OLD}", f"{stale}: no QEMU listens there any more",
             f"{missing}: No such file or directory", f"{file}: no QEMU listens there any more"]))
         first = out["vms"][0]
-        self.assertEqual((first["domain"], first["source"], first["error"]), ("old", str(old), TOO_OLD))
+        self.assertEqual((first["domain"], first["source"], first["error"]),
+                         ("old", str(old), TOO_OLD))
         self.assertEqual((first["pid"], first.get("uuid")), (child.pid, None))
         self.assertEqual(len(out["vms"]), 4)
 
@@ -94,25 +104,30 @@ class Absent(Test):
 
     def test_file_name_that_is_no_text(self):
         path, _ = self.qemu("caf\udce9\n")
-        vm, = json.loads(self.check(["--json", "-D", self.dir], 1, [f"{self.dir}/caf??: {TOO_OLD}"]))["vms"]
+        vm, = json.loads(self.check(["--json", "-D", self.dir], 1,
+                                    [f"{self.dir}/caf??: {TOO_OLD}"]))["vms"]
         self.assertEqual((vm["domain"], vm["source"]), ("caf??", f"{self.dir}/caf??"))
 
     def test_libvirt(self):
         """Its own test driver has a domain, but no QEMU; and there is no daemon at this socket."""
-        none = "libvirt has no statistics of KVM for it; --monitor asks its QEMU itself, and taints it"
+        none = ("libvirt has no statistics of KVM for it; "
+                "--monitor asks its QEMU itself, and taints it")
         monitor = ("libvirt says: this function is not supported by the connection driver: "
                    "virDomainQemuMonitorCommand")
         for words, line in (([], none), (["--monitor"], monitor)):
             vm, = json.loads(self.check(["--json", "--libvirt=test:///default", *words], 1,
                                         [f"libvirt:test: {line}"]))["vms"]
-            self.assertEqual((vm["domain"], vm["source"], vm["error"]), ("test", "libvirt:test", line))
+            self.assertEqual((vm["domain"], vm["source"], vm["error"]),
+                             ("test", "libvirt:test", line))
         uri = "qemu+unix:///system?socket=/nowhere"
         self.check(["--json", f"--libvirt={uri}"], 1, [
-            f"{uri}: libvirt says: Failed to connect socket to '/nowhere': No such file or directory"])
+            f"{uri}: libvirt says: Failed to connect socket to '/nowhere': No such file or "
+            "directory"])
 
     def test_path_too_long(self):
         path = "/" + "x" * 120
-        self.check(["--json", "-s", path], 1, [f"{path}: the path of a socket has less than 108 bytes"])
+        self.check(["--json", "-s", path], 1,
+                   [f"{path}: the path of a socket has less than 108 bytes"])
 
     def test_socket_that_somebody_holds(self):
         path, _ = self.qemu("held")
@@ -133,7 +148,8 @@ class Absent(Test):
         self.assertEqual([row.split()[0] for row in rows], ["VM", str(path), str(twin)])
 
     def test_vms_that_go_while_the_table_runs(self):
-        (stays, _), (leaves, left), (dies, died) = self.qemu("stays"), self.qemu("leaves"), self.qemu("dies")
+        (stays, _), (leaves, left) = self.qemu("stays"), self.qemu("leaves")
+        dies, died = self.qemu("dies")
         child = self.start("-d", "0.05", "-t", PATIENCE, "-D", self.dir)
         first = [child.stderr.readline() for _ in range(3)]
         self.assertEqual(first, [f"spfctl: {p}: {TOO_OLD}\n" for p in (dies, leaves, stays)])
@@ -157,7 +173,8 @@ class Absent(Test):
 
 
 class Patched(Test):
-    """QEMU with our patches, where it has nothing to count: tests/libvirt has it on the patched host."""
+    """QEMU with our patches, where it has nothing to count: tests/libvirt has it on the patched
+    host."""
 
     @classmethod
     def setUpClass(cls):
@@ -171,7 +188,8 @@ class Patched(Test):
         self.assertEqual((vm["domain"], vm["available"], vm["mode"], vm["latency"]["count"]),
                          ("db1", False, "unavailable", 0))
         table = self.check(["-d", "0.01", "-n", "2", "-s", path], 0, []).splitlines()
-        self.assertEqual(table[1:], [f"{'db1':20} unavailable     0  the host's kernel does not count"] * 2)
+        self.assertEqual(table[1:],
+                         [f"{'db1':20} unavailable     0  the host's kernel does not count"] * 2)
         read = samples(self.check(["--prometheus", "-", "-s", path], 0, []))
         self.assertIn(("kvmspf_available", {"domain": "socket", "source": str(path)}, 0), read)
         self.check(["--set-mode", "on", "-D", self.dir, "db1"], 1,
@@ -185,12 +203,13 @@ class Hostile(Test):
             self.serve(name, *data, **kw)
         out = self.check(["-t", patience, "--json", "-D", self.dir], 1,
                          [f"{self.dir}/{name}: {line}" for name, (_, _, line) in cases.items()])
-        self.assertEqual([vm["error"] for vm in json.loads(out)["vms"]], [line for _, _, line in cases.values()])
+        self.assertEqual([vm["error"] for vm in json.loads(out)["vms"]],
+                         [line for _, _, line in cases.values()])
 
     def test_no_qmp(self):
         greeting = json.dumps(server.GREETING).encode() + b"\n"
         error = rb'{"error":{"class":"GenericError","desc":"\u001b[2Jno\n\u009b"}}' + b"\n"
-        none = "an answer that is none of QMP's"
+        none = "its answer is not QMP"
         self.check_all({
             "a-text": ([b"SSH-2.0-OpenSSH\r\n"], {}, GARBAGE),
             "b-array": ([b"[]\n"], {}, GARBAGE),
@@ -200,7 +219,8 @@ class Hostile(Test):
             "f-nul": ([b'{"QMP":{}}\0\n'], {}, GARBAGE),
             "g-two-on-a-line": ([b'{"QMP":{}}{}\n'], {}, GARBAGE),
             "h-closes": ([], {"hold": False}, "the VM went away"),
-            "i-endless-line": ([], {"forever": b"x" * 4096}, "a line longer than 65536 bytes is none of QMP's"),
+            "i-endless-line": ([], {"forever": b"x" * 4096},
+                               "a line longer than 65536 bytes is not QMP"),
             "j-neither": ([greeting + b'{"id":1}\n'], {}, none),
             "k-odd-error": ([greeting + b'{"error":null}\n'], {}, none),
             "l-escapes": ([greeting + error], {}, "QEMU says: ?[2Jno???"),
@@ -217,36 +237,42 @@ class Hostile(Test):
     def test_answers_that_are_none(self):
         cases = {}
         for number, (changes, line) in enumerate([
-                ({"available": 1}, "no available as we know it"), ({"mode": None}, "no mode as we know it"),
-                ({"host-ns": -1}, "a negative host-ns"), ({"vcpus": "1"}, "no vcpus as we know it"),
-                ({"vcpus": 1.5}, "no vcpus as we know it"), ({"faults": []}, "no faults as we know it"),
-                ({"faults": {"fast": 1}}, "no speculative as we know it"),
-                ({"aborts": None}, "no aborts as we know it"),
-                ({"latency": {}}, "no sum-ns as we know it"),
-                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": {}}}, "no buckets as we know it"),
-                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": [1, None]}}, "buckets that do not count")]):
+                ({"available": 1}, "no valid available"), ({"mode": None}, "no valid mode"),
+                ({"host-ns": -1}, "a negative host-ns"), ({"vcpus": "1"}, "no valid vcpus"),
+                ({"vcpus": 1.5}, "no valid vcpus"), ({"faults": []}, "no valid faults"),
+                ({"faults": {"fast": 1}}, "no valid speculative"),
+                ({"aborts": None}, "no valid aborts"),
+                ({"latency": {}}, "no valid sum-ns"),
+                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": {}}}, "no valid buckets"),
+                ({"latency": {"sum-ns": 1, "max-ns": 1, "buckets": [1, None]}},
+                 "buckets that are no counts")]):
             cases[f"{number:02}"] = ([server.session(server.answer(**changes), f"{number:02}")], {},
                                      f"its answer to query-kvm-spf has {line}")
         cases["mode"] = ([server.session(server.answer(mode="\x1bx"), "mode")], {},
-                         "its mode is '?x', which we do not know")
+                         "its mode '?x' is unknown")
         self.check_all(cases, PATIENCE)
 
     def test_extremes_and_names(self):
-        """The largest numbers, more buckets than we know, and a name that three formats have to bear."""
+        """The largest numbers, more buckets than we know, and a name that three formats have to
+        bear."""
         name = 'q"\\\n\x1b[1m\u00e9'
-        most = server.answer(**{"host-ns": 2 ** 64 - 1, "faults": dict.fromkeys(server.TIERS, 2 ** 64 - 1)})
+        most = server.answer(**{"host-ns": 2 ** 64 - 1,
+                                "faults": dict.fromkeys(server.TIERS, 2 ** 64 - 1)})
         most["latency"]["buckets"] = [1] * 200
         path = self.serve("s", *[server.session(most, name)] * 3, server.session(most))
         vm, = json.loads(self.check(["-t", PATIENCE, "--json", "-s", path], 0, []))["vms"]
-        self.assertEqual((vm["domain"], vm["faults"]["fast"], vm["latency"]["count"]), (name, 2 ** 64 - 1, 200))
-        self.assertEqual((vm["latency"]["buckets"], len(vm["latency"]["buckets"])), ([1] * 31 + [169], 32))
+        self.assertEqual((vm["domain"], vm["faults"]["fast"], vm["latency"]["count"]),
+                         (name, 2 ** 64 - 1, 200))
+        self.assertEqual((vm["latency"]["buckets"], len(vm["latency"]["buckets"])),
+                         ([1] * 31 + [169], 32))
         read = samples(self.check(["-t", PATIENCE, "--prometheus", "-", "-s", path], 0, []))
-        self.assertEqual([labels["name"] for sample, labels, _ in read if sample == "kvmspf_info"], [name])
+        self.assertEqual([labels["name"] for sample, labels, _ in read if sample == "kvmspf_info"],
+                         [name])
         table = self.check(["-t", PATIENCE, "-d", "0.01", "-n", "1", "-s", path], 0, [])
         self.assertRegex(table.splitlines()[1], r'^q"\\\?\?\[1m\?\? +on +1  counting anew$')
 
     def test_answers_with_random_faults(self):
-        """However it is mangled, it is taken for what it says or refused in a line."""
+        """A mangled answer is either valid or refused in a line."""
         dice = random.Random(3)
         good = server.session(server.answer(), "mad")
         for number in range(200):
@@ -254,14 +280,16 @@ class Hostile(Test):
             for _ in range(dice.randint(1, 4)):
                 at = dice.randrange(len(data))
                 data[at:at + dice.choice((0, 1, 1, 9))] = dice.choice(
-                    (b"", b"-", b"9" * 30, b'"', b"{", b"]", b"null", b"1e999", bytes([dice.randrange(256)])))
+                    (b"", b"-", b"9" * 30, b'"', b"{", b"]", b"null", b"1e999",
+                     bytes([dice.randrange(256)])))
             # Ends at its own end, so that what lacks a line is over, too.
             self.serve(f"{number:03}", bytes(data), hold=False)
         done = self.run_it("-t", PATIENCE, "--json", "-D", self.dir)
         vms = json.loads(done.stdout)["vms"]
         refused = [vm for vm in vms if "error" in vm]
         self.assertEqual(len(vms), 200)
-        self.assertEqual(done.stderr.splitlines(), [f"spfctl: {vm['source']}: {vm['error']}" for vm in refused])
+        self.assertEqual(done.stderr.splitlines(),
+                         [f"spfctl: {vm['source']}: {vm['error']}" for vm in refused])
         self.assertEqual(done.returncode, bool(refused))
         self.assertGreater(len(refused), 50)
 

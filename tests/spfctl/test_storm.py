@@ -10,14 +10,16 @@ from tests.spfctl.harness import PATIENCE, TOO_OLD, Test
 
 def storm(rate):
     return {"event": "KVM_SPF_FALLBACK_STORM", "timestamp": {"seconds": 1, "microseconds": 2},
-            "data": {"qom-path": "/machine/peripheral/spf0", "threshold": 1000, "mode": "off", "rates": {
-                "interval-ns": 1000166000, "faults": {**dict.fromkeys(server.TIERS, 0.0), "mmap-lock": rate},
-                "aborts": {**dict.fromkeys(server.ABORTS, 0.0), "vma-busy": 7.5}}}}
+            "data": {"qom-path": "/machine/peripheral/spf0", "threshold": 1000, "mode": "off",
+                     "rates": {"interval-ns": 1000166000,
+                               "faults": {**dict.fromkeys(server.TIERS, 0.0), "mmap-lock": rate},
+                               "aborts": {**dict.fromkeys(server.ABORTS, 0.0), "vma-busy": 7.5}}}}
 
 
 class Storm(Test):
     def line(self, name, rate):
-        return (rf"^\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ {name} mmap-lock {rate}/s threshold 1000/s mode off "
+        return (rf"^\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ {name} mmap-lock {rate}/s threshold 1000/s "
+                r"mode off "
                 r"mainly vma-busy$")
 
     def test_ends_after_the_first(self):
@@ -40,12 +42,13 @@ class Storm(Test):
 
     def test_a_qemu_that_is_too_old_is_not_waited_for(self):
         path, _ = self.qemu("old")
-        self.check(["-w", "-s", path], 1, [f"{path}: {TOO_OLD}", "no storm: there is no VM to wait for"])
+        self.check(["-w", "-s", path], 1,
+                   [f"{path}: {TOO_OLD}", "no storm: there is no VM to wait for"])
 
     def test_the_last_one_goes(self):
         path, vm = self.process("s", "db1")
         child = self.start("-t", PATIENCE, "-w", "-D", self.dir)
-        # It holds the socket by now: nobody else is greeted.
+        # It holds the socket by now: no other client is greeted.
         greeted = True
         while greeted:
             with socket.socket(socket.AF_UNIX) as other:

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run QEMU's own check-qtest with Debian's QEMU as it is and with ours, and show where they differ: in our test only.
+"""Run QEMU's own check-qtest with Debian's QEMU unchanged and with ours, and show where they
+differ: in our test only.
 
-Debian's source has no firmware; where its packages' is another than QEMU's, a test may fail with both.
+Debian's source has no firmware; where its packages' is another than QEMU's, a test may fail with
+both.
 """
 
 import argparse
@@ -14,21 +16,23 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests.suites import difference  # noqa: E402
+from tests.suites import outcomes  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
 from spf.source import apt, setup  # noqa: E402
 from spf.build import qemus, sandbox, targets  # noqa: E402
 from spf.lab import accel  # noqa: E402
 
 FLAVOURS = ("stock", "patched")
-# Firmware of ppce500 and mpc8544ds, which tests of all machines start; QEMU has another name for it.
+# Firmware of ppce500 and mpc8544ds, which tests of all machines start; QEMU has another name for
+# it.
 PACKAGES = ["u-boot-qemu"]
 UBOOT = ("u-boot.e500", "/usr/lib/u-boot/qemu-ppce500/uboot.elf")
-# A test's limit is for a machine that does nothing else; here the emulator may have all CPUs to itself and be slow.
+# A test's limit is for a machine that does nothing else; here the emulator may have all CPUs to
+# itself and be slow.
 TIMES = 5
 OURS = "kvm-spf"
-# The tests believe in a /dev/kvm that opens, and then wait for guests that do not run.  A test that fails is a result, and no
-# failure of make's.
+# The tests believe in a /dev/kvm that opens, and then wait for guests that do not run.  A test that
+# fails is a result, and no failure of make's.
 RUN = """[ "$1" = kvm ] || [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm
 shift
 make "$@" || test -s meson-logs/testlog.json"""
@@ -59,26 +63,29 @@ def results(flavour):
     said.unlink(missing_ok=True)
     log = sandbox.fresh(target)
     with ui.Progress(f"check-qtest, {flavour}") as progress:
-        sandbox.run(src, obj, ["sh", "-ec", RUN, "sh", accel.choose(series.qemu(), series.kernel("stock")),
-                                 "check-qtest", f"-j{sandbox.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
+        sandbox.run(src, obj,
+                    ["sh", "-ec", RUN, "sh", accel.choose(series.qemu(), series.kernel("stock")),
+                       "check-qtest", f"-j{sandbox.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
                       log, qemus.environment(), sandbox.counted(progress))
     found = {}
     for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
         test = json.loads(line)
         program = test["name"].rpartition(" / ")[2]
         found[program] = {"OK": "pass"}.get(test["result"], test["result"].lower())
-        found |= {f"{program}: {part}": result for part, result in parts(test.get("stdout", "")).items()}
+        found |= {f"{program}: {part}": result
+                  for part, result in parts(test.get("stdout", "")).items()}
     (paths.LOG / f"{series.label(target)}.json").write_text(json.dumps(found, indent=1))
     return found
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     ui.need_root()
     setup.ready()
     apt.packages(PACKAGES)
-    return difference.tell({flavour: results(flavour) for flavour in FLAVOURS}, OURS)
+    return outcomes.tell({flavour: results(flavour) for flavour in FLAVOURS}, OURS)
 
 
 if __name__ == "__main__":

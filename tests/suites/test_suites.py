@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's own tests end alike with speculation off and on: some of them; tests/suites/suites.py runs all."""
+"""The kernel's own tests end alike with speculation off and on: some of them;
+tests/suites/suites.py runs all."""
 
 import unittest
 
 from tests.lib import depth
-from tests.suites import difference, suites
+from tests.suites import outcomes, suites
 
 depth.module("minutes of the kernel's own tests")
 
-KVM = ["demand_paging_test -b 16M", "kvm_page_table_test -b 16M", "set_memory_region_test", "pre_fault_memory_test",
+KVM = ["demand_paging_test -b 16M", "kvm_page_table_test -b 16M", "set_memory_region_test",
+       "pre_fault_memory_test",
        "kvm_binary_stats_test"]
 MM = ["mkdirty", "madv_populate", "mremap"]
 
@@ -16,9 +18,11 @@ MM = ["mkdirty", "madv_populate", "mremap"]
 class Suites(unittest.TestCase):
     def check(self, suite, names):
         found = suites.run(suite, names)
-        self.assertEqual(difference.differences({name: results for name, (results, _, _) in found.items()}), [])
+        self.assertEqual(outcomes.differences({name: results
+                                               for name, (results, _, _) in found.items()}), [])
         (off, _, without), (on, _, with_them) = (found[name] for name in suites.SETTINGS)
-        self.assertEqual({test: result for test, result in on.items() if result not in difference.GOOD}, {})
+        self.assertEqual({test: result for test, result in on.items()
+                          if result not in outcomes.GOOD}, {})
         self.assertGreaterEqual(list(off.values()).count("pass"), len(names))
         self.assertEqual(sum(without.values()), 0, without)
         self.assertGreater(sum(with_them.values()), 1000)

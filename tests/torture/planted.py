@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Break a rule of the design in the kernel, and see whether the torture finds out.
 
-A torture that finds nothing planted proves nothing.  planted.patch goes on top of the patched kernel: it makes the
-races wide, breaks one rule when it is told to, and warns of a table or a policy that is freed too early, and of a fault
-that comes to its end too late, where the torture itself cannot see it.  With nothing broken, the same mutations must
-find nothing.
+A torture that finds nothing planted proves nothing.  planted.patch goes on top of the patched
+kernel: it makes the races wide, breaks one rule when it is told to, and warns of a table or a
+policy that is freed too early, and of a fault that comes to its end too late, where the torture
+itself cannot see it.  With nothing broken, the same mutations must find nothing.
 """
 
 import argparse
@@ -22,21 +22,24 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 from tests.torture import torture  # noqa: E402
 from tests.torture.torture import series, targets  # noqa: E402
 
-# Microseconds: as long as a mutation takes, so that all of one has its place in the window of one fault.
+# Microseconds: as long as a mutation takes, so that all of one has its place in the window of one
+# fault.
 STRETCH = 8000
 Rule = namedtuple("Rule", "words found")
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
-# What shakes a rule most, the rest of the mutations only takes time from it; and what tells that it is broken, since a
-# machine that hangs proves nothing.  In the order of enum spf_planted.
+# For each rule the mutations that test it hardest, as others only take their time, and the report
+# that shows it broken: a machine that hangs proves nothing. In the order of enum spf_planted.
 RULES = {
-    "nothing": Rule(["file", "forbid", "unmap", "protect", "replace", "bind", "dontneed", "userfaultfd"], None),
+    "nothing": Rule(["file", "forbid", "unmap", "protect", "replace", "bind", "dontneed",
+                     "userfaultfd"], None),
     "sequence-check": Rule(["file", "forbid", "unmap", "protect"], LATE),
     "check-before-lock": Rule(["file", "forbid", "unmap", "protect"], LATE),
     "irqs-on": Rule(["unmap", "replace"], r"\bspf_look_at_table\b"),
     "policy-freed": Rule(["bind", "dontneed"], r"\bspf_look_at_policy\b"),
     "no-drain": Rule(["userfaultfd"], r"\bspf_registered\b"),
     "stale-page": Rule(["replace", "dontneed", "hugepage"], r"\bspf_look_at_page\b"),
-    # While another holds it too, the second drop is not seen; then the rwsem finds its count below zero, once it is taken.
+    # While another holds it too, the second drop is not seen; then the rwsem finds its count below
+    # zero, once it is taken.
     "lock-gone": Rule(["userfaultfd"], r"\b(spf_look_at_lock|locking/rwsem\.c)\b"),
 }
 
@@ -44,18 +47,21 @@ RULES = {
 def find(rule, seed, seconds, kernel="planted"):
     """What was found out about a kernel that breaks this rule, or "", and how long it took."""
     start = time.monotonic()
-    said, wrong = torture.run(kernel, seed, seconds, ["--regions", "2", *RULES[rule].words], stretch=STRETCH,
+    said, wrong = torture.run(kernel, seed, seconds, ["--regions", "2", *RULES[rule].words],
+                              stretch=STRETCH,
                               planted=list(RULES).index(rule))
     return said, wrong, time.monotonic() - start
 
 
 def is_it(rule, wrong):
-    """Whether that is what the broken rule leads to; a stack that happens to have its name in it is not."""
+    """Whether that is what the broken rule leads to; a stack that happens to have its name in it is
+    not."""
     return bool(re.search(RULES[rule].found, wrong.partition("\n")[0]))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rule", nargs="*", help=f"of {', '.join(RULES)} (default: all)")
     parser.add_argument("--seconds", type=int, default=100, help="to find it in (default 100)")
     parser.add_argument("--seed", type=int, help="(default: a random one)")

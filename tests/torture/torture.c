@@ -358,7 +358,7 @@ int main(int argc, char **argv)
 		}
 		value[option] = strtoul(optarg, &end, 10);
 		if (*end || (option != SEED && !value[option]) || value[option] > most[option]) {
-			fprintf(stderr, "torture: --%s wants a number from 1 to %lu\n", options[option].name,
+			fprintf(stderr, "torture: --%s takes a number from 1 to %lu\n", options[option].name,
 				most[option]);
 			return 2;
 		}

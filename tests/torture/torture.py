@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run the torture in the lab: guests and threads have faults while everything is done to their memory.
+"""Run the torture in the lab: guests and threads have faults while everything is done to their
+memory.
 
 A run is known by its seed; no report of the kernel and no wrong page is what it must show.
 """
@@ -20,50 +21,58 @@ from spf.build import targets  # noqa: E402
 from spf.lab import power, x86  # noqa: E402
 
 
-# Which of the POWER lab's kernels; there, no `inside` makes the host eager.
+# The POWER lab's kernels; there, no `inside` script makes the host reclaim and merge eagerly.
 POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
 
 
 def npt(kernel, limit, settings):
     apt.packages(["util-linux"])
     return x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=limit, stall=180,
-                   env={f"KVMSPF_{name.upper()}": value for name, value in settings.items() if value})
+                   env={f"KVMSPF_{name.upper()}": value for name, value in settings.items()
+                        if value})
 
 
 def report(done):
-    """The kernel's first complaint with its stack: of a run on another machine, this is all there is to see."""
+    """The kernel's first complaint with its stack: of a run on another machine, this is all there
+    is to see."""
     lines = done.console.read_text(errors="replace").splitlines()
     first = next((i for i, line in enumerate(lines) if done.trouble[0] in line), 0)
     return "\n".join(lines[first:first + 45])
 
 
 def run(kernel, seed, seconds, words=(), **settings):
-    """(what the program said, what is wrong or "").  What is wrong is the first line, below it a stack if there is one.
-    settings: stretch, planted; `inside` says what they are.
+    """(what the program said, what is wrong or "").  What is wrong is the first line, below it a
+    stack if there is one. settings: stretch, planted; `inside` says what they are.
     """
     words = ["--nodes", "2", "--seed", seed, "--seconds", seconds, *words]
     limit = seconds * 3 + 600
     if kernel in POWER:
-        done = power.Power(POWER[kernel], numa=2, timeout=limit).run([native.program("torture", "power"), *words])
+        done = power.Power(POWER[kernel], numa=2,
+                           timeout=limit).run([native.program("torture", "power"), *words])
     else:
-        done = npt(kernel, limit, settings).run([HERE / "inside", native.program("torture"), *words])
+        done = npt(kernel, limit, settings).run([HERE / "inside", native.program("torture"),
+                                                 *words])
     said = done.out.decode(errors="replace").strip()
     if done.trouble:
         return said, f"the kernel: {done.trouble[0]}; console log: {done.console}\n{report(done)}"
     if (done.kind, done.status) != ("exit", 0):
-        return said, f"{done.what or done.err.decode(errors='replace').strip()}; console log: {done.console}"
+        what = done.what or done.err.decode(errors="replace").strip()
+        return said, f"{what}; console log: {done.console}"
     return said, ""
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("word", nargs="*", help="what to do to the memory (default: everything)")
-    parser.add_argument("--kernel", default="debug", help="flavour of `kvmspf build` (default debug)")
+    parser.add_argument("--kernel", default="debug",
+                        help="flavour of `kvmspf build` (default debug)")
     parser.add_argument("--seconds", type=int, default=60, help="of each run (default 60)")
     parser.add_argument("--seed", type=int, help="of the first run (default: a random one)")
     parser.add_argument("--runs", type=int, default=1, help="each with the next seed (default 1)")
     parser.add_argument("--stretch", type=int, default=0,
-                        help="at most so many microseconds in each window of a race, with --kernel planted")
+                        help="at most so many microseconds in each window of a race, with --kernel "
+                             "planted")
     series.option(parser)
     args = parser.parse_args()
     series.use(args.series)
@@ -76,8 +85,10 @@ def main():
         said, wrong = run(args.kernel, seed, args.seconds, args.word, stretch=args.stretch)
         print(said, wrong, sep="\n" if wrong else "", flush=True)
         if wrong:
-            print(f"torture: again with: tests/torture/torture.py --kernel {args.kernel} --seed {seed} "
-                  f"--seconds {args.seconds} --stretch {args.stretch} {' '.join(args.word)}", file=sys.stderr)
+            print(f"torture: again with: tests/torture/torture.py --kernel {args.kernel} --seed "
+                  f"{seed} "
+                  f"--seconds {args.seconds} --stretch {args.stretch} {' '.join(args.word)}",
+                  file=sys.stderr)
             return 1
     return 0
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* From the return of UFFDIO_REGISTER on, a missing page is filled by its handler and by nobody else. */
+/* Once UFFDIO_REGISTER has returned, only its handler fills a missing page. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>

@@ -21,7 +21,8 @@ from tests.unit import compare_sample
 from spf import kvmparam, paths, ui
 from spf.lab import image, power, qmp
 from spf.report import document, spreadsheet, svg, table
-from spf.compare import hosts, loads, plan, runner, verb
+from spf.compare import execution, figures, hosts, loads, needs, plan, runner, verb
+from spf.compare.watcher import Watcher
 from spf.compare.loads import memcached, redis
 
 
@@ -48,8 +49,10 @@ class Plan(unittest.TestCase):
 
     def test_storms_of_each_vmm_up_to_all_vcpus(self):
         storms = plan.storms(["off", "on"], ["quiet", "busy"], 6, 5, 8)
-        self.assertEqual([job["id"] for job in storms], [f"storm-{vmm}-{n}" for vmm in ("quiet", "busy") for n in (1, 2, 4, 6)])
-        self.assertEqual(["--neighbour" in job["storm"] for job in storms], [False] * 4 + [True] * 4)
+        self.assertEqual([job["id"] for job in storms],
+                         [f"storm-{vmm}-{n}" for vmm in ("quiet", "busy") for n in (1, 2, 4, 6)])
+        self.assertEqual(["--neighbour" in job["storm"] for job in storms],
+                         [False] * 4 + [True] * 4)
         events = [{"event": "storm", "id": storms[0]["id"]}]
         self.assertEqual(plan.left(storms, events, restart=True), storms[1:])
         self.assertEqual(plan.estimate(storms, []), 8 * 10)
@@ -58,7 +61,7 @@ class Plan(unittest.TestCase):
 class Watch(unittest.TestCase):
     def setUp(self):
         self.jobs = plan.jobs(["off"], ["quiet"], 1, 1)
-        self.watcher = verb.Watcher(self.jobs, io.StringIO())
+        self.watcher = Watcher(self.jobs, io.StringIO())
         self.said = io.StringIO()
         self.enterContext(contextlib.redirect_stderr(self.said))
 
@@ -72,7 +75,8 @@ class Watch(unittest.TestCase):
         self.watcher.feed(json.dumps({"event": "begin", **self.jobs[1]}).encode() + b"\n")
         self.watcher.lost("lab: stall")
         discard = self.watcher.of("discard")[0]
-        self.assertEqual((discard["kind"], discard["mode"], discard["id"]), ("host", "off", self.jobs[1]["id"]))
+        self.assertEqual((discard["kind"], discard["mode"], discard["id"]),
+                         ("host", "off", self.jobs[1]["id"]))
         self.assertIn("thrown away", self.said.getvalue())
 
 
@@ -80,7 +84,7 @@ class Refusals(unittest.TestCase):
     def refused(self, *argv):
         with self.assertRaises(ui.Fail) as caught:
             args = verb.parser().parse_args(argv)
-            verb.check(args)
+            needs.check(args)
         text = str(caught.exception)
         self.assertNotIn("\n", text)
         self.assertIn("; ", text)
@@ -97,7 +101,8 @@ class Refusals(unittest.TestCase):
         self.assertIn("free", self.refused("--memory", "900T"))
 
     def test_numbers(self):
-        for argv in (("--runs", "0"), ("--vcpus", "-1"), ("--vcpus", "513"), ("--data", "much"), ("--data", "4M"),
+        for argv in (("--runs", "0"), ("--vcpus", "-1"), ("--vcpus", "513"), ("--data", "much"),
+                     ("--data", "4M"),
                      ("--frobnicate",), ("--modes", ","), ("--memory", "0")):
             self.refused(*argv)
 
@@ -119,17 +124,19 @@ class Refusals(unittest.TestCase):
         for argv in (["--data", "900M"], ["--load", "build", "--servers", "12"]):
             need = int(re.search(r"--memory (\d+)M", self.refused(*argv)).group(1))
             args = verb.parser().parse_args([*argv, "--memory", f"{need}M"])
-            with mock.patch.object(verb, "host_memory", return_value=1):
-                verb.check(args)
+            with mock.patch.object(needs, "host_memory_mib", return_value=1):
+                needs.check(args)
 
     def test_a_build_has_no_size(self):
-        self.assertIn("always the same; leave out --data", self.refused("--load", "build", "--data", "64M"))
+        self.assertIn("always the same; leave out --data",
+                      self.refused("--load", "build", "--data", "64M"))
         hint = self.refused("--load", "build", "--memory", "256M")
         self.assertIn("fewer --servers", hint)
         self.assertNotRegex(hint, "data|None")
-        args = verb.parser().parse_args(["--load", "build", "--vcpus", "96", "--servers", "96", "--memory", "8G"])
-        with mock.patch.object(verb, "host_memory", return_value=1):
-            verb.check(args)
+        args = verb.parser().parse_args(["--load", "build", "--vcpus", "96", "--servers", "96",
+                                         "--memory", "8G"])
+        with mock.patch.object(needs, "host_memory_mib", return_value=1):
+            needs.check(args)
         self.assertIsNone(args.data)
 
 
@@ -163,10 +170,13 @@ class Guest(unittest.TestCase):
         """Debian's shell finds its applets without; xargs and chroot do not."""
         called = set()
         for script in (paths.SCRIPTS / "guest").iterdir():
-            text = re.sub(r"\\\n|'[^']*'|\$\(\(.*?\)\)|(^|\s)#.*", " ", script.read_text(), flags=re.M)
-            words = set(re.findall(r"(?:^|[|;&({]|\b(?:until|while|if) )\s*([a-z][\w-]*)\s", text, re.M))
+            text = re.sub(r"\\\n|'[^']*'|\$\(\(.*?\)\)|(^|\s)#.*", " ", script.read_text(),
+                          flags=re.M)
+            words = set(re.findall(r"(?:^|[|;&({]|\b(?:until|while|if) )\s*([a-z][\w-]*)\s", text,
+                                   re.M))
             called |= words - set(re.findall(r"^(\w+)\(\)", text, re.M))
-        self.assertEqual(sorted(called - self.BUILTIN - self.PROGRAMS | self.BY_OTHERS), image.APPLETS)
+        self.assertEqual(sorted(called - self.BUILTIN - self.PROGRAMS | self.BY_OTHERS),
+                         image.APPLETS)
 
 
 class Data(unittest.TestCase):
@@ -197,7 +207,8 @@ class Image(unittest.TestCase):
             Path(directory, "x").write_text(version)
             self.made.append(version)
             return [2, 3]
-        load = types.SimpleNamespace(VALUE_BYTES=value_bytes, version=lambda: version, make=make, __file__=__file__)
+        load = types.SimpleNamespace(VALUE_BYTES=value_bytes, version=lambda: version, make=make,
+                                     __file__=__file__)
         return mock.patch.dict(loads.KINDS, {"mine": load})
 
     def test_large_data_have_room_in_theirs(self):
@@ -207,8 +218,10 @@ class Image(unittest.TestCase):
         (work / "x").touch()
         os.truncate(work / "x", size)       # a hole: it takes no place in the image either
         loads.image(work, image_file)
-        said = subprocess.run(["/sbin/dumpe2fs", "-h", image_file], capture_output=True, text=True, check=True).stdout
-        blocks, of = (int(re.search(rf"^{name}: *(\d+)", said, re.M)[1]) for name in ("Free blocks", "Block size"))
+        said = subprocess.run(["/sbin/dumpe2fs", "-h", image_file], capture_output=True, text=True,
+                              check=True).stdout
+        blocks, of = (int(re.search(rf"^{name}: *(\d+)", said, re.M)[1])
+                      for name in ("Free blocks", "Block size"))
         self.assertGreater(blocks * of, size)
         self.assertLessEqual(image_file.stat().st_size >> 20, loads.image_mib(4001))
 
@@ -221,22 +234,26 @@ class Image(unittest.TestCase):
         with self.kind("1"):
             first = loads.ensure(self.cache, "mine", 8, 2)
             self.assertEqual(loads.ensure(self.cache, "mine", 8, 2), first)
-        self.assertEqual((self.made, first["version"], first["answers"], first["keys"]), (["1"], "1", [2, 3], 5))
+        self.assertEqual((self.made, first["version"], first["answers"], first["keys"]),
+                         (["1"], "1", [2, 3], 5))
         with self.kind("2"):
             second = loads.ensure(self.cache, "mine", 8, 2)
-        self.assertEqual((self.made, second["version"], second["image"]), (["1", "2"], "2", first["image"]))
+        self.assertEqual((self.made, second["version"], second["image"]),
+                         (["1", "2"], "2", first["image"]))
         self.assertEqual(sorted(os.listdir(self.cache)), ["mine-2x8M.ext4", "mine-2x8M.json"])
 
     def test_one_for_all_numbers_of_compilers(self):
         with self.kind(value_bytes=None):
             for servers in (1, 2):
                 loads.ensure(self.cache, "mine", None, servers)
-        self.assertEqual((self.made, sorted(os.listdir(self.cache))), (["1"], ["mine.ext4", "mine.json"]))
+        self.assertEqual((self.made, sorted(os.listdir(self.cache))),
+                         (["1"], ["mine.ext4", "mine.json"]))
 
     def test_space_is_asked_for_files_and_image(self):
         with mock.patch.object(ui, "need_root"), mock.patch.object(hosts, "choose"), \
-                mock.patch.object(verb, "host_memory", return_value=1), \
-                mock.patch.object(ui, "need_space", side_effect=ui.Fail("no")) as asked, self.assertRaises(ui.Fail):
+                mock.patch.object(needs, "host_memory_mib", return_value=1), \
+                mock.patch.object(ui, "need_space",
+                                  side_effect=ui.Fail("no")) as asked, self.assertRaises(ui.Fail):
             verb.main(["--load", "memcached", "--data", "8G", "--memory", "32G"])
         self.assertGreater(asked.call_args.args[0], 2 * 8.192)
 
@@ -253,14 +270,16 @@ class Limit(unittest.TestCase):
         build = Path(self.enterContext(tempfile.TemporaryDirectory()))
         (build / "compare").mkdir()
         host, jobs = types.SimpleNamespace(stage=False, run=run), plan.jobs(["on"], ["quiet"], 1, 1)
-        with mock.patch.object(verb, "host_memory", return_value=1), mock.patch.object(paths, "BUILD", build):
-            verb.check(args)
-            verb.carry_out(args, host, {}, jobs, io.StringIO())
+        with mock.patch.object(needs, "host_memory_mib",
+                               return_value=1), mock.patch.object(paths, "BUILD", build):
+            needs.check(args)
+            execution.carry_out(args, host, {}, jobs, io.StringIO())
         return told[0]
 
     def test_a_build_has_time_and_data_take_it(self):
         self.assertGreater(self.load_timeout("--load", "build", "--vcpus", "4"), 10 * 157)
-        self.assertEqual(self.load_timeout("--data", "512M") - self.load_timeout("--data", "64M"), 448)
+        self.assertEqual(self.load_timeout("--data", "512M") - self.load_timeout("--data", "64M"),
+                         448)
 
 
 class Protocol(unittest.TestCase):
@@ -285,7 +304,8 @@ class Protocol(unittest.TestCase):
         return path
 
     def test_events_errors_and_the_end(self):
-        path = self.serve([b'{"event": "STOP"}\n{"return": 5}\n', b'{"error": {"class": "GenericError", "desc": "no"}}\n'])
+        path = self.serve([b'{"event": "STOP"}\n{"return": 5}\n',
+                           b'{"error": {"class": "GenericError", "desc": "no"}}\n'])
         client = qmp.QMP(path, timeout=5)
         self.assertEqual(client.execute("x"), 5)
         self.assertEqual(client.events, [{"event": "STOP"}])
@@ -344,7 +364,8 @@ class Balanced(html.parser.HTMLParser):
 
 class Output(unittest.TestCase):
     def kinds(self):
-        return (compare_sample.results(), compare_sample.results(("stock",), counted=False, discards=False),
+        return (compare_sample.results(),
+                compare_sample.results(("stock",), counted=False, discards=False),
                 compare_sample.results(("off", "on"), runs=2), compare_sample.results(load="build"))
 
     def test_report_is_whole_and_asks_for_nothing(self):
@@ -359,7 +380,8 @@ class Output(unittest.TestCase):
         page = document.html(compare_sample.results())
         # Rates over time; of storms the rates, the tails of touches and of the busy VMM's calls.
         self.assertEqual(page.count("<polyline"), 2 * 3 + 2 * (3 + 1) + 3 * 3)
-        self.assertNotIn("<polyline", document.html({**compare_sample.results(), "storms": [], "runs": []}))
+        self.assertNotIn("<polyline",
+                         document.html({**compare_sample.results(), "storms": [], "runs": []}))
 
     def test_results_of_before_there_were_storms(self):
         results = compare_sample.results()
@@ -371,10 +393,13 @@ class Output(unittest.TestCase):
 
     def test_spreadsheets_have_a_line_for_each_run(self):
         results = compare_sample.results()
-        files = {name: list(csv.DictReader(io.StringIO(text))) for name, text in spreadsheet.files(results).items()}
-        self.assertEqual([run["boot.total_s"] for run in files["runs.csv"]], [str(r["boot"]["total_s"]) for r in results["runs"]])
+        files = {name: list(csv.DictReader(io.StringIO(text)))
+                 for name, text in spreadsheet.files(results).items()}
+        self.assertEqual([run["boot.total_s"] for run in files["runs.csv"]],
+                         [str(r["boot"]["total_s"]) for r in results["runs"]])
         self.assertEqual(len(files["storms.csv"]), 2 * 4 * 3 * 5)
-        self.assertEqual({(row["vmm"], row["neighbours.mmap.count"]) for row in files["storms.csv"]}, {("quiet", ""), ("busy", "2000")})
+        self.assertEqual({(row["vmm"], row["neighbours.mmap.count"])
+                          for row in files["storms.csv"]}, {("quiet", ""), ("busy", "2000")})
 
     def test_report_escapes(self):
         results = compare_sample.results()
@@ -397,26 +422,31 @@ class Output(unittest.TestCase):
     def test_results_name_what_the_image_was_made_with(self):
         sample = compare_sample.results(load="build")
         args = verb.parser().parse_args(["--load", "build"])
-        verb.check(args)
-        watcher = verb.Watcher([], io.StringIO())
-        watcher.events = [{"event": "host", **sample["platform"]["host"]}, *({"event": "run", **run} for run in sample["runs"])]
+        needs.check(args)
+        watcher = Watcher([], io.StringIO())
+        watcher.events = [{"event": "host", **sample["platform"]["host"]},
+                          *({"event": "run", **run} for run in sample["runs"])]
         host = types.SimpleNamespace(facts=lambda: dict(sample["platform"]), storm_mib=8)
-        results = verb.assemble(args, host, watcher, {"version": "of then", "keys": 22, "image_sha256": "0"}, 1)
+        results = figures.assemble(args, host, watcher,
+                                   {"version": "of then", "keys": 22, "image_sha256": "0"}, 1)
         self.assertEqual(results["platform"]["build"], "of then")
-        self.assertEqual([results["settings"][key] for key in ("data_mib", "value_bytes")], [None, None])
+        self.assertEqual([results["settings"][key] for key in ("data_mib", "value_bytes")],
+                         [None, None])
         self.assertIn("gcc of then: the 22 files", results["platform_text"]["Load"])
 
     def test_nothing_is_said_about_a_mode_that_did_not_run(self):
         results = compare_sample.results(modes=("vma-lock", "on"))
         self.assertFalse([line for line in results["conclusions"] if " VMM, " in line])
-        self.assertFalse([c for c in results["summary"] if "ratio" in c["boot"] or "ratio" in c["load"]])
+        self.assertFalse([c for c in results["summary"] if "ratio" in c["boot"]
+                          or "ratio" in c["load"]])
         self.assertNotIn("no difference", table.text(results))
         self.assertNotIn("Time relative to off", document.html(results))
 
     def test_a_kernel_that_complained_is_in_the_notes(self):
         results = compare_sample.results()
-        results["storms"][2]["host_trouble"] = results["runs"][0]["host_trouble"] = ["WARNING: CPU: 0"]
-        said = " ".join(verb.notes(results, len(results["runs"])))
+        for one in (results["storms"][2], results["runs"][0]):
+            one["host_trouble"] = ["WARNING: CPU: 0"]
+        said = " ".join(figures.notes(results, len(results["runs"])))
         self.assertIn("complained during 1 of 30 runs;", said)
         self.assertIn("complained during 1 of 8 storms;", said)
 
@@ -425,8 +455,9 @@ class Output(unittest.TestCase):
 
     def test_an_interrupted_write_leaves_the_old_result(self):
         with tempfile.TemporaryDirectory() as directory:
-            verb.write_results(verb.Path(directory), compare_sample.results())
-            self.assertEqual(sorted(os.listdir(directory)), ["report.html", "results.json", "runs.csv", "storms.csv"])
+            figures.write(Path(directory), compare_sample.results())
+            self.assertEqual(sorted(os.listdir(directory)),
+                             ["report.html", "results.json", "runs.csv", "storms.csv"])
 
 
 if __name__ == "__main__":

@@ -77,13 +77,18 @@ class Ratio(unittest.TestCase):
 
 class Summary(unittest.TestCase):
     def run_of(self, mode, boot, vmm="quiet"):
-        return {"mode": mode, "vmm": vmm, "boot": {"total_s": boot, "firmware_s": None, "kernel_s": 1.0, "userspace_s": 1.0},
-                "load": {"total_s": boot * 2}, "counters": {"boot": {"hva_fault_fast": 3}, "load": None}}
+        return {"mode": mode, "vmm": vmm, "boot": {"total_s": boot, "firmware_s": None,
+                                                   "kernel_s": 1.0, "userspace_s": 1.0},
+                "load": {"total_s": boot * 2},
+                "counters": {"boot": {"hva_fault_fast": 3}, "load": None}}
 
     def test_cells_ratios_and_discards(self):
-        runs = [self.run_of(m, f * (10 + i)) for m, f in (("off", 1), ("on", 0.5)) for i in range(5)]
-        cells = summary.summarise(runs, [{"mode": "on", "vmm": "quiet"}], ["off", "on"], ["quiet", "busy"])
-        self.assertEqual([(c["vmm"], c["mode"]) for c in cells], [("quiet", "off"), ("quiet", "on")])
+        runs = [self.run_of(m, f * (10 + i)) for m, f in (("off", 1), ("on", 0.5))
+                for i in range(5)]
+        cells = summary.summarise(runs, [{"mode": "on", "vmm": "quiet"}], ["off", "on"],
+                                  ["quiet", "busy"])
+        self.assertEqual([(c["vmm"], c["mode"]) for c in cells],
+                         [("quiet", "off"), ("quiet", "on")])
         self.assertNotIn("ratio", cells[0]["boot"])
         self.assertAlmostEqual(cells[1]["load"]["ratio"]["estimate"], 0.5)
         self.assertEqual(cells[1]["discarded"], 1)

@@ -18,7 +18,8 @@ class Difference(unittest.TestCase):
             files = [Path(directory) / f"{i}.json" for i in range(len(results))]
             for file, result in zip(files, results):
                 file.write_text(result if isinstance(result, str) else json.dumps(result))
-            return subprocess.run([paths.SCRIPTS / "kvmspf", "compare", *files, *words], capture_output=True, text=True,
+            return subprocess.run([paths.SCRIPTS / "kvmspf", "compare", *files, *words],
+                                  capture_output=True, text=True,
                                   check=False)
 
     def test_what_became_faster_is_said_and_nothing_else(self):
@@ -60,9 +61,11 @@ class Difference(unittest.TestCase):
         good = compare_sample.results()
         other = dict(copy.deepcopy(good), storms=[])
         other["runs"] = [dict(run, mode="stock") for run in other["runs"]]
-        for results in ((good,), (good, good, good), (good, "{"), (good, "[]"), (good, "{}"), (good, other)):
+        for results in ((good,), (good, good, good), (good, "{"), (good, "[]"), (good, "{}"),
+                        (good, other)):
             done = self.compare(*results)
-            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), done.stderr)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1),
+                             done.stderr)
 
 
 if __name__ == "__main__":

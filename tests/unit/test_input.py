@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What kvmspf is given and cannot use is told in one line, with a status that says whose fault it is."""
+"""kvmspf reports input that it cannot use in one line, with a status that tells a usage error from
+a failure."""
 
 import copy
 import fcntl
@@ -33,7 +34,8 @@ class Refused(unittest.TestCase):
         self.assertRegex(done.stderr.splitlines()[-1], said)
 
     def test_numbers_out_of_bounds(self):
-        for words in (["--timeout", "-1"], ["--stall", "0"], ["--stall", "nan"], ["--memory", "0"], ["--memory", "10M"],
+        for words in (["--timeout", "-1"], ["--stall", "0"], ["--stall", "nan"], ["--memory", "0"],
+                      ["--memory", "10M"],
                       ["--memory", "900T"], ["--cpus", "100000"], ["--numa", "99"]):
             self.refused(["lab", *words, "--", "true"], "argument|expected")
         self.refused(["test", "--limit", "0"], "'0' is not a number of seconds from 1")
@@ -48,7 +50,8 @@ class Refused(unittest.TestCase):
 
     def test_out_that_is_a_file(self):
         with tempfile.NamedTemporaryFile() as file:
-            self.refused(["lab", "--no-build", "--out", file.name, "--", "true"], "is no directory; name one")
+            self.refused(["lab", "--no-build", "--out", file.name, "--", "true"],
+                         "is no directory; name one")
 
     def test_a_program_that_is_no_qemu(self):
         with self.assertRaisesRegex(ui.Fail, "'/bin/true' is no QEMU"):
@@ -60,7 +63,8 @@ class Refused(unittest.TestCase):
                 self.refused(words, "no space is left; make room", 1, stdout=full)
 
     def test_a_build_folder_that_is_a_file(self):
-        self.refused(["patches", "check", "linux"], "Not a directory|File exists", 1, KVMSPF_BUILD="/dev/null")
+        self.refused(["patches", "check", "linux"], "Not a directory|File exists", 1,
+                     KVMSPF_BUILD="/dev/null")
 
     def test_an_empty_path(self):
         done = kvmspf("--version", PATH="")
@@ -72,8 +76,10 @@ class Refused(unittest.TestCase):
 
     def test_what_the_system_refuses(self):
         for error, said in ((OSError(28, "No space left", "/a"), "a: no space is left; make room"),
-                            (OSError(30, "Read-only file system", "/a"), "a: Read-only file system; make it writable"),
-                            (FileNotFoundError(2, "No such file", "unshare"), "no program 'unshare' in PATH")):
+                            (OSError(30, "Read-only file system", "/a"),
+                             "a: Read-only file system; make it writable"),
+                            (FileNotFoundError(2, "No such file", "unshare"),
+                             "no program 'unshare' in PATH")):
             self.assertIn(said, str(main.trouble(error)))
 
 
@@ -93,16 +99,21 @@ class Files(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             names = [Path(directory) / "good", Path(directory) / "bad"]
             names[0].write_text(json.dumps(good))
-            for bad, said in ((without("platform"), "platform is not"), (without("runs", runs=[]), "runs is no list"),
-                              (without("runs", runs="x"), "runs is no list"), (without("settings", settings=[]), "settings is no"),
+            for bad, said in ((without("platform"), "platform is not"),
+                              (without("runs", runs=[]), "runs is no list"),
+                              (without("runs", runs="x"), "runs is no list"),
+                              (without("settings", settings=[]), "settings is no"),
                               (without("summary", summary=None), "summary is no list"),
                               (without("settings", "load", load="moon"), "platform has no 'moon'"),
-                              (without("runs", 0, "boot", boot={"total_s": -1}), r"runs\[0\].boot.total_s is not"),
-                              (without("storms", 0, "runs", runs=[{}]), r"storms\[0\].runs\[0\].mode is not")):
+                              (without("runs", 0, "boot", boot={"total_s": -1}),
+                               r"runs\[0\].boot.total_s is not"),
+                              (without("storms", 0, "runs", runs=[{}]),
+                               r"storms\[0\].runs\[0\].mode is not")):
                 names[1].write_text(json.dumps(bad))
                 done = kvmspf("compare", *names)
                 self.assertEqual(done.returncode, 2, done.stderr)
-                self.assertRegex(done.stderr, rf"^kvmspf: .*bad: {said}.*; name a results.json .*\n$")
+                self.assertRegex(done.stderr,
+                                 rf"^kvmspf: .*bad: {said}.*; name a results.json .*\n$")
 
     def test_shape(self):
         self.assertEqual(limits.shape({"a": [1]}, {"a": [int]}), "")
@@ -111,7 +122,8 @@ class Files(unittest.TestCase):
 
 class Host(unittest.TestCase):
     def test_two_compares_do_not_share_the_mode_of_a_host(self):
-        with tempfile.NamedTemporaryFile("w") as switch, mock.patch.object(kvmparam, "PARAM", switch.name):
+        with tempfile.NamedTemporaryFile("w") as switch, \
+                mock.patch.object(kvmparam, "PARAM", switch.name):
             fcntl.flock(switch, fcntl.LOCK_EX)
             args = verb.parser().parse_args(["--no-build"])
             with self.assertRaisesRegex(ui.Fail, "another compare sets the mode"):
@@ -120,9 +132,11 @@ class Host(unittest.TestCase):
 
 class Told(unittest.TestCase):
     def test_a_build_of_minutes_says_so(self):
-        with tempfile.TemporaryDirectory() as scratch, mock.patch.object(paths, "STAMP", Path(scratch)), \
+        with tempfile.TemporaryDirectory() as scratch, \
+                mock.patch.object(paths, "STAMP", Path(scratch)), \
                 mock.patch.object(ui, "say") as say, mock.patch.object(targets.sandbox, "run"), \
-                mock.patch.object(targets.kernels, "configure"), mock.patch.object(paths, "OBJ", Path(scratch)), \
+                mock.patch.object(targets.kernels, "configure"), \
+                mock.patch.object(paths, "OBJ", Path(scratch)), \
                 mock.patch.object(paths, "LOG", Path(scratch)):
             obj = targets.series.obj("linux-rt")
             obj.mkdir(parents=True)

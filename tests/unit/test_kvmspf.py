@@ -3,6 +3,7 @@
 
 import argparse
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from unittest import mock
 
 from spf import limits, paths, series, ui
 from spf.source import apt
-from spf.build import kernels, targets
+from spf.build import kernels, meson, targets
 from spf.lab import accel, outcome
 
 ROOT = paths.ROOT
@@ -22,7 +23,8 @@ KVMSPF = ROOT / "scripts" / "kvmspf"
 
 
 def tracked():
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
+    listed = subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-z"],
+                            capture_output=True, text=True)
     return [ROOT / n for n in listed.stdout.split("\0") if n and (ROOT / n).is_file()]
 
 
@@ -45,6 +47,20 @@ class Stream(unittest.TestCase):
         self.assertEqual(bytes(stream.kept), b"TOKTOKETO")
 
 
+class MesonDirectory(unittest.TestCase):
+    def test_one_that_was_copied_with_its_repository_is_set_up_anew(self):
+        with tempfile.TemporaryDirectory() as directory:
+            where = Path(directory)
+            self.assertFalse(meson.is_at_home(where))
+            info = where / "meson-info" / "meson-info.json"
+            info.parent.mkdir()
+            for source, build, home in ((paths.ROOT, where, True), ("/elsewhere", where, False),
+                                        (paths.ROOT, "/elsewhere/build", False)):
+                info.write_text(json.dumps({"directories": {"source": str(source),
+                                                            "build": str(build)}}))
+                self.assertEqual(meson.is_at_home(where), home)
+
+
 class Arguments(unittest.TestCase):
     def test_sizes(self):
         self.assertEqual(limits.size("512M"), 512 << 20)
@@ -63,8 +79,10 @@ class Arguments(unittest.TestCase):
     def test_unknown_verb_target_group_kernel(self):
         self.assertRegex(self.refused("fly"), r"^kvmspf: unknown verb 'fly'; .*\n$")
         self.assertRegex(self.refused("build", "moon"), r"^kvmspf: unknown target 'moon'; .*\n$")
-        self.assertRegex(self.refused("test", "moon"), r"^kvmspf: there is no test group 'moon'; .*\n$")
-        self.assertRegex(self.refused("lab", "--no-build", "--kernel", "/nowhere", "--", "true"), r"neither .*; say ")
+        self.assertRegex(self.refused("test", "moon"),
+                         r"^kvmspf: there is no test group 'moon'; .*\n$")
+        self.assertRegex(self.refused("lab", "--no-build", "--kernel", "/nowhere", "--", "true"),
+                         r"neither .*; say ")
         self.refused("lab", "--cpus", "0", "--", "true")
         self.refused("lab", "--memory", "many", "--", "true")
 
@@ -122,8 +140,10 @@ class Stamps(unittest.TestCase):
         lock.touch()
         code = ("import sys; sys.path.insert(0, sys.argv[1])\nfrom spf import ui\n"
                 "with ui.locked():\n print('in')")
-        done = subprocess.run(["flock", lock, sys.executable, "-c", code, ROOT / "scripts"], capture_output=True,
-                              text=True, timeout=20, env={**os.environ, "KVMSPF_BUILD": self.directory.name})
+        done = subprocess.run(["flock", lock, sys.executable, "-c", code, ROOT / "scripts"],
+                              capture_output=True,
+                              text=True, timeout=20,
+                              env={**os.environ, "KVMSPF_BUILD": self.directory.name})
         self.assertEqual(done.stdout, "in\n", done.stderr)
 
     def test_lock_keeps_others_out(self):
@@ -136,10 +156,12 @@ class Config(unittest.TestCase):
     def test_lost_options_are_named_and_optional_ones_are_not(self):
         with tempfile.TemporaryDirectory() as scratch:
             fragment, config = Path(scratch) / "f", Path(scratch) / "c"
-            fragment.write_text("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n# CONFIG_D is not set\n"
+            fragment.write_text("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n# CONFIG_D is not "
+                                "set\n"
                                 "# optional\nCONFIG_E=y\n")
             config.write_text("CONFIG_A=y\nCONFIG_C=y\n")
-            self.assertEqual(kernels.missing(config, [fragment]), ["CONFIG_B=y", "# CONFIG_C is not set"])
+            self.assertEqual(kernels.missing(config, [fragment]),
+                             ["CONFIG_B=y", "# CONFIG_C is not set"])
 
     def test_later_fragment_wins(self):
         lines, _ = kernels.wanted(kernels.fragments("debug"))
@@ -150,7 +172,8 @@ class Config(unittest.TestCase):
 class Machine(unittest.TestCase):
     def test_mirror_is_the_machines_own_and_not_the_security_archive(self):
         listed = "\n".join(("Packages|bookworm-security|main|proto://a/debian-security/",
-                            "Packages|bookworm|contrib|proto://a/other/", "Sources|bookworm|main|proto://a/no/",
+                            "Packages|bookworm|contrib|proto://a/other/",
+                            "Sources|bookworm|main|proto://a/no/",
                             "Packages|bookworm|main|proto://a/debian/"))
         with mock.patch.object(ui, "run", return_value=mock.Mock(stdout=listed)), \
                 mock.patch.object(apt, "codename", return_value="bookworm"):
@@ -179,25 +202,30 @@ class Machine(unittest.TestCase):
 class Repository(unittest.TestCase):
     def test_every_file_says_its_licence(self):
         without = [p.relative_to(ROOT) for p in tracked()
-                   if p.suffix in (".py", ".sh", ".c", ".h", ".build", ".config") or p.parent.name in ("scripts", "lab", "guest")
+                   if p.suffix in (".py", ".sh", ".c", ".h", ".build", ".config")
+                   or p.parent.name in ("scripts", "lab", "guest")
                    if "SPDX-License-Identifier" not in p.read_text(errors="replace")[:400]]
         self.assertEqual(without, [])
 
     def test_shell_is_shellcheck_clean(self):
-        shell = [p for p in tracked() if p.read_bytes()[:64].split(b"\n")[0] in (b"#!/bin/sh", b"#!/bin/bash")]
+        shell = [p for p in tracked()
+                 if p.read_bytes()[:64].split(b"\n")[0] in (b"#!/bin/sh", b"#!/bin/bash")]
         self.assertTrue(shell)
         done = subprocess.run(["shellcheck", *shell], capture_output=True, text=True)
         self.assertEqual(done.stdout + done.stderr, "")
 
     def test_python_is_clean_to_the_linter(self):
         apt.packages(["flake8"])
-        python = [p for p in tracked() if p.suffix == ".py" or p.read_bytes()[:64].startswith(b"#!/usr/bin/python3")]
-        done = subprocess.run(["/usr/bin/flake8", "--config", ROOT / ".flake8", *python], capture_output=True, text=True)
+        python = [p for p in tracked() if p.suffix == ".py"
+                  or p.read_bytes()[:64].startswith(b"#!/usr/bin/python3")]
+        done = subprocess.run(["/usr/bin/flake8", "--config", ROOT / ".flake8", *python],
+                              capture_output=True, text=True)
         self.assertEqual(done.stdout + done.stderr, "")
 
     def test_no_path_of_one_machine(self):
         mine = re.compile(re.escape(str(ROOT)) + r"/")
-        found = [p.relative_to(ROOT) for p in tracked() if mine.search(p.read_text(errors="replace"))]
+        found = [p.relative_to(ROOT) for p in tracked()
+                 if mine.search(p.read_text(errors="replace"))]
         self.assertEqual(found if str(ROOT) != "/" else [], [])
 
 

@@ -26,7 +26,8 @@ class Initramfs(unittest.TestCase):
         return serial.initramfs([str(a) for a in argv], "mark", self.program, machine)
 
     def names(self, *argv):
-        done = subprocess.run(["cpio", "-t", "--quiet"], input=self.make(*argv), capture_output=True, check=True)
+        done = subprocess.run(["cpio", "-t", "--quiet"], input=self.make(*argv),
+                              capture_output=True, check=True)
         return done.stdout.decode().split()
 
     def test_files_that_the_command_names_are_there_and_others_are_not(self):
@@ -41,15 +42,18 @@ class Initramfs(unittest.TestCase):
         self.assertIn(f"mark\0{self.program}\0a b\0\0".encode(), self.make(self.program, "a b", ""))
 
     def test_what_cannot_run_is_refused(self):
-        for argv, machine, why in (([self.dynamic], X86, "link it statically"), ([self.program], POWER, "compile it"),
+        for argv, machine, why in (([self.dynamic], X86, "link it statically"),
+                                   ([self.program], POWER, "compile it"),
                                    (["no-such-program"], X86, "there is no program")):
             with self.assertRaisesRegex(ui.Fail, why):
                 self.make(*argv, machine=machine)
 
     def test_options_of_the_other_lab_are_refused(self):
-        for words, why in ((["--icount"], "--icount is not for --arch ept"), (["--out", "x"], "--out is not for"),
+        for words, why in ((["--icount"], "--icount is not for --arch ept"),
+                           (["--out", "x"], "--out is not for"),
                            (["--cpus", "2"], "one CPU")):
-            done = subprocess.run([paths.SCRIPTS / "kvmspf", "lab", "--arch", "ept", "--no-build", *words, "--", "true"],
+            done = subprocess.run([paths.SCRIPTS / "kvmspf", "lab", "--arch", "ept", "--no-build",
+                                   *words, "--", "true"],
                                   capture_output=True, text=True)
             self.assertEqual(done.returncode, 2)
             self.assertRegex(done.stderr, why)

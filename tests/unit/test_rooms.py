@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rooms of scripts/spf look down only, and no files of one room look at each other in a circle."""
+"""The rooms of scripts/spf look down only, and no files of one room look at each other in a
+circle."""
 
 import ast
 import os
@@ -10,7 +11,8 @@ from spf import main, paths
 
 SPF = paths.SCRIPTS / "spf"
 # A room uses those of lower floors, and its own modules.  "" are the files beside the rooms.
-FLOORS = {"": 0, "source": 1, "report": 1, "build": 2, "lab": 3, "compare": 4, "testing": 4, "main": 5}
+FLOORS = {"": 0, "source": 1, "report": 1, "build": 2, "lab": 3, "compare": 4, "testing": 4,
+          "main": 5}
 
 
 def modules():
@@ -25,7 +27,8 @@ def room(name):
 
 def imports(file, known):
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module == "spf" or (node.module or "").startswith("spf.")):
+        if isinstance(node, ast.ImportFrom) and (node.module == "spf"
+                                                 or (node.module or "").startswith("spf.")):
             where = node.module.removeprefix("spf").lstrip(".")
             for alias in node.names:
                 name = f"{where}.{alias.name}".lstrip(".")
@@ -34,7 +37,8 @@ def imports(file, known):
 
 class Rooms(unittest.TestCase):
     def setUp(self):
-        self.files = {name: file for name, file in modules().items() if name not in FLOORS or name == "main"}
+        self.files = {name: file for name, file in modules().items() if name not in FLOORS
+                      or name == "main"}
         self.uses = {name: set(imports(file, self.files)) for name, file in self.files.items()}
 
     def test_each_looks_down_only(self):

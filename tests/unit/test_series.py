@@ -21,12 +21,14 @@ class Folders(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.top = Path(scratch.name)
-        for patch in (mock.patch.object(series, "FOLDERS", {kind: self.top / kind for kind in ("linux", "qemu")}),
+        for patch in (mock.patch.object(series, "FOLDERS",
+                                        {kind: self.top / kind for kind in ("linux", "qemu")}),
                       mock.patch.dict(os.environ, {"KVMSPF_SERIES": ""})):
             patch.start()
             self.addCleanup(patch.stop)
         self.write("linux", "linux-1", "package linux-source-1\nversion 1\ndefault yes\n")
-        self.write("linux", "linux-2", "package linux-source-2  # what else\nsuite later\nversion 2\n")
+        self.write("linux", "linux-2", "package linux-source-2  # what else\nsuite later\nversion "
+                                       "2\n")
         self.write("qemu", "qemu-1", "package qemu\nsuite later\nversion 1\ndefault yes\n")
 
     def write(self, kind, name, text):
@@ -42,10 +44,13 @@ class Folders(unittest.TestCase):
         series.use("linux-3")
         self.assertEqual(series.of("linux").package, "linux-source-3")
         self.assertEqual(series.of("qemu").name, "qemu-1")
-        self.assertEqual(series.kernel("stock").relative_to(paths.OUT), Path("linux-3/stock/bzImage"))
-        self.assertEqual(series.out("selftests-edit").relative_to(paths.OUT), Path("linux-3/selftests-edit"))
+        self.assertEqual(series.kernel("stock").relative_to(paths.OUT),
+                         Path("linux-3/stock/bzImage"))
+        self.assertEqual(series.out("selftests-edit").relative_to(paths.OUT),
+                         Path("linux-3/selftests-edit"))
         self.assertEqual(before.relative_to(paths.OUT), Path("linux-1/stock/bzImage"))
-        self.assertEqual(series.qemu().relative_to(paths.OUT), Path("qemu-1/patched/bin/qemu-system-x86_64"))
+        self.assertEqual(series.qemu().relative_to(paths.OUT),
+                         Path("qemu-1/patched/bin/qemu-system-x86_64"))
 
     def test_programs_that_are_started_have_the_same_series(self):
         series.use("linux-2,qemu-1")
@@ -57,17 +62,20 @@ class Folders(unittest.TestCase):
         folder = self.top / "linux" / "linux-2"
         (folder / "lab.config").write_text("CONFIG_NR_CPUS=2\n# optional\nCONFIG_PREEMPT_NONE=y\n")
         lines, optional = kernels.wanted(kernels.fragments("stock"))
-        self.assertEqual({name for name in lines if lines[name] != shared.get(name)}, {"CONFIG_NR_CPUS"})
+        self.assertEqual({name for name in lines if lines[name] != shared.get(name)},
+                         {"CONFIG_NR_CPUS"})
         self.assertIn("CONFIG_PREEMPT_NONE", optional)
 
     def test_what_is_wrong_is_one_line(self):
-        for text, said in (("package x\nversion\n", "base has 'version'"), ("package x\n", "lacks package or version"),
+        for text, said in (("package x\nversion\n", "base has 'version'"),
+                           ("package x\n", "lacks package or version"),
                            ("package x\nversion 1\ncolour red\n", "base has 'colour red'")):
             self.write("linux", "linux-2", text)
             with self.assertRaisesRegex(ui.Fail, said):
                 series.of("linux")
         self.write("linux", "linux-2", "package x\nversion 2\n")
-        for name, said in (("linux-9", "there is no series 'linux-9'; the series are linux-1, linux-2, qemu-1"),
+        for name, said in (("linux-9", "there is no series 'linux-9'; the series are linux-1, "
+                                       "linux-2, qemu-1"),
                            ("linux-1,linux-2", "two series of one kind")):
             with self.assertRaisesRegex(ui.Fail, said):
                 series.use(name)
@@ -81,9 +89,11 @@ class Folders(unittest.TestCase):
 
 class Versions(unittest.TestCase):
     def test_no_version_outside_the_folders(self):
-        listed = subprocess.run(["git", "-c", "safe.directory=*", "-C", paths.ROOT, "ls-files", "-z"], capture_output=True,
+        listed = subprocess.run(["git", "-c", "safe.directory=*", "-C", paths.ROOT, "ls-files",
+                                 "-z"], capture_output=True,
                                 text=True, check=True).stdout.split("\0")
-        versions = "|".join(re.escape(one.version) for kind in series.FOLDERS for one in series.known(kind))
+        versions = "|".join(re.escape(one.version) for kind in series.FOLDERS
+                            for one in series.known(kind))
         named = re.compile(rf"\b(linux|qemu|source)[-_ ](v?{versions})\b", re.I)
         found = []
         for name in filter(None, listed):

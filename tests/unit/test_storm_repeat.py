@@ -13,7 +13,8 @@ BENCH = runpy.run_path(str(paths.ROOT / "bench" / "storm-repeat"))
 
 
 def one_pass(faster=1.0):
-    """Storms of one host; with eight vCPUs beside a busy VMM, mode on so much faster than it should be."""
+    """Storms of one host; with eight vCPUs beside a busy VMM, mode on so much faster than it should
+    be."""
     found = {}
     for made in compare_sample.storms(random.Random(1), ["off", "vma-lock", "on"], 5, True):
         for key, runs in storms.cells([made]).items():
@@ -37,7 +38,8 @@ class Compare(unittest.TestCase):
         for faster in (0.9, 1.1):
             rows, most = BENCH["compare"](one_pass(), one_pass(faster))
             self.assertAlmostEqual(most, 0.1)
-            self.assertEqual([row[:3] for row in rows[1:] if row[7] not in ("", "+0.0%")], [["busy", "8", "on"]])
+            self.assertEqual([row[:3] for row in rows[1:] if row[7] not in ("", "+0.0%")],
+                             [["busy", "8", "on"]])
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ class Unchanged(unittest.TestCase):
             (self.root / "tests" / group).mkdir(parents=True)
             self.program(group, "exit 0")
         subprocess.run(["git", "init", "-q", self.root], check=True)
-        for where, name, value in ((paths, "ROOT", self.root), (paths, "STAMP", self.root.parent / "stamp"),
-                                   (verb, "TESTS", self.root / "tests"), (setup, "check_machine", mock.Mock()),
+        for where, name, value in ((paths, "ROOT", self.root),
+                                   (paths, "STAMP", self.root.parent / "stamp"),
+                                   (verb, "TESTS", self.root / "tests"),
+                                   (setup, "check_machine", mock.Mock()),
                                    (apt, "packages", mock.Mock())):
             patch = mock.patch.object(where, name, value)
             patch.start()
@@ -47,7 +49,8 @@ class Unchanged(unittest.TestCase):
 
     def test_what_passed_is_left_out_and_the_torture_never(self):
         self.assertEqual(self.run_all(), (["lab", "torture"], "2 passed, 0 failed, 0 skipped"))
-        self.assertEqual(self.run_all(), (["torture"], "1 passed, 0 failed, 0 skipped, 1 unchanged"))
+        self.assertEqual(self.run_all(),
+                         (["torture"], "1 passed, 0 failed, 0 skipped, 1 unchanged"))
 
     def test_a_group_that_is_named_runs(self):
         self.run_all()
@@ -70,13 +73,16 @@ class Unchanged(unittest.TestCase):
         (self.root / "tests" / "unit").mkdir()
         for group, other in (("lab", "unit"), ("unit", "lab")):
             # Each waits for the other to begin.
-            self.program(group, f"for i in $(seq 100); do grep -q {other} {self.ran} && exit; sleep 0.1; done; exit 1")
+            self.program(group, f"for i in $(seq 100); do grep -q {other} {self.ran} && exit; "
+                         "sleep 0.1; done; exit 1")
         ran, last = self.run_all()
-        self.assertEqual((sorted(ran), last), (["lab", "torture", "unit"], "3 passed, 0 failed, 0 skipped"))
+        self.assertEqual((sorted(ran), last),
+                         (["lab", "torture", "unit"], "3 passed, 0 failed, 0 skipped"))
 
     def test_a_word_chooses_tests(self):
         self.assertEqual(self.run_all("-k", "lab/it")[0], ["lab"])
-        self.assertEqual(self.run_all()[0], ["lab", "torture"], "a part that passed is not all of it")
+        self.assertEqual(self.run_all()[0], ["lab", "torture"],
+                         "a part that passed is not all of it")
         with self.assertRaisesRegex(ui.Fail, "no test has nowhere in its name"):
             self.run_all("-k", "nowhere")
 

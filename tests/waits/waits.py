@@ -13,30 +13,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests import native  # noqa: E402
+from tests.lib import table  # noqa: E402
 from tests.waits.rows import ROWS  # noqa: E402
-from spf.source import apt  # noqa: E402
-from spf.build import targets  # noqa: E402
-from spf.lab import x86  # noqa: E402
 
 LIMIT = 1800
 
 
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what was seen})]"""
-    apt.packages(["e2fsprogs", "util-linux"])
-    targets.bring_up_to_date(kernel)
-    program = native.program("matrix")
-    machine = x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT)
-    done = machine.run(["/usr/bin/python3", HERE / "inside.py", program, *numbers])
-    if (done.kind, done.status) != ("exit", 0) or done.trouble:
-        said = [done.kind, done.what, done.out.decode(), done.err.decode()]
-        raise AssertionError("\n".join([*said, *done.trouble]))
-    found = {}
-    for line in done.out.decode().splitlines():
-        said = json.loads(line)
-        found.setdefault(said["row"], {})[said["mode"]] = said
-    return [(ROWS[number], modes) for number, modes in found.items()]
+    return table.results(ROWS, HERE / "inside.py", numbers, kernel, memory=3 << 30, timeout=LIMIT)
 
 
 def memory(row, said):
@@ -81,39 +66,27 @@ def faults_of(row, modes):
     return bad
 
 
-def table(found):
-    """Markdown: mode off's outcome, which is every mode's, and the locks of mode `on`."""
-    lines = ["| page | guest | async page faults | reads the disk | userfaultfd asked | outcome "
-             "| VMA lock | mmap_lock |", "|---|---|---|---|---|---|---|---|"]
-    for row, modes in found:
-        off, on = modes["off"], modes["on"]
-        cells = [row.name, row.access, off.get("asked", ""), ", ".join(off.get("io", ())),
-                 off.get("messages", ""), off["outcome"], on.get("vma_lock", ""),
-                 on.get("mmap_lock", "")]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+def markdown(found):
+    """Mode off's outcome, which is every mode's, and the locks of mode `on`."""
+    heading = ["page", "guest", "async page faults", "reads the disk", "userfaultfd asked", "outcome", "VMA lock",
+               "mmap_lock"]
+    return table.markdown(heading, [
+        [row.name, row.access, modes["off"].get("asked", ""), ", ".join(modes["off"].get("io", ())),
+         modes["off"].get("messages", ""), modes["off"]["outcome"], modes["on"].get("vma_lock", ""),
+         modes["on"].get("mmap_lock", "")] for row, modes in found])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("row", nargs="*", help="only rows whose name has this")
-    parser.add_argument("--kernel", default="patched")
     parser.add_argument("--all", action="store_true", help="print all that was seen, as JSON")
-    args = parser.parse_args()
-    numbers = [n for n, row in enumerate(ROWS)
-               if not args.row or any(word in row.name for word in args.row)]
-    if not numbers:
-        parser.error("no such row")
+    args, numbers = table.arguments(parser, ROWS)
     found = results(numbers, args.kernel)
     if args.all:
         for row, modes in found:
             for said in modes.values():
                 print(json.dumps({"name": row.name, "access": row.access, **said}))
-    print(table(found))
-    bad = [f"{row.name}, {row.access}: {text}"
-           for row, modes in found for text in faults_of(row, modes)]
-    print("\n".join(bad), end="\n" if bad else "")
-    return 1 if bad else 0
+    print(markdown(found))
+    return table.report(found, faults_of, lambda row: f"{row.name}, {row.access}")
 
 
 if __name__ == "__main__":

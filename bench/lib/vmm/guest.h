@@ -18,7 +18,7 @@ struct walk {
 	uint64_t mask, mul, add, first;
 	uint64_t access;	/* enum walk_access; both: read, then write */
 	uint64_t generation;	/* written to each page, after its guest address */
-	uint64_t stop;		/* the host wants an end */
+	uint64_t stop;		/* the host asks the guest to end */
 
 	uint64_t page;		/* guest address being touched */
 	uint64_t done;		/* steps of the order taken */

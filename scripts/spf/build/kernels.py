@@ -10,13 +10,16 @@ from spf.build import meson, sandbox
 from spf.source import apt, fetch
 
 # An empty LOCALVERSION keeps a "+" for uncommitted work out of the release's name.
-MAKE = ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj", "HOSTCC=ccache gcc", "CC=ccache gcc", "LOCALVERSION="]
+MAKE = ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj", "HOSTCC=ccache gcc",
+        "CC=ccache gcc", "LOCALVERSION="]
 
-# What differs from one architecture's kernel to the other's: make's words, the image, where its options are.
+# What differs between the architectures' kernels: make's words, the image, where its options are.
 Arch = namedtuple("Arch", "words image kconfig")
 X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
-POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-", "CC=ccache powerpc64le-linux-gnu-gcc"],
-             "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms", "arch/powerpc/platforms/powernv"))
+POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-",
+              "CC=ccache powerpc64le-linux-gnu-gcc"],
+             "vmlinux", ("arch/powerpc", "arch/powerpc/kvm", "arch/powerpc/platforms",
+                         "arch/powerpc/platforms/powernv"))
 
 
 # Flavours that are laid over a configuration of Debian's, by its name, and not over ours.
@@ -24,7 +27,7 @@ DEBIAN = {"cloud": "config.amd64_none_cloud-amd64"}
 
 
 def fragments(flavour):
-    """Of scripts/kernel, each followed by what the series has to say to it."""
+    """The fragments of scripts/kernel, each followed by the series' override of it."""
     base = flavour if flavour in DEBIAN else "power" if arch(flavour) == POWER else "lab"
     folders = (paths.SCRIPTS / "kernel", series.of("linux").folder)
     return [file for name in dict.fromkeys((base, *flavour.split("-"))) for folder in folders
@@ -32,7 +35,8 @@ def fragments(flavour):
 
 
 def laid_over(files):
-    """The configuration of Debian's that the first of these fragments is for; None for one of ours."""
+    """The configuration of Debian's that the first of these fragments is for; None for one of
+    ours."""
     return DEBIAN.get(files[0].stem) if files else None
 
 
@@ -63,8 +67,9 @@ def missing(config, files):
 
 
 def configure(src, obj, files, log, machine, debian=None):
-    """debian: the configuration of Debian's that the fragments are laid over, or None for tinyconfig."""
-    key = ui.digest(debian, *files, *[p for d in ("mm", "virt/kvm", *machine.kconfig) for p in sorted((src / d).glob("Kconfig*"))])
+    """debian: the configuration of Debian's that the fragments are laid over; None: tinyconfig."""
+    key = ui.digest(debian, *files, *[p for d in ("mm", "virt/kvm", *machine.kconfig)
+                                       for p in sorted((src / d).glob("Kconfig*"))])
     mark = obj / "kvmspf.config"
     if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
         return
@@ -74,7 +79,8 @@ def configure(src, obj, files, log, machine, debian=None):
     if debian:
         (obj / ".config").write_text(fetch.debian_config(debian))
     else:
-        sandbox.run(src, obj, [*MAKE, *machine.words, "tinyconfig"], log, env={"KCONFIG_ALLCONFIG": ""})
+        sandbox.run(src, obj, [*MAKE, *machine.words, "tinyconfig"], log,
+                    env={"KCONFIG_ALLCONFIG": ""})
     with open(obj / ".config", "a") as config:
         config.write(merged.read_text())
     sandbox.run(src, obj, [*MAKE, *machine.words, "olddefconfig"], log)
@@ -97,19 +103,23 @@ def build(target, src, flavour):
 
 
 def compile_tree(src, target, files, machine=X86):
-    """files: the configuration's fragments.  For `patches check` too, which builds trees of its own."""
+    """files: the configuration's fragments.  For `patches check` too, which builds trees of its
+    own."""
     log, obj = sandbox.fresh(target), series.obj(target)
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
         configure(src, obj, files, log, machine, laid_over(files))
-        # Of a distribution's modules there are thousands, and no lab loads them.
-        modules = ["modules"] if not laid_over(files) and "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
-        sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}", Path(machine.image).name, *modules], log,
+        # A distribution has thousands of modules, and no lab loads them.
+        has_modules = "CONFIG_MODULES=y\n" in (obj / ".config").read_text()
+        modules = ["modules"] if has_modules and not laid_over(files) else []
+        sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}",
+                               Path(machine.image).name, *modules], log,
                 progress=sandbox.counted(progress))
 
 
 def inputs(flavour):
     if arch(flavour) == POWER:
         apt.packages(meson.POWER_PACKAGES)
-        return [*fragments(flavour), *MAKE, *POWER.words, sandbox.compiler("powerpc64le-linux-gnu-gcc")]
+        return [*fragments(flavour), *MAKE, *POWER.words,
+                sandbox.compiler("powerpc64le-linux-gnu-gcc")]
     return [*fragments(flavour), *MAKE]

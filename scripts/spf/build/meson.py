@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's cross compiler."""
 
+import json
+import shutil
+
 from spf import paths, series, ui
 from spf.source import apt, debroot, fetch
 
@@ -23,12 +26,24 @@ endian = 'little'
 """
 
 
+def is_at_home(where):
+    """Whether meson set this directory up here, for these sources.  One that was copied or moved with its repository
+    would build the sources of the old place."""
+    try:
+        set_up = json.loads((where / "meson-info" / "meson-info.json").read_text())["directories"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return (set_up["source"], set_up["build"]) == (str(paths.ROOT), str(where))
+
+
 def build(name, parts, *options, env=None):
-    """Bring the build directory of this name up to date; returns it.  Its options are those of its first time."""
+    """Bring the build directory of this name up to date; return it. Options count at its first
+    build only."""
     where = paths.BUILD / "meson" / name
     log = paths.LOG / f"meson-{name}.log"
     with ui.locked(f".meson-{name}"):
-        if not (where / "build.ninja").exists():
+        if not (where / "build.ninja").exists() or not is_at_home(where):
+            shutil.rmtree(where, ignore_errors=True)
             ui.run(["/usr/bin/meson", "setup", f"-Dparts={parts}", *options, where, paths.ROOT], log=log, env=env)
         ui.run(["ninja", "-C", where], log=log)
     return where
@@ -41,7 +56,7 @@ def agent():
 
 
 def spfctl():
-    """spfctl with ASan and UBSan, which is how tests want it."""
+    """spfctl with ASan and UBSan, for tests."""
     apt.packages([*AGENT_PACKAGES, "libvirt-dev"])
     return build("spfctl-sanitized", "scripts/spfctl", "-Db_sanitize=address,undefined") / "scripts/spfctl/spfctl"
 
@@ -64,7 +79,8 @@ BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburin
 
 
 def bench():
-    """The programs of bench/, and the emulator's plugin, which wants QEMU's header; the directory that has them."""
+    """Build the programs of bench/, and the emulator's plugin, which needs QEMU's header; return
+    their directory."""
     apt.packages(BENCH_PACKAGES)
     fetch.sources("qemu")
     return build("bench", "bench", f"-Dc_args=-I{series.src('qemu') / 'include' / 'qemu'}") / "bench"

@@ -8,17 +8,19 @@ from spf import series, ui
 from spf.build import meson, sandbox
 from spf.source import apt, debroot
 
-COMMON = """--without-default-features --disable-install-blobs --disable-download --disable-werror --enable-kvm
---enable-system --enable-fdt=system""".split()
-OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --enable-tcg --enable-tools --enable-plugins --enable-virtfs
---enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring --enable-vhost-net --enable-vhost-kernel
---enable-vhost-user --enable-vhost-vdpa""".split()
+COMMON = """--without-default-features --disable-install-blobs --disable-download --disable-werror
+--enable-kvm --enable-system --enable-fdt=system""".split()
+OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --enable-tcg --enable-tools --enable-plugins
+--enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
+--enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
 # alone: each patch by itself, for `patches check`.
 MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": ["--enable-werror"]}
-POWER = "--target-list=ppc64-softmmu --disable-debug-info --static --cross-prefix=powerpc64le-linux-gnu-".split()
+POWER = ["--target-list=ppc64-softmmu", "--disable-debug-info", "--static",
+         "--cross-prefix=powerpc64le-linux-gnu-"]
 PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
 TESTS = ("tests/qtest/kvm-spf-test",)
-FIRMWARE = (("/usr/share/seabios", "*.bin"), ("/usr/share/qemu", "*"), ("/usr/lib/ipxe/qemu", "*.rom"))
+FIRMWARE = (("/usr/share/seabios", "*.bin"), ("/usr/share/qemu", "*"),
+            ("/usr/lib/ipxe/qemu", "*.rom"))
 
 
 def programs(src, flavour="patched"):
@@ -41,11 +43,12 @@ def environment():
 
 
 def compiler(flavour):
-    """What configure is told of the compiler, and where this flavour's libraries are."""
+    """configure's arguments for the compiler, and for the libraries of this flavour."""
     if flavour != "power":
         return ["--cc=ccache gcc"], {}
     where = f"{sandbox.MOUNT}/tools/{debroot.root().name}"
-    # libfdt is not asked of pkg-config, and meson looks for it where the compiler says that it does.
+    # libfdt is not asked of pkg-config, and meson looks for it where the compiler says that it
+    # does.
     return [f"--cc=ccache powerpc64le-linux-gnu-gcc -B{where}/usr/lib/{debroot.TRIPLET}/",
             f"--extra-cflags=-isystem {where}/usr/include"], {
         "PKG_CONFIG": "pkg-config", "PKG_CONFIG_SYSROOT_DIR": where,
@@ -57,13 +60,16 @@ def compile_tree(src, target, flavour="patched"):
     cc, found = compiler(flavour)
     env = environment() | found
     with ui.Progress(f"building {series.label(target)}", 1800 / sandbox.jobs()) as progress:
-        # config.status appears before meson is through; what says that it was is build.ninja and our own mark.
+        # config.status appears before meson has finished; build.ninja and our own mark say that it
+        # has.
         mark, key = obj / "kvmspf.configured", ui.digest(*words)
         if not mark.exists() or mark.read_text() != key:
             shutil.rmtree(obj, ignore_errors=True)
-            sandbox.run(src, obj, ["../src/configure", "--python=/usr/bin/python3", *cc, *words], log, env)
+            sandbox.run(src, obj, ["../src/configure", "--python=/usr/bin/python3", *cc, *words],
+                        log, env)
             mark.write_text(key)
-        sandbox.run(src, obj, ["ninja", f"-j{sandbox.jobs()}", *programs(src, flavour)], log, env, sandbox.counted(progress))
+        sandbox.run(src, obj, ["ninja", f"-j{sandbox.jobs()}", *programs(src, flavour)], log, env,
+                    sandbox.counted(progress))
 
 
 def build(target, src, flavour):
@@ -81,7 +87,8 @@ def place_firmware(share):
 
 
 def place(obj, out, programs):
-    """bin/ and share/qemu/ as an installed QEMU has them, so that it finds its firmware by itself."""
+    """bin/ and share/qemu/ as an installed QEMU has them, so that it finds its firmware by
+    itself."""
     place_firmware(out / "share" / "qemu")
     for program in programs:
         sandbox.put(obj / program, out / "bin" / Path(program).name)

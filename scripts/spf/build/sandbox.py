@@ -7,12 +7,16 @@ import shutil
 
 from spf import paths, series, ui
 
-# Compilers see every tree at one place, so that flavours, clones and CI share what ccache holds.  It believes the
-# dependency files: to preprocess each source once more would be a fifth of a cold build.
+# Compilers see every tree at one place, so that flavours, clones and CI share what ccache holds.
+# It believes the dependency files: to preprocess each source once more would be a fifth of a cold
+# build.
 MOUNT = "/mnt"
-SANDBOX = ('mount -t tmpfs kvmspf "$1"; mkdir "$1/src" "$1/obj" "$1/tools"; mount --bind "$2" "$1/src"; '
-           'mount --bind "$3" "$1/obj"; mount --bind "$4" "$1/tools"; cd "$1/obj"; shift 4; exec "$@"')
-REPRODUCIBLE = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER": "kvmspf",
+SANDBOX = ('mount -t tmpfs kvmspf "$1"; mkdir "$1/src" "$1/obj" "$1/tools"; mount --bind "$2" '
+           '"$1/src"; '
+           'mount --bind "$3" "$1/obj"; mount --bind "$4" "$1/tools"; cd "$1/obj"; shift 4; exec '
+           '"$@"')
+REPRODUCIBLE = {"KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+                "KBUILD_BUILD_USER": "kvmspf",
                 "KBUILD_BUILD_HOST": "lab", "KBUILD_BUILD_VERSION": "1", "CCACHE_NOHASHDIR": "1",
                 "CCACHE_SLOPPINESS": "time_macros", "CCACHE_DEPEND": "1"}
 
@@ -24,7 +28,8 @@ def jobs():
 def run(src, obj, argv, log, env=None, progress=None):
     obj.mkdir(parents=True, exist_ok=True)
     paths.TOOLS.mkdir(parents=True, exist_ok=True)
-    ui.run(["unshare", "--mount", "--propagation", "private", "sh", "-ec", SANDBOX, "sh", MOUNT, src, obj,
+    ui.run(["unshare", "--mount", "--propagation", "private", "sh", "-ec", SANDBOX, "sh", MOUNT,
+            src, obj,
             paths.TOOLS, *argv], log=log, env={**REPRODUCIBLE, **(env or {})}, progress=progress)
 
 
@@ -46,7 +51,7 @@ def fresh(target):
 
 
 def put(source, target):
-    """A finished file takes its place at once, whatever still runs from the old one."""
+    """Put a finished file in its place, also while the old one is running."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(source, temporary)

@@ -32,10 +32,12 @@ TARGETS = {
     "mmtests": "tools/testing/selftests/mm of the patched kernel",
 }
 # The kernels that a lab of x86 boots.
-FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt", "up", "cloud",
+FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt",
+            "up", "cloud",
             "modules", "edit")
-GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched", "selftests")}
-# Whose tree a flavour is built from, where that is not its own name.
+GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched",
+                                                             "selftests")}
+# The tree that a flavour is built from, if it has another name.
 TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": "patched",
          "planted-preempt": "planted"}
 
@@ -60,7 +62,8 @@ def planted(what):
     """The patched tree, and what the torture plants in it, in a worktree of its own."""
     _, head = patches.sync(what)
     one = series.of(what)
-    patch, where, name = one.folder / "planted.patch", series.tree(what, "planted"), f"tree-{one.name}-planted"
+    patch, where = one.folder / "planted.patch", series.tree(what, "planted")
+    name = f"tree-{one.name}-planted"
     if not patch.exists():
         raise ui.Fail(f"the series {one.name} has no planted.patch", "leave out what is planted")
     key = ui.digest(head, patch)
@@ -101,14 +104,14 @@ def build(target):
         ui.need_space(1 if paths.OUT.exists() else 12)
         ui.forget(stamp)
         recipe(target, src, flavour)
-        # Somebody may have saved a file of the edit tree meanwhile: then this is not what lies there now.
+        # If a file of the edit tree was saved meanwhile, what was built is not what lies there now.
         if look()[1] == key:
             ui.remember(stamp, key=key)
     return True
 
 
 def bring_up_to_date(kernel, qemu="patched"):
-    """What `lab` is about to use, where it is ours to build."""
+    """Build what `lab` is about to use, unless it is a file that the user named."""
     setup.ready()
     if qemu in ("patched", "edit", "asan"):
         build("qemu" if qemu == "patched" else f"qemu-{qemu}")
@@ -118,10 +121,12 @@ def bring_up_to_date(kernel, qemu="patched"):
 
 def parser():
     p = argparse.ArgumentParser(
-        prog="kvmspf build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="kvmspf build", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="targets (default: all):\n" + "\n".join(
             [f"  {n:16}{t}" for n, t in TARGETS.items()] +
-            [f"  {n:16}{' '.join(t)}" for n, t in GROUPS.items()]) + f"\n\nResults are put in {ui.shown(paths.OUT)}.")
+            [f"  {n:16}{' '.join(t)}" for n, t in GROUPS.items()])
+        + f"\n\nResults are put in {ui.shown(paths.OUT)}.")
     series.option(p)
     p.add_argument("target", nargs="*", default=["all"])
     return p

@@ -9,7 +9,7 @@ PORT = "org.kvmspf.agent.0"
 
 
 def arguments(path):
-    """What QEMU is told so that the guest has a device to read, and an agent in it a port to answer on."""
+    """QEMU's arguments for the kvm-spf device, and for the port of the agent in the guest."""
     return ["-device", "kvm-spf", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={path},server=on,wait=off",
             "-device", f"virtserialport,chardev=agent,name={PORT},id=agent-port"]
@@ -38,7 +38,7 @@ class Agent:
         return True
 
     def marks(self):
-        """What has come: names, and the host's time of each, in seconds of its CLOCK_MONOTONIC."""
+        """The new marks: names, and the host's time of each, in seconds of its CLOCK_MONOTONIC."""
         try:
             data = self._socket.recv(65536)
         except ConnectionResetError:
@@ -48,7 +48,8 @@ class Agent:
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             said = json.loads(line)
-            for mark in said.get("return", []) + ([said["data"]] if said.get("event") == "SPF_MARK" else []):
+            for mark in said.get("return", []) + ([said["data"]] if said.get("event") == "SPF_MARK"
+                                                  else []):
                 # A host that was too slow to say its time: then it is now.
                 yield mark["name"], mark.get("host-ns", time.monotonic_ns()) / 1e9
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A busy VMM: what management software does to QEMU while a guest runs.
 
-Two loops, each of which takes the VMM's mmap_lock: memory backends are added (with prealloc) and removed
-over QMP, as memory hot-plug does, and /proc/PID/smaps_rollup is read each 100 ms, as monitoring agents do.
+Two loops, each of which takes the VMM's mmap_lock: memory backends are added (with prealloc) and
+removed over QMP, as memory hot-plug does, and /proc/PID/smaps_rollup is read each 100 ms, as
+monitoring agents do.
 """
 
 import threading
@@ -46,7 +47,7 @@ class Busy:
                 with open(f"/proc/{pid}/smaps_rollup", "rb") as f:
                     f.read()
             except OSError:
-                return      # QEMU is gone; whoever started it knows.
+                return      # QEMU is gone; the code that started it reports that.
             self.smaps_reads += 1
             due = max(due + interval, time.monotonic())
             self._stop.wait(max(0.0, due - time.monotonic()))

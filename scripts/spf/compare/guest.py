@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One life of a guest under QEMU/KVM: start it, follow its marks, measure, and see that nothing of it is left.
+"""One life of a guest under QEMU/KVM: start it, follow its marks, measure, and see that nothing of
+it is left.
 
-The marks of scripts/guest/init come from the guest agent, with the host's time of the moment.  Where there is none, they
-come over the serial console, as all else that the guest says; it is read through a pipe, and each mark is stamped with
-CLOCK_MONOTONIC of the host of this guest when its line arrives.
+The marks of scripts/guest/init come from the guest agent, with the host's time of the moment.
+Where there is none, they come over the serial console, as all else that the guest says; it is read
+through a pipe, and each mark is stamped with CLOCK_MONOTONIC of the host of this guest when its
+line arrives.
 """
 
 import ctypes
@@ -21,12 +23,14 @@ from spf.compare.busy import Busy
 from spf.lab.qmp import QMP, QMPError, sum_vcpu_stats
 
 # "debug" makes the kernel's real-mode code say its first words on the serial port, which ends the
-# firmware's part; "quiet", later on the line, makes the rest silent: each byte is an exit.  The kernel's configuration has
-# 256 BSD terminals; making them takes most of a second of an emulated boot (docs/benchmarks.md).
+# firmware's part; "quiet", later on the line, makes the rest silent: each byte is an exit.  The
+# kernel's configuration has 256 BSD terminals; making them takes most of a second of an emulated
+# boot (docs/benchmarks.md).
 COMMAND_LINE = "console=ttyS0 debug quiet earlyprintk=ttyS0 panic=-1 oops=panic pty.legacy_count=0"
 FIRST_WORDS = b"early console"
-# The guest's kernel is the lab's, with KVM built in.  Where it may nest it starts that, and patches its code for it, which
-# interrupts all vCPUs: seconds of a boot that have little to do with faults (docs/benchmarks.md).
+# The guest's kernel is the lab's, with KVM built in.  Where it may nest it starts that, and patches
+# its code for it, which interrupts all vCPUs: seconds of a boot that have little to do with faults
+# (docs/benchmarks.md).
 CPU = "host,svm=off,vmx=off"
 CRASHES = (b"Kernel panic", b"BUG: ", b"Oops: ", b"double fault", b"general protection fault")
 
@@ -58,24 +62,27 @@ def child_setup(pages):
 
 class Guest:
     def __init__(self, spec):
-        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages, agent; where it is
-        not a PC: machine, cpu, command_line."""
+        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages,
+        agent; where it is not a PC: machine, cpu, command_line."""
         self._dir = tempfile.TemporaryDirectory(prefix="kvmspf-guest-")
         self.qmp_path = os.path.join(self._dir.name, "qmp")
-        self.busy_path = os.path.join(self._dir.name, "busy")     # a QMP socket serves one client at a time
+        # a QMP socket serves one client at a time
+        self.busy_path = os.path.join(self._dir.name, "busy")
         self.marks = {}
         self.servers = {}
         self.console = b""
         self._errors = os.path.join(self._dir.name, "stderr")
         command = [
-            *spec["qemu"], "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot",
+            *spec["qemu"], "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
+            "-no-reboot",
             "-M", spec.get("machine", "pc,usb=off,hpet=off,vmport=off"),
             "-accel", "kvm", "-cpu", spec.get("cpu", CPU),
             "-m", f"{spec['memory_mib']}M", "-smp", str(spec["vcpus"]),
             "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             "-qmp", f"unix:{self.busy_path},server=on,wait=off",
-            "-blockdev", f"driver=file,filename={spec['disk']},node-name=data,read-only=on,locking=off",
+            "-blockdev",
+            f"driver=file,filename={spec['disk']},node-name=data,read-only=on,locking=off",
             "-device", "virtio-blk-pci,drive=data",
             "-kernel", spec["kernel"], "-initrd", spec["initramfs"],
             "-append", spec.get("command_line", COMMAND_LINE)]
@@ -94,7 +101,7 @@ class Guest:
         self.faults = []        # (seconds from the start, faults so far)
 
     def _look(self):
-        """debugfs has the vCPUs' sum, and tells it without a word to them."""
+        """debugfs has the vCPUs' sum, and reading it does not interrupt them."""
         now = time.monotonic() - self.marks["start"]
         if self.faults and now - self.faults[-1][0] < LOOK:
             return
@@ -118,9 +125,10 @@ class Guest:
             self.marks.setdefault(words[0], now)
 
     def _pump(self, timeout):
-        """Take what the agent and the console have; False at the console's end."""
+        """Read the agent's port and the console; False at the console's end."""
         self._look()
-        ends = [self.process.stdout] + ([self._agent] if self._agent and self._agent.connected() else [])
+        ends = [self.process.stdout] + ([self._agent] if self._agent and self._agent.connected()
+                                        else [])
         ready = select.select(ends, [], [], timeout)[0]
         if self._agent in ready:
             for name, when in self._agent.marks():
@@ -154,12 +162,14 @@ class Guest:
                 status = self.process.wait(timeout=10)
                 raise Failure("crash" if status == 0 else "vmm",
                               f"QEMU ended with status {status} before '{mark}'"
-                              + (f": {self.stderr().splitlines()[-1][:200]}" if self.stderr() else ""))
+                              + (f": {self.stderr().splitlines()[-1][:200]}" if self.stderr()
+                                 else ""))
             if mark not in self.marks and time.monotonic() > end:
                 raise Failure("stall", f"no '{mark}' within {timeout:.0f} s")
 
     def hear_out(self, servers, timeout=10):
-        """The agent's mark may overtake the console's last words: wait until each server's are here."""
+        """The agent's mark may overtake the console's last words: wait until each server's have
+        come."""
         end = time.monotonic() + timeout
         while len(self.servers) < servers and time.monotonic() < end and self._pump(0.25):
             pass
@@ -168,7 +178,7 @@ class Guest:
         self.process.stdin.write(text.encode() + b"\n")
 
     def end(self):
-        """Whatever its state, it is gone after this."""
+        """Kill QEMU, whatever its state."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -206,8 +216,10 @@ def _minus(after, before):
 def registers(qmp, vcpus):
     """What every vCPU was doing and which of its interrupts were due."""
     try:
-        return "".join(f"(qemu) {line}\n" + qmp.execute("human-monitor-command", {"command-line": line}, 5)
-                       for line in ("info registers -a", *(f"info lapic {cpu}" for cpu in range(vcpus))))
+        return "".join(f"(qemu) {line}\n" + qmp.execute("human-monitor-command",
+                                                        {"command-line": line}, 5)
+                       for line in ("info registers -a",
+                                    *(f"info lapic {cpu}" for cpu in range(vcpus))))
     except QMPError as error:
         return str(error)
 
@@ -234,9 +246,11 @@ def live(spec, busy, boot_timeout, load_timeout):
 
         guest.hear_out(len(spec["keys"]))
         keys = sum(s["keys"] for s in guest.servers.values())
-        wrong = [i for i, want in enumerate(spec["keys"]) if guest.servers.get(i, {}).get("keys") != want]
+        wrong = [i for i, want in enumerate(spec["keys"])
+                 if guest.servers.get(i, {}).get("keys") != want]
         if wrong:
-            raise Failure("wrong-keys", f"server {wrong[0]} has {guest.servers.get(wrong[0], {}).get('keys')} keys, "
+            raise Failure("wrong-keys", f"server {wrong[0]} has "
+                                        f"{guest.servers.get(wrong[0], {}).get('keys')} keys, "
                           f"not {spec['keys'][wrong[0]]}")
         marks = guest.marks
         start = marks["start"]
@@ -247,7 +261,8 @@ def live(spec, busy, boot_timeout, load_timeout):
                      "kernel_s": marks["init"] - (firmware or start),
                      "userspace_s": marks["ready"] - marks["init"]},
             "load": {"began_s": began - start, "total_s": marks["loaded"] - began,
-                     "servers_s": [round(guest.servers[i]["seconds"] - began, 4) for i in sorted(guest.servers)]},
+                     "servers_s": [round(guest.servers[i]["seconds"] - began, 4)
+                                   for i in sorted(guest.servers)]},
             "keys": keys,
             "marks": guest.marks_from,
             "faults_over_time": guest.faults,

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host with KVM on which compare's guests run: this machine, one in the lab, or one in the lab of POWER.
+"""The host with KVM on which compare's guests run: this machine, one in the lab, or one in the lab
+of POWER.
 
-prepare() builds what has to be there, and says what a guest is made of, by the names that this has on that host; `disk` has the
-load's data.  run() works off a plan there, and says what went wrong, or "".
+prepare() builds what has to be there, and says what a guest is made of, by the names that this has
+on that host; `disk` has the load's data.  run() works off a plan there, and says what went wrong,
+or "".
 """
 
 import fcntl
@@ -19,11 +21,12 @@ from spf.lab import accel, image, power, x86
 from spf.compare import loads, runner
 
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
-# Another host in memory: itself, what it keeps there, and a busy VMM's backends.
+# MiB that another host needs: its own, what it keeps in memory, and a busy VMM's backends.
 OWN_MIB = 1024
-# What KVM says of itself where it is emulated is less than a pseries machine asks for; so it is of hashed page tables, which
-# no guest here has, where the host's pages are of 4 KiB.
-PSERIES = "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,cap-hpt-max-page-size=4k"
+# An emulated KVM offers less than a pseries machine asks for by default. With host pages of 4 KiB
+# it offers less for hashed page tables, too, which no guest here has.
+PSERIES = ("pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,"
+           "cap-hpt-max-page-size=4k")
 
 
 def usable_here():
@@ -47,7 +50,8 @@ def choose(args):
         return Power(args)
     here = args.host == "here" or (args.host == "auto" and usable_here())
     if here and not usable_here():
-        raise ui.Fail("this host's KVM is not a patched one that works", "leave out --host here, or boot the patched kernel")
+        raise ui.Fail("this host's KVM is not a patched one that works",
+                      "leave out --host here, or boot the patched kernel")
     return Here(args) if here else Lab(args)
 
 
@@ -71,7 +75,8 @@ def initramfs(kind, agent, root=None):
 
 
 def release(kernel):
-    """The version in a kernel's image.  A bzImage has the offset of the string at 0x20e of the setup header."""
+    """The version in a kernel's image.  A bzImage has the offset of the string at 0x20e of the
+    setup header."""
     data = kernel.read_bytes()
     if data[:4] == b"\x7fELF":
         found = re.search(rb"Linux version (\S+) \(", data)
@@ -86,15 +91,16 @@ def has_device(qemu):
 
 def qemu_version(program):
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout
+        said = subprocess.run([program, "--version"], capture_output=True, text=True,
+                              timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
     return said.partition("\n")[0].removeprefix("QEMU emulator version ")
 
 
 class Host:
-    """text: what it is called; stage: whether a guest's files are first copied to memory there; storm_mib: each vCPU's in a
-    storm.
+    """text: its name for the user; stage: whether to copy a guest's files to memory first;
+    storm_mib: memory of each vCPU in a storm.
     """
     arch, storm_mib = "x86", 8
 
@@ -105,12 +111,15 @@ class Host:
         return self.args.kernel
 
     def facts(self):
-        """What results.json has of it."""
+        """The host's part of results.json."""
         config = self.config()
-        return {"arch": self.arch, "emulated": self.emulated(), "in_lab": self.in_lab, "flavour": self.flavour(),
-                "host_config_sha256": hashlib.sha256(config.read_bytes()).hexdigest() if config.is_file() else None,
+        return {"arch": self.arch, "emulated": self.emulated(), "in_lab": self.in_lab,
+                "flavour": self.flavour(),
+                "host_config_sha256": hashlib.sha256(config.read_bytes()).hexdigest()
+                if config.is_file() else None,
                 "guest_kernel": release(self.guest_kernel()), "guest_flavour": self.guest_flavour,
-                "vmm_qemu": qemu_version(series.qemu()), "outer_qemu": qemu_version(series.qemu()) if self.in_lab else None}
+                "vmm_qemu": qemu_version(series.qemu()), "outer_qemu": qemu_version(series.qemu())
+                if self.in_lab else None}
 
 
 class X86(Host):
@@ -125,7 +134,8 @@ class X86(Host):
         kernel, qemu = need(self.guest_kernel(), "linux-stock"), need(series.qemu(), "qemu")
         # The guest's marks come from the agent, if QEMU has the device that it reads.
         agent = meson.agent() if has_device(qemu) else None
-        return {"qemu": [str(qemu), *FIRMWARE], "kernel": str(kernel), "disk": disk, "initramfs": str(initramfs(self.args.load, agent)),
+        return {"qemu": [str(qemu), *FIRMWARE], "kernel": str(kernel), "disk": disk,
+                "initramfs": str(initramfs(self.args.load, agent)),
                 "agent": bool(agent), "storm": str(meson.bench() / "fault-storm")}
 
 
@@ -139,19 +149,21 @@ class Here(X86):
         return "this machine's"
 
     def prepare(self, disk):
-        # The mode is the whole host's.  Whoever runs guests in modes of their own holds the switch itself.
+        # The mode is the whole host's. A compare that changes it holds a lock on the switch itself.
         self.switch = open(kvmparam.PARAM, encoding="ascii")
         try:
             fcntl.flock(self.switch, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ui.Fail("another compare sets the mode of this host", "wait for its end, or use --host lab") from None
+            raise ui.Fail("another compare sets the mode of this host",
+                          "wait for its end, or use --host lab") from None
         return super().prepare(disk)
 
     def config(self):
         return Path(f"/boot/config-{os.uname().release}")
 
     def run(self, plan_file, watcher, _memory_mib, _limit):
-        child = subprocess.Popen(["/usr/bin/python3", paths.SCRIPTS / "spf/compare/runner.py", plan_file], stdout=subprocess.PIPE,
+        child = subprocess.Popen(["/usr/bin/python3", paths.SCRIPTS / "spf/compare/runner.py",
+                                  plan_file], stdout=subprocess.PIPE,
                                  preexec_fn=ui.die_with_parent, start_new_session=True)
         try:
             while data := os.read(child.stdout.fileno(), 65536):
@@ -185,9 +197,11 @@ class Lab(X86):
         return spec
 
     def run(self, plan_file, watcher, memory_mib, limit):
-        machine = x86.Lab(kernel=self.args.kernel, cpus=self.args.cpus, memory=memory_mib << 20, timeout=limit)
+        machine = x86.Lab(kernel=self.args.kernel, cpus=self.args.cpus, memory=memory_mib << 20,
+                          timeout=limit)
         errors = bytearray()
-        result = machine.run(["/usr/bin/python3", paths.SCRIPTS / "spf/compare/runner.py", plan_file], watcher.feed, errors.extend)
+        result = machine.run(["/usr/bin/python3", paths.SCRIPTS / "spf/compare/runner.py",
+                              plan_file], watcher.feed, errors.extend)
         return trouble(result, errors)
 
 
@@ -214,20 +228,27 @@ class Power(Host):
         self.disk = disk
         root = debroot.root()
         firmware = Path("/usr/share/qemu/vof.bin").resolve()
-        self.files = debroot.python(root) | {f"kvmspf/{file.relative_to(paths.SCRIPTS)}": file for file in (paths.SCRIPTS / "spf").rglob("*.py")} | {
-            "usr/bin/qemu-system-ppc64": need(series.qemu("power", "qemu-system-ppc64"), "qemu-power"),
+        self.files = debroot.python(root) | {f"kvmspf/{file.relative_to(paths.SCRIPTS)}": file
+                                             for file in (paths.SCRIPTS / "spf").rglob("*.py")} | {
+            "usr/bin/qemu-system-ppc64": need(series.qemu("power", "qemu-system-ppc64"),
+                                              "qemu-power"),
             "usr/share/qemu/vof.bin": firmware,
             "usr/bin/fault-storm": meson.bench_power() / "bench/fault-storm",
             "guest/kernel": need(self.guest_kernel(), "linux-power"),
             "guest/initramfs": initramfs(self.args.load, meson.agent_power(), root)}
-        return {"qemu": ["/usr/bin/qemu-system-ppc64", "-L", "/usr/share/qemu"], "machine": PSERIES, "cpu": "host",
-                "kernel": "/guest/kernel", "initramfs": "/guest/initramfs", "disk": "/dev/vda", "agent": True,
-                "storm": "/usr/bin/fault-storm", "command_line": "console=hvc0 quiet panic=-1 oops=panic"}
+        return {"qemu": ["/usr/bin/qemu-system-ppc64", "-L", "/usr/share/qemu"], "machine": PSERIES,
+                "cpu": "host",
+                "kernel": "/guest/kernel", "initramfs": "/guest/initramfs", "disk": "/dev/vda",
+                "agent": True,
+                "storm": "/usr/bin/fault-storm",
+                "command_line": "console=hvc0 quiet panic=-1 oops=panic"}
 
     def run(self, plan_file, watcher, memory_mib, limit):
-        machine = power.Power(self.args.kernel, memory=memory_mib << 20, cpus=self.args.cpus, timeout=limit,
+        machine = power.Power(self.args.kernel, memory=memory_mib << 20, cpus=self.args.cpus,
+                              timeout=limit,
                                   files=self.files, disk=self.disk)
-        return trouble(machine.run(["/usr/bin/python3", "/kvmspf/spf/compare/runner.py", plan_file], watcher.feed))
+        return trouble(machine.run(["/usr/bin/python3", "/kvmspf/spf/compare/runner.py", plan_file],
+                                   watcher.feed))
 
 
 def trouble(result, errors=b""):

@@ -5,28 +5,35 @@ import random
 
 
 def jobs(modes, vmms, runs, seed):
-    """Each round holds every kind once, in an order of its own, so that drift meets all kinds alike."""
+    """Each round holds every kind once, in an order of its own, so that drift meets all kinds
+    alike."""
     rng = random.Random(seed)
     out = [{"id": "warm-up", "round": 0, "mode": modes[-1], "vmm": vmms[0]}]
     for number in range(1, runs + 1):
         kinds = [(mode, vmm) for vmm in vmms for mode in modes]
         rng.shuffle(kinds)
-        out += [{"id": f"{number}-{vmm}-{mode}", "round": number, "mode": mode, "vmm": vmm} for mode, vmm in kinds]
+        out += [{"id": f"{number}-{vmm}-{mode}", "round": number, "mode": mode, "vmm": vmm}
+                for mode, vmm in kinds]
     return out
 
 
 def storms(modes, vmms, vcpus, runs, mib):
-    """After the lives: for 1, 2, 4... vCPUs a fault-storm whose modes alternate, each vCPU with its MiB; at most a second a run."""
+    """After the lives: for 1, 2, 4... vCPUs a fault-storm whose modes alternate, each vCPU with its
+    MiB; at most a second a run."""
     counts = [1 << i for i in range(vcpus.bit_length()) if 1 << i < vcpus] + [vcpus]
-    words = ["--mode", ",".join("default" if mode == "stock" else mode for mode in modes), "--repeat", str(runs),
+    words = ["--mode", ",".join("default" if mode == "stock" else mode for mode in modes),
+             "--repeat", str(runs),
              "--seconds", "1"]
-    return [{"id": f"storm-{vmm}-{n}", "round": 0, "mode": f"storm, {n} vCPUs", "vmm": vmm, "seconds": len(modes) * runs,
+    return [{"id": f"storm-{vmm}-{n}", "round": 0, "mode": f"storm, {n} vCPUs", "vmm": vmm,
+             "seconds": len(modes) * runs,
              "storm": [*words, "--vcpus", str(n), "--size", f"{mib * n}M",
-                       *(["--neighbour", "mmap"] if vmm == "busy" else [])]} for vmm in vmms for n in counts]
+                       *(["--neighbour", "mmap"] if vmm == "busy" else [])]} for vmm in vmms
+            for n in counts]
 
 
 def left(planned, events, restart=False):
-    """Jobs without a result. After a restart of the host there is a new warm-up first, if there is a life to come."""
+    """Jobs without a result. After a restart of the host there is a new warm-up first, if there is
+    a life to come."""
     done = {e["id"] for e in events if e["event"] in ("run", "storm")}
     rest = [job for job in planned if job["id"] not in done]
     if restart and rest and rest[0]["id"] != "warm-up" and "storm" not in rest[0]:
@@ -35,7 +42,8 @@ def left(planned, events, restart=False):
 
 
 def estimate(rest, events, default=20.0):
-    """Seconds that the rest will take, going by the runs of the same kind, else by all runs; storms have a limit."""
+    """Seconds that the rest will take, going by the runs of the same kind, else by all runs; storms
+    have a limit."""
     runs = [e for e in events if e["event"] == "run"]
     everything = [e["life_s"] for e in runs] or [default]
     total = 0.0
@@ -43,6 +51,7 @@ def estimate(rest, events, default=20.0):
         if "storm" in job:
             total += job["seconds"]
             continue
-        same = [e["life_s"] for e in runs if (e["mode"], e["vmm"]) == (job["mode"], job["vmm"]) and e["id"] != "warm-up"]
+        same = [e["life_s"] for e in runs if (e["mode"], e["vmm"]) == (job["mode"], job["vmm"])
+                and e["id"] != "warm-up"]
         total += sum(same or everything) / len(same or everything)
     return total

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""compare's half on the host with KVM: work off a plan of guest lives and storms, print each as one line of JSON.
+"""compare's half on the host with KVM: work off a plan of guest lives and storms, print each as one
+line of JSON.
 
-usage: runner.py PLAN.  The host may die under it (it can be an emulated one), so a result is told before the next
-life starts; compare.py starts a new host for what is left of the plan.
+usage: runner.py PLAN.  The host may die under it (it can be an emulated one), so a result is told
+before the next life starts; compare.py starts a new host for what is left of the plan.
 """
 
 import json
@@ -23,7 +24,8 @@ from spf import kvmparam  # noqa: E402
 from spf.compare import guest  # noqa: E402
 
 GAVE_UP = 5
-TROUBLE = re.compile(r"BUG: |Oops: |WARNING: |INFO: rcu|INFO: task .* blocked|general protection|soft lockup")
+TROUBLE = re.compile(r"BUG: |Oops: |WARNING: |INFO: rcu|INFO: task .* blocked|general "
+                     r"protection|soft lockup")
 
 
 def tell(event, **fields):
@@ -31,7 +33,8 @@ def tell(event, **fields):
 
 
 def hopeless(was):
-    """Even the timeouts of the life did not help: the host is sick.  QEMU dies with this process."""
+    """Even the timeouts of the life did not help: the host is sick.  QEMU dies with this
+    process."""
     tell("sick", detail="a guest life did not even time out")
     if was is not None:
         kvmparam.write(was)
@@ -39,7 +42,7 @@ def hopeless(was):
 
 
 class KernelLog:
-    """What this host's kernel said since the last look, as far as it is trouble."""
+    """The messages of trouble in this host's kernel log since the last look."""
 
     def __init__(self):
         try:
@@ -73,7 +76,8 @@ def describe_host():
 
     cpuinfo = first("/proc/cpuinfo", "")
     flags = cpuinfo.split("flags", 1)[-1].split("\n", 1)[0].split()
-    npt, ept = first("/sys/module/kvm_amd/parameters/npt"), first("/sys/module/kvm_intel/parameters/ept")
+    npt = first("/sys/module/kvm_amd/parameters/npt")
+    ept = first("/sys/module/kvm_intel/parameters/ept")
     model = re.search(r"^(?:model name|cpu)\s*:\s*(.*)$", cpuinfo, re.M)
     memory = re.search(r"^MemTotal:\s*(\d+)", first("/proc/meminfo", ""), re.M)
     return {
@@ -92,7 +96,8 @@ def describe_host():
 
 
 def stage(spec, directory):
-    """Copy what each life reads to memory, so that no life pays for the way this host reaches its files."""
+    """Copy what each life reads to memory, so that no life pays for the way this host reaches its
+    files."""
     for name in ("kernel", "initramfs", "disk"):
         target = os.path.join(directory, name)
         shutil.copyfile(spec[name], target)
@@ -100,7 +105,7 @@ def stage(spec, directory):
 
 
 class Timeouts:
-    """Generous until there is something to go by, then several times the slowest good run."""
+    """Generous until three runs are good, then several times the slowest of these."""
 
     def __init__(self, first, factor=5, least=30):
         self._first, self._factor, self._least = first, factor, least
@@ -127,15 +132,17 @@ def one_life(spec, job, timeouts):
 
 
 def one_storm(program, job):
-    """Of fault-storm, what it writes as JSON."""
+    """The JSON that fault-storm writes."""
     limit = 60 + 10 * job["seconds"]
     signal.alarm(limit + 60)
     try:
-        done = subprocess.run([program, *job["storm"], "--json", "-"], capture_output=True, text=True, timeout=limit)
+        done = subprocess.run([program, *job["storm"], "--json", "-"], capture_output=True,
+                              text=True, timeout=limit)
     except subprocess.TimeoutExpired:
         raise guest.Failure("stall", f"fault-storm did not end within {limit} s") from None
     if done.returncode:
-        raise guest.Failure("vmm", f"fault-storm: {(done.stderr.strip().splitlines() or ['wrong contents'])[-1][:200]}")
+        said = (done.stderr.strip().splitlines() or ["wrong contents"])[-1]
+        raise guest.Failure("vmm", f"fault-storm: {said[:200]}")
     return json.loads(done.stdout)
 
 
@@ -152,10 +159,12 @@ def work(plan, spec):
                 tell("storm", id=job["id"], vmm=job["vmm"], **one_storm(spec["storm"], job),
                      host_trouble=kernel_log.trouble())
             else:
-                tell("run", **job, **one_life(spec, job, timeouts), host_trouble=kernel_log.trouble())
+                tell("run", **job, **one_life(spec, job, timeouts),
+                     host_trouble=kernel_log.trouble())
         except guest.Failure as failure:
             tell("discard", **job, kind=failure.kind, detail=failure.detail,
-                      console=getattr(failure, "console", ""), registers=getattr(failure, "registers", ""),
+                      console=getattr(failure, "console", ""),
+                 registers=getattr(failure, "registers", ""),
                       host_trouble=kernel_log.trouble())
             discards -= 1
             if discards < 0:

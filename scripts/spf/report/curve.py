@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Curves as inline SVG, of the same make as the bars of svg.py: both axes may be logarithmic.  page.py has their style."""
+"""Curves as inline SVG, of the same make as the bars of svg.py: both axes may be logarithmic.
+page.py has their style."""
 
 import math
 from html import escape
@@ -27,10 +28,12 @@ class Axis:
     def ticks(self, most):
         if not self.log:
             step = svg.nice_step(self.high, most)
-            return [i * step for i in range(math.ceil(self.low / step), int(self.high / step + 1e-6) + 1)]
+            return [i * step for i in range(math.ceil(self.low / step), int(self.high / step + 1e-6)
+                                            + 1)]
         powers = range(math.floor(math.log2(self.low)), math.ceil(math.log2(self.high)) + 1)
         if len(powers) > 2 * most:
-            ticks = [10 ** p for p in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)]
+            ticks = [10 ** p for p in range(math.floor(math.log10(self.low)),
+                                            math.ceil(math.log10(self.high)) + 1)]
         else:
             ticks = [2 ** p for p in powers]
         return [t for t in ticks if self.low * 0.999 <= t <= self.high * 1.001]
@@ -40,14 +43,16 @@ def grid(x1, y1, x2, y2):
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="grid"/>'
 
 
-def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, show_y=svg.number, height=HEIGHT,
+def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, show_y=svg.number,
+         height=HEIGHT,
          bands=(), reach=()):
-    """series: (css, name, points); css "one" is a dashed line for comparison.  bands: (css, name, from, to) on the x
-    axis, behind them.  reach: points that the axes have room for."""
+    """series: (css, name, points); css "one" is a dashed line for comparison.  bands: (css, name,
+    from, to) on the x axis, behind them.  reach: points that the axes have room for."""
     points = [p for _, _, line in series for p in line] + list(reach)
     x = Axis([p[0] for p in points], LEFT, svg.WIDTH - RIGHT, log_x)
     y = Axis([p[1] for p in points], height - BOTTOM, TOP, log_y, zero=True)
-    out = [svg.rect(x.at(start), TOP, x.at(end) - x.at(start), height - BOTTOM - TOP, f"band {css}", name)
+    out = [svg.rect(x.at(start), TOP, x.at(end) - x.at(start), height - BOTTOM - TOP, f"band {css}",
+                    name)
            for css, name, start, end in bands]
     for tick in x.ticks(6):
         out.append(grid(x.at(tick), TOP, x.at(tick), height - BOTTOM))
@@ -58,5 +63,6 @@ def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, sho
     out.append(svg.text(svg.WIDTH - 2, height - 2, x_unit, "tick", "end"))
     for css, name, line in series:
         path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in line)
-        out.append(f'<polyline points="{path}" class="line {css}"><title>{escape(name)}</title></polyline>')
+        out.append(f'<polyline points="{path}" class="line '
+                   f'{css}"><title>{escape(name)}</title></polyline>')
     return svg.svg(height, out, label)

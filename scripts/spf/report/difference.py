@@ -8,15 +8,18 @@ from spf import limits, ui
 from spf.report import stats, table
 from spf.report.summary import verdict
 
-PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"), ("storm", "Fault storm: microseconds between two faults", "us"))
-# Of results of before there was a choice.
+PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"),
+         ("storm", "Fault storm: microseconds between two faults", "us"))
+# The load of results from before --load existed.
 FIRST_LOAD = "redis"
-# What should be alike; whoever changes one of them means to compare just that.
+# Settings that should be alike. A difference in one is shown beside the result.
 SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
-PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host", "machine")
+PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host",
+            "machine")
 
 SHAPE = {"settings": {"load": str}, "platform": dict, "summary": [{"vmm": str, "mode": str}],
-         "runs": [{"vmm": str, "mode": str, "boot": {"total_s": limits.time}, "load": {"total_s": limits.time}}]}
+         "runs": [{"vmm": str, "mode": str, "boot": {"total_s": limits.time},
+                   "load": {"total_s": limits.time}}]}
 STORMS = [{"vmm": str, "config": {"vcpus": int}, "runs": [{"mode": str, "rate": limits.time}]}]
 
 
@@ -24,9 +27,12 @@ def load(name):
     try:
         results = json.loads(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ui.Fail(f"cannot read {name}: {error}", "name a results.json that `kvmspf compare` wrote", 2) from None
-    if not isinstance(results, dict) or (results.get("schema"), results.get("schema_version")) != ("kvmspf-compare", 1):
-        raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one", 2)
+        raise ui.Fail(f"cannot read {name}: {error}",
+                      "name a results.json that `kvmspf compare` wrote", 2) from None
+    if not isinstance(results, dict) or (results.get("schema"),
+                                         results.get("schema_version")) != ("kvmspf-compare", 1):
+        raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one",
+                      2)
     if isinstance(results.get("settings"), dict):
         results["settings"].setdefault("load", FIRST_LOAD)
     wrong = limits.shape(results, SHAPE)
@@ -40,12 +46,14 @@ def load(name):
 
 
 def times(results):
-    """(part, VMM, mode): what each run took, the less the better.  A storm's mode has its vCPUs with it."""
+    """(part, VMM, mode): what each run took, the less the better.  A storm's mode has its vCPUs
+    with it."""
     found = {}
     for part in ("boot", "load"):
         for cell in results["summary"]:
             found[part, cell["vmm"], cell["mode"]] = [
-                run[part]["total_s"] for run in results["runs"] if (run["vmm"], run["mode"]) == (cell["vmm"], cell["mode"])]
+                run[part]["total_s"] for run in results["runs"]
+                if (run["vmm"], run["mode"]) == (cell["vmm"], cell["mode"])]
     for storm in results.get("storms", ()):
         for run in storm["runs"]:
             key = "storm", storm["vmm"], f"{run['mode']}, {storm['config']['vcpus']} vCPUs"
@@ -54,11 +62,13 @@ def times(results):
 
 
 def cells(first, second):
-    """For each part, VMM and mode that both have: both spreads, and the ratio of the second to the first."""
+    """For each part, VMM and mode that both have: both spreads, and the ratio of the second to the
+    first."""
     before, after = times(first), times(second)
     for key, old in before.items():
         if old and (new := after.get(key)):
-            yield {**dict(zip(("part", "vmm", "mode"), key)), "first": stats.spread(old), "second": stats.spread(new),
+            yield {**dict(zip(("part", "vmm", "mode"), key)), "first": stats.spread(old),
+                   "second": stats.spread(new),
                    "ratio": stats.ratio(new, old)}
 
 
@@ -86,17 +96,24 @@ def spread_text(spread):
 def text(first, second):
     found = list(cells(first, second))
     if not found:
-        raise ui.Fail("the two results have no VMM and mode in common", "compare what ran in the same modes", 2)
+        raise ui.Fail("the two results have no VMM and mode in common",
+                      "compare what ran in the same modes", 2)
     lines = []
     for part, title, unit in PARTS:
-        rows = [["VMM", "mode", f"first {unit} (min..max) runs", f"second {unit} (min..max) runs", "ratio", "interval", ""]]
-        rows += [[cell["vmm"], cell["mode"], spread_text(cell["first"]), spread_text(cell["second"]),
-                  *table.ratio_text(cell["ratio"]), verdict(cell["ratio"])] for cell in found if cell["part"] == part]
-        lines += [] if len(rows) == 1 else [title, *("  " + line for line in table.aligned(rows, last=True)), ""]
+        rows = [["VMM", "mode", f"first {unit} (min..max) runs", f"second {unit} (min..max) runs",
+                 "ratio", "interval", ""]]
+        rows += [[cell["vmm"], cell["mode"], spread_text(cell["first"]),
+                  spread_text(cell["second"]),
+                  *table.ratio_text(cell["ratio"]), verdict(cell["ratio"])] for cell in found
+                 if cell["part"] == part]
+        lines += [] if len(rows) == 1 else [title,
+                                            *("  " + line
+                                              for line in table.aligned(rows, last=True)), ""]
     if other := list(unlike(first, second)):
         lines += ["Not alike, first and second:", *("  " + line for line in other), ""]
     if first["platform"].get("emulated") or second["platform"].get("emulated"):
-        lines.append("Software emulation: only results of one machine, with nothing else running on it, can be compared.")
+        lines.append("Software emulation: only results of one machine, with nothing else running "
+                     "on it, can be compared.")
     return "\n".join(lines).rstrip()
 
 
@@ -105,7 +122,8 @@ def main(names, as_json=False):
         raise ui.Fail(f"cannot compare {len(names)} results", "name two, the older one first", 2)
     first, second = (load(name) for name in names)
     if as_json:
-        print(json.dumps({"schema": "kvmspf-difference", "schema_version": 1, "cells": list(cells(first, second)),
+        print(json.dumps({"schema": "kvmspf-difference", "schema_version": 1,
+                          "cells": list(cells(first, second)),
                           "unlike": list(unlike(first, second))}, indent=1))
     else:
         print(text(first, second))

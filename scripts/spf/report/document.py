@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""report.html from results: one file, nothing loaded from anywhere, made for a phone as well as a screen."""
+"""report.html from results: one file, nothing loaded from anywhere, made for a phone as well as a
+screen."""
 
 from html import escape
 
@@ -27,17 +28,23 @@ def _groups(cells, row):
 
 
 def _times(results, cell, part):
-    return [r[part]["total_s"] for r in results["runs"] if (r["mode"], r["vmm"]) == (cell["mode"], cell["vmm"])]
+    return [r[part]["total_s"] for r in results["runs"]
+            if (r["mode"], r["vmm"]) == (cell["mode"], cell["vmm"])]
 
 
 def _boot_chart(results):
-    phases = [(css, key) for css, key in PHASES if all(cell["boot"].get(key) is not None for cell in results["summary"])]
+    phases = [(css, key) for css, key in PHASES if all(cell["boot"].get(key) is not None
+                                                       for cell in results["summary"])]
 
     def row(cell):
-        split = [(css, cell["boot"][key], f"{css}: {cell['boot'][key]:.2f} s") for css, key in phases]
-        return {"name": cell["mode"], "parts": split, "dots": _times(results, cell, "boot"), "value": cell["boot"]["median"]}
-    return page.card("Guest boot", "From QEMU's start to the guest's ready mark. Bars: median of each part; dots: every run's total.",
-                     svg.bars(_groups(results["summary"], row), "seconds", "guest boot time", "{:.2f}".format),
+        split = [(css, cell["boot"][key], f"{css}: {cell['boot'][key]:.2f} s")
+                 for css, key in phases]
+        return {"name": cell["mode"], "parts": split, "dots": _times(results, cell, "boot"),
+                "value": cell["boot"]["median"]}
+    return page.card("Guest boot", "From QEMU's start to the guest's ready mark. Bars: median of "
+                                   "each part; dots: every run's total.",
+                     svg.bars(_groups(results["summary"], row), "seconds", "guest boot time",
+                              "{:.2f}".format),
                      page.legend([(css, css) for css, _ in phases]))
 
 
@@ -48,22 +55,26 @@ def _load_chart(results):
                 "dots": _times(results, cell, "load"), "value": value}
     head, what = results["load_text"]["head"], results["load_text"]["what"]
     return page.card(head, f"{what[0].upper()}{what[1:]}. Bars: median; dots: every run.",
-                     svg.bars(_groups(results["summary"], row), "seconds", f"{head.lower()} time", "{:.2f}".format))
+                     svg.bars(_groups(results["summary"], row), "seconds", f"{head.lower()} time",
+                              "{:.2f}".format))
 
 
 def _ratio_chart(results):
     groups = []
     for part, title in _parts(results):
         for vmm in ("quiet", "busy"):
-            rows = [{"name": c["mode"], "css": c["mode"], **{k: c[part]["ratio"][k] for k in ("estimate", "low", "high")}}
+            rows = [{"name": c["mode"], "css": c["mode"],
+                     **{k: c[part]["ratio"][k] for k in ("estimate", "low", "high")}}
                     for c in results["summary"] if c["vmm"] == vmm and c[part].get("ratio")]
             if rows:
                 groups.append((f"{title}, {vmm} VMM", rows))
     if not groups:
         return ""
-    confidence = min(c[p]["ratio"]["confidence"] for c in results["summary"] for p in ("boot", "load") if c[p].get("ratio"))
+    confidence = min(c[p]["ratio"]["confidence"] for c in results["summary"]
+                     for p in ("boot", "load") if c[p].get("ratio"))
     return page.card("Time relative to off", "Left of 1 is faster. "
-                     + (f"Bars are {confidence:.0%} intervals; one that crosses 1 shows no difference." if confidence >= 0.95
+                     + (f"Bars are {confidence:.0%} intervals; one that crosses 1 shows no "
+                        "difference." if confidence >= 0.95
                         else "Too few runs for intervals of 95 %: nothing is shown by these bars."),
                      svg.intervals(groups, "ratio to off with intervals"))
 
@@ -75,9 +86,11 @@ def _fault_chart(results, part, title):
 
     def row(cell):
         n = cell[part]["counters"]
-        parts = [(f"t-{name}", n.get(key, 0), f"{name}: {n.get(key, 0):.0f}") for name, key in TIER_HEADS]
+        parts = [(f"t-{name}", n.get(key, 0), f"{name}: {n.get(key, 0):.0f}")
+                 for name, key in TIER_HEADS]
         return {"name": cell["mode"], "parts": parts, "value": sum(v for _, v, _ in parts)}
-    return page.card(f"Faults by tier: {title.lower()}", "How KVM found the host page of each guest fault; median of the runs.",
+    return page.card(f"Faults by tier: {title.lower()}", "How KVM found the host page of each "
+                                                         "guest fault; median of the runs.",
                      svg.bars(_groups(cells, row), "faults", f"faults by tier, {title}"),
                      page.legend([(f"t-{name}", name) for name, _ in TIER_HEADS]))
 
@@ -88,10 +101,14 @@ def _tiles(results):
         for part, title in _parts(results):
             for cell in results["summary"]:
                 ratio = cell[part].get("ratio")
-                if cell["mode"] == "on" and cell["vmm"] == vmm and ratio and ratio["confidence"] >= 0.95:
-                    out.append(f'<div class="card tile"><span class="small soft">{title}, {vmm} VMM</span>'
-                               f"<b>{ratio['estimate']:.2f}×</b><span class=\"small\">the time of off; "
-                               f"{ratio['low']:.2f} to {ratio['high']:.2f}: {verdict(ratio)}</span></div>")
+                chosen = (cell["mode"], cell["vmm"]) == ("on", vmm)
+                if chosen and ratio and ratio["confidence"] >= 0.95:
+                    out.append(f'<div class="card tile"><span class="small soft">{title}, {vmm} '
+                               'VMM</span>'
+                               f"<b>{ratio['estimate']:.2f}×</b><span class=\"small\">the time of "
+                               "off; "
+                               f"{ratio['low']:.2f} to {ratio['high']:.2f}: "
+                               f"{verdict(ratio)}</span></div>")
     return page.grid(out, "tiles") if out else ""
 
 
@@ -102,18 +119,24 @@ def _seconds(value):
 def _time_table(results, part, title):
     def row(cell):
         c, ratio = cell[part], cell[part].get("ratio")
-        return [cell["mode"], str(c["n"]), _seconds(c["median"]), f"{_seconds(c['min'])}–{_seconds(c['max'])}",
+        return [cell["mode"], str(c["n"]), _seconds(c["median"]),
+                f"{_seconds(c['min'])}–{_seconds(c['max'])}",
                 f"{ratio['estimate']:.2f}\n{ratio['low']:.2f}–{ratio['high']:.2f}" if ratio else ""]
     return page.card(title, "Seconds. Last column: the time relative to off, and its interval.",
-                     page.table(["mode", "runs", "median", "range", "vs off"], _groups(results["summary"], row)))
+                     page.table(["mode", "runs", "median", "range", "vs off"],
+                                _groups(results["summary"], row)))
 
 
 def _fault_table(results, part, title):
     def row(cell):
         n = cell[part]["counters"]
-        return [cell["mode"], *(svg.number(n[k]) if k in n else "-" for k in (*(key for _, key in TIER_HEADS), "pf_taken"))]
-    return page.card(f"Faults: {title.lower()}", "Medians, summed over the vCPUs. The last column counts all second-stage faults.",
-                     page.table(["mode", "fast", "spec.", "vma", "mmap", "all"], _groups(results["summary"], row)))
+        return [cell["mode"],
+                *(svg.number(n[k]) if k in n else "-" for k in (*(key for _, key in TIER_HEADS),
+                                                                "pf_taken"))]
+    return page.card(f"Faults: {title.lower()}", "Medians, summed over the vCPUs. The last column "
+                                                 "counts all second-stage faults.",
+                     page.table(["mode", "fast", "spec.", "vma", "mmap", "all"],
+                                _groups(results["summary"], row)))
 
 
 def _discards(results):
@@ -121,13 +144,15 @@ def _discards(results):
     count = f"{len(rows)} of {len(rows) + len(results['runs'])} runs thrown away and replaced."
     if not rows:
         return page.card("Runs thrown away", "Not one: every run was comparable.", "")
-    body = "".join(f"<tr><td>{escape(m)}, {escape(v)}</td><td class=w>{escape(k)}: {escape(t)}</td></tr>" for m, v, k, t in rows)
+    body = "".join(f"<tr><td>{escape(m)}, {escape(v)}</td><td class=w>{escape(k)}: "
+                   f"{escape(t)}</td></tr>" for m, v, k, t in rows)
     return page.card("Runs thrown away", count, f"<table>{body}</table>")
 
 
 def _typical(results, vmm, mode):
     """The run in the middle by the time of boot and load together, of those that were watched."""
-    runs = [r for r in results["runs"] if (r["vmm"], r["mode"]) == (vmm, mode) and r.get("faults_over_time")]
+    runs = [r for r in results["runs"] if (r["vmm"], r["mode"]) == (vmm, mode)
+            and r.get("faults_over_time")]
     runs.sort(key=lambda r: r["boot"]["total_s"] + r["load"]["total_s"])
     return runs[(len(runs) - 1) // 2] if runs else None
 
@@ -150,15 +175,19 @@ def _rate(run):
 
 
 def _rate_card(results, vmm):
-    runs = [(mode, run) for mode in results["settings"]["modes"] if (run := _typical(results, vmm, mode))]
+    runs = [(mode, run) for mode in results["settings"]["modes"]
+            if (run := _typical(results, vmm, mode))]
     reach = [point for _, run in runs for point in [(0, 0), (_phases(run)[-1][3], 0), *_rate(run)]]
     if not runs:
         return ""
     drawn = "".join(f'<p class="small">{mode}</p>'
-                    + curve.plot([(mode, mode, _rate(run))], "seconds", f"fault rate, {vmm} VMM, {mode}", height=130,
+                    + curve.plot([(mode, mode, _rate(run))], "seconds",
+                                 f"fault rate, {vmm} VMM, {mode}", height=130,
                                  bands=_phases(run), reach=reach) for mode, run in runs)
-    return page.card(f"Fault rate over time, {vmm} VMM", "Second-stage faults a second in the run of each mode whose boot and load "
-                     "together are the middle one.", drawn, page.legend([(css, name) for css, name, _, _ in _phases(runs[0][1])]))
+    return page.card(f"Fault rate over time, {vmm} VMM", "Second-stage faults a second in the run "
+                                                         "of each mode whose boot and load "
+                     "together are the middle one.", drawn,
+                     page.legend([(css, name) for css, name, _, _ in _phases(runs[0][1])]))
 
 
 def _storms(results, vmm):
@@ -167,8 +196,9 @@ def _storms(results, vmm):
     if not found:
         return []
     head, *rows = storms.table(found)
-    return [*storms.cards(found, f", {vmm} VMM"), page.card(f"Fault storm, {vmm} VMM", "Latencies are of the guest's touches, "
-            "all runs of a kind together.", page.table(head, [("", rows)]), css="wide")]
+    return [*storms.cards(found, f", {vmm} VMM"),
+            page.card(f"Fault storm, {vmm} VMM", "Latencies are of the guest's touches, "
+"all runs of a kind together.", page.table(head, [("", rows)]), css="wide")]
 
 
 def html(results):
@@ -176,7 +206,8 @@ def html(results):
     title = f"KVM speculative faults: guest boot and {_parts(results)[1][1].lower()}"
     storm = _storms(results, "quiet") + _storms(results, "busy")
     body = [f"<h1>{title}</h1>",
-            f'<p class="soft">{escape(results["created"])} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
+            f'<p class="soft">{escape(results["created"])} · {s["vcpus"]} vCPUs, {s["memory_mib"]} '
+            'MiB guest, '
             f'{results["load_text"]["title"]} · {escape(results["platform"]["accelerator"])}</p>',
             *(f"<p><b>{escape(note)}</b></p>" for note in results["notes"]), _tiles(results),
             page.grid([_boot_chart(results), _load_chart(results), _ratio_chart(results),

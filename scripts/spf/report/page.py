@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What reports are made of: one offline file for phone and screen, light and dark; its cards, tables and legends."""
+"""What reports are made of: one offline file for phone and screen, light and dark; its cards,
+tables and legends."""
 
 from html import escape
 
@@ -43,11 +44,13 @@ svg polyline.one { stroke:var(--soft); stroke-width:1; stroke-dasharray:3 3 } .l
 """
 COLOURS = {"off": "--off", "vma-lock": "--vma-lock", "on": "--on", "stock": "--stock",
            "firmware": "--grey", "kernel": "--blue", "userspace": "--sand", "loading": "--plum",
-           "t-fast": "--grey", "t-speculative": "--on", "t-vma-lock": "--vma-lock", "t-mmap-lock": "--off"}
+           "t-fast": "--grey", "t-speculative": "--on", "t-vma-lock": "--vma-lock",
+           "t-mmap-lock": "--off"}
 
 
 def style():
-    rules = "".join(f".{css} {{ fill:var({var}); stroke:var({var}); background:var({var}) }}\n" for css, var in COLOURS.items())
+    rules = "".join(f".{css} {{ fill:var({var}); stroke:var({var}); background:var({var}) }}\n"
+                    for css, var in COLOURS.items())
     return rules + STYLE + LINES
 
 
@@ -73,7 +76,8 @@ def table(head, groups):
     for name, group in groups:
         if name:
             rows.append(f'<tr class="group"><td colspan="{len(head)}">{escape(name)}</td></tr>')
-        rows += ["<tr>" + "".join(f"<td>{escape(c).replace(chr(10), '<br>')}</td>" for c in row) + "</tr>" for row in group]
+        rows += ["<tr>" + "".join(f"<td>{escape(c).replace(chr(10), '<br>')}</td>" for c in row)
+                 + "</tr>" for row in group]
     return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
 
 
@@ -83,7 +87,8 @@ def facts(title, pairs):
 
 
 def bullets(title, lines, css=""):
-    return card(title, "", "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>", css=css)
+    return card(title, "", "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>",
+                css=css)
 
 
 def grid(cards, css=""):

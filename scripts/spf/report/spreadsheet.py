@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""results.json for spreadsheets: runs.csv has a line for each guest life, storms.csv one for each run of fault-storm.
+"""results.json for spreadsheets: runs.csv has a line for each guest life, storms.csv one for each
+run of fault-storm.
 
-A column is named as the path to its value in results.json; lists are left out, but the calls of a storm's neighbours."""
+A column is named as the path to its value in results.json; lists are left out, but the calls of a
+storm's neighbours."""
 
 import csv
 import io
@@ -18,7 +20,8 @@ def flat(value, name=""):
 def lines(rows):
     rows = [dict(flat(row)) for row in rows]
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)),
+                            lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
@@ -27,7 +30,8 @@ def lines(rows):
 def storm_rows(results):
     for storm in results.get("storms", ()):
         for run in storm["runs"]:
-            yield {"vmm": storm["vmm"], "vcpus": storm["config"]["vcpus"], "size": storm["config"]["size"], **run,
+            yield {"vmm": storm["vmm"], "vcpus": storm["config"]["vcpus"],
+                   "size": storm["config"]["size"], **run,
                    "neighbours": {n["kind"]: n["latency_ns"] for n in run["neighbours"]}}
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Medians, spreads and ratios of repeated runs.
 
-The ratio of two modes is the Hodges-Lehmann estimate on the logarithm of the times: the median of all
-quotients a/b of one run of each. Its confidence interval comes from the exact Mann-Whitney distribution,
-so it needs no assumption of a normal distribution, no random numbers, and is the same each time it is
-computed. Five runs of each mode give an interval of 96.8 % confidence, which no bootstrap of five can claim.
-What is assumed: runs are independent (modes alternate, in a shuffled order, so drift meets all alike) and
-a mode multiplies the time.
+The ratio of two modes is the Hodges-Lehmann estimate on the logarithm of the times: the median of
+all quotients a/b of one run of each. Its confidence interval comes from the exact Mann-Whitney
+distribution, so it needs no assumption of a normal distribution, no random numbers, and is the same
+each time it is computed. Five runs of each mode give an interval of 96.8 % confidence, which no
+bootstrap of five can claim. What is assumed: runs are independent (modes alternate, in a shuffled
+order, so drift meets all alike) and a mode multiplies the time.
 """
 
 import math

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What fault-storm wrote as tables and curves, for bench/storm-report and for compare.
 
-A cell is all runs of one number of vCPUs in one mode; all else is alike in what is shown together."""
+A cell is all runs of one number of vCPUs in one mode; all else is alike in what is shown
+together."""
 
 from spf.report import curve, page, stats
 
 MODES = ("off", "vma-lock", "on", "default")
 CSS = {"default": "stock"}
-HEAD = ["vCPUs", "mode", "runs", "faults/s", "min..max", "x off", "interval", "p50 us", "p99 us", "p99.9 us", "p99.99 us"]
+HEAD = ["vCPUs", "mode", "runs", "faults/s", "min..max", "x off", "interval", "p50 us", "p99 us",
+        "p99.9 us", "p99.99 us"]
 
 
 def cells(results):
@@ -59,14 +61,17 @@ def row(found, key):
     runs, base = found[key], found.get((key[0], "off"))
     rates = [run["rate"] for run in runs]
     spread = stats.spread(rates)
-    against = stats.ratio(rates, [run["rate"] for run in base]) if base and key[1] != "off" else None
+    against = stats.ratio(rates,
+                          [run["rate"] for run in base]) if base and key[1] != "off" else None
     counts = histogram(runs, touch)
     words = [str(key[0]), key[1], str(len(runs)), f"{spread['median']:.0f}",
-             f"{spread['min']:.0f}..{spread['max']:.0f}", f"{against['estimate']:.2f}" if against else "", ""]
+             f"{spread['min']:.0f}..{spread['max']:.0f}", f"{against['estimate']:.2f}" if against
+             else "", ""]
     if against and len(runs) > 1:
         words[-1] = f"{against['low']:.2f}..{against['high']:.2f} ({against['confidence']:.0%})"
     words += [f"{percentile(counts, part) / 1e3:.1f}" for part in (0.5, 0.99, 0.999, 0.9999)]
-    return words + [f"{percentile(histogram(runs, pick), 0.99) / 1e3:.1f}" for _, pick in calls(runs)]
+    return words + [f"{percentile(histogram(runs, pick), 0.99) / 1e3:.1f}"
+                    for _, pick in calls(runs)]
 
 
 def table(found):
@@ -79,11 +84,13 @@ def scaling(found):
     """Median rates, and the line on which one vCPU's would lie."""
     series = []
     for mode in MODES:
-        points = [(v, stats.median([run["rate"] for run in runs])) for (v, m), runs in found.items() if m == mode]
+        points = [(v, stats.median([run["rate"] for run in runs])) for (v, m), runs in found.items()
+                  if m == mode]
         if len(points) > 1:
             series.append((CSS.get(mode, mode), mode, points))
     if series:
-        first = max(points[0] for _, _, points in series if points[0][0] == min(p[0][0] for _, _, p in series))
+        first = max(points[0] for _, _, points in series
+                    if points[0][0] == min(p[0][0] for _, _, p in series))
         last = max(points[-1][0] for _, _, points in series)
         series.append(("one", "ideal", [first, (last, first[1] * last / first[0])]))
     return series
@@ -94,15 +101,19 @@ def tail_card(title, found, vcpus, pick):
               for (v, mode), runs in found.items() if v == vcpus]
     drawn = curve.plot(series, "us", title, log_x=True, log_y=True,
                        show_x=lambda v: f"{v:g}", show_y=lambda v: f"{v:.4g}")
-    return page.curves(title, "The part of all that took at least so long; both axes are logarithmic.", series, drawn)
+    return page.curves(title, "The part of all that took at least so long; both axes are "
+                              "logarithmic.", series, drawn)
 
 
 def cards(found, where=""):
     """The scaling curve, and the tails with the most vCPUs; where: what to add to their titles."""
     out, most = [], max(v for v, _ in found)
     if series := scaling(found):
-        out.append(page.curves(f"Faults a second by vCPUs{where}", "Medians; dashed: the best of the fewest vCPUs, scaled.",
-                               series, curve.plot(series, "vCPUs", "faults a second", log_x=True, log_y=True)))
+        out.append(page.curves(f"Faults a second by vCPUs{where}",
+                               "Medians; dashed: the best of the fewest vCPUs, scaled.",
+                               series, curve.plot(series, "vCPUs", "faults a second", log_x=True,
+                                                  log_y=True)))
     out.append(tail_card(f"Latency of a touch, {most} vCPUs{where}", found, most, touch))
     runs = next(runs for (v, _), runs in found.items() if v == most)
-    return out + [tail_card(f"{kind}: its calls, {most} vCPUs{where}", found, most, pick) for kind, pick in calls(runs)]
+    return out + [tail_card(f"{kind}: its calls, {most} vCPUs{where}", found, most, pick)
+                  for kind, pick in calls(runs)]

@@ -10,11 +10,13 @@ PHASES = ("firmware_s", "kernel_s", "userspace_s")
 def _counter_medians(runs, part):
     rows = [r["counters"][part] for r in runs if r["counters"] and r["counters"].get(part)]
     names = {name for row in rows for name in row}
-    return {name: stats.median([row.get(name, 0) for row in rows]) for name in kvmparam.COUNTERS if name in names}
+    return {name: stats.median([row.get(name, 0) for row in rows]) for name in kvmparam.COUNTERS
+            if name in names}
 
 
 def summarise(runs, discards, modes, vmms):
-    """Cells in the order of the table. Ratios are to mode off, where it ran, with the same VMM load."""
+    """Cells in the order of the table. Ratios are to mode off, where it ran, with the same VMM
+    load."""
     cells = []
     for vmm in vmms:
         for mode in modes:

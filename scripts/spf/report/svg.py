@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Small horizontal charts as inline SVG.
 
-Drawn by hand, not by matplotlib: the report is one small file that follows the reader's light or dark theme through
-CSS, keeps its text selectable, and the command needs no 100 MB of packages for its charts.
-Each chart is 400 units wide, about the width of a phone and of one column of the report.
+Drawn by hand, not by matplotlib: the report is one small file that follows the reader's light or
+dark theme through CSS, keeps its text selectable, and the command needs no 100 MB of packages for
+its charts. Each chart is 400 units wide, about the width of a phone and of one column of the
+report.
 """
 
 import math
@@ -32,7 +33,8 @@ def number(value):
 
 
 def text(x, y, content, css="", anchor="start"):
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}">{escape(content)}</text>'
+    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}">'
+            f"{escape(content)}</text>")
 
 
 def rect(x, y, width, height, css, title=""):
@@ -48,6 +50,18 @@ def upright(x, bottom, css="grid"):
 def svg(height, parts, label):
     return (f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
             + "".join(parts) + "</svg>")
+
+
+def named_rows(groups, row_height, out):
+    """Draw the names of groups and rows; each row, and its y."""
+    y = 0
+    for name, group in groups:
+        out.append(text(0, y + 14, name, "group"))
+        y += HEAD
+        for row in group:
+            out.append(text(LEFT - 8, y + 11.5, row["name"], "name", "end"))
+            yield row, y
+            y += row_height
 
 
 def bars(groups, unit, label, show=number):
@@ -68,23 +82,18 @@ def bars(groups, unit, label, show=number):
     for i in range(ticks + 1):
         x = LEFT + i * step * scale
         out.append(upright(x, bottom))
-        out.append(text(x, bottom + 13, f"{i * step:g}" if step < 1000 else number(i * step), "tick", "middle"))
+        out.append(text(x, bottom + 13, f"{i * step:g}" if step < 1000 else number(i * step),
+                        "tick", "middle"))
     out.append(text(WIDTH - 2, bottom + 13, unit, "tick", "end"))
-    y = 0
-    for name, group in groups:
-        out.append(text(0, y + 14, name, "group"))
-        y += HEAD
-        for row in group:
-            out.append(text(LEFT - 8, y + 11.5, row["name"], "name", "end"))
-            x = LEFT
-            for css, value, title in row["parts"]:
-                out.append(rect(x, y, value * scale, 14, css, title))
-                x += value * scale
-            out.append(text(max(x, LEFT) + 5, y + 11.5, show(row["value"]), "value"))
-            for dot in row.get("dots", ()):
-                out.append(f'<circle cx="{LEFT + dot * scale:.2f}" cy="{y + 21}" r="3" class="dot">'
-                           f"<title>one run: {dot:.2f} {escape(unit)}</title></circle>")
-            y += row_height
+    for row, y in named_rows(groups, row_height, out):
+        x = LEFT
+        for css, value, title in row["parts"]:
+            out.append(rect(x, y, value * scale, 14, css, title))
+            x += value * scale
+        out.append(text(max(x, LEFT) + 5, y + 11.5, show(row["value"]), "value"))
+        for dot in row.get("dots", ()):
+            out.append(f'<circle cx="{LEFT + dot * scale:.2f}" cy="{y + 21}" r="3" class="dot">'
+                       f"<title>one run: {dot:.2f} {escape(unit)}</title></circle>")
     return svg(height, out, label)
 
 
@@ -92,7 +101,8 @@ RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5,
 
 
 def intervals(groups, label):
-    """Ratios with their intervals on a logarithmic axis; rows are {name, estimate, low, high, css}."""
+    """Ratios with their intervals on a logarithmic axis; rows are {name, estimate, low, high,
+    css}."""
     rows = [row for _, group in groups for row in group]
     low = min(min(row["low"] for row in rows) * 0.97, 0.8)
     high = max(max(row["high"] for row in rows) * 1.03, 1.25)
@@ -113,16 +123,11 @@ def intervals(groups, label):
             last = at(tick)
             out.append(text(last, bottom + 13, f"{tick:g}", "tick", "middle"))
     out.append(text(WIDTH - 2, bottom + 13, "× off", "tick", "end"))
-    y = 0
-    for name, group in groups:
-        out.append(text(0, y + 14, name, "group"))
-        y += HEAD
-        for row in group:
-            out.append(text(LEFT - 8, y + 11.5, row["name"], "name", "end"))
-            out.append(f'<line x1="{at(row["low"]):.1f}" y1="{y + 7.5}" x2="{at(row["high"]):.1f}" y2="{y + 7.5}" '
-                       f'class="bar {row["css"]}"/>')
-            out.append(f'<circle cx="{at(row["estimate"]):.1f}" cy="{y + 7.5}" r="5" class="{row["css"]}"><title>'
-                       f'{row["estimate"]:.3f}, {row["low"]:.3f} to {row["high"]:.3f}</title></circle>')
-            out.append(text(WIDTH - RIGHT + 8, y + 11.5, f"{row['estimate']:.2f}", "value"))
-            y += row_height
+    for row, y in named_rows(groups, row_height, out):
+        out.append(f'<line x1="{at(row["low"]):.1f}" y1="{y + 7.5}" x2="{at(row["high"]):.1f}" '
+                   f'y2="{y + 7.5}" class="bar {row["css"]}"/>')
+        out.append(f'<circle cx="{at(row["estimate"]):.1f}" cy="{y + 7.5}" r="5" '
+                   f'class="{row["css"]}"><title>'
+                   f'{row["estimate"]:.3f}, {row["low"]:.3f} to {row["high"]:.3f}</title></circle>')
+        out.append(text(WIDTH - RIGHT + 8, y + 11.5, f"{row['estimate']:.2f}", "value"))
     return svg(height, out, label)

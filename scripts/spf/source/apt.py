@@ -7,19 +7,21 @@ from pathlib import Path
 
 from spf import paths, ui
 
-PACKAGES = """bc bison build-essential ccache cpio dpkg-dev flex git ipxe-qemu libattr1-dev libcap-ng-dev libelf-dev
-libfdt-dev libglib2.0-dev libpixman-1-dev libslirp-dev libssl-dev liburing-dev lz4 ninja-build perl
-pkg-config python3-venv qemu-system-data rsync seabios shellcheck xz-utils zlib1g-dev""".split()
-# QEMU wants a newer meson than Debian 12 has.
+PACKAGES = """bc bison build-essential ccache cpio dpkg-dev flex git ipxe-qemu libattr1-dev
+libcap-ng-dev libelf-dev libfdt-dev libglib2.0-dev libpixman-1-dev libslirp-dev
+libssl-dev liburing-dev lz4 ninja-build perl pkg-config python3-venv qemu-system-data
+rsync seabios shellcheck xz-utils zlib1g-dev""".split()
+# QEMU needs a newer meson than Debian 12 has.
 MESON_SUITE = {"bookworm": "bookworm-backports"}
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 APT = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3",
-       # Else lists that cannot be had are a warning, and what is then missing in them the error.
+       # Without this, apt only warns about lists that it cannot fetch, and the error comes later.
        "-o", "APT::Update::Error-Mode=any"]
 
 
 def absent(names):
-    done = ui.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names], check=False)
+    done = ui.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names],
+                  check=False)
     have = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
     return [n for n in names if n not in have]
 
@@ -54,8 +56,10 @@ def codename():
 # -- a private apt state: other suites for us, none of it for the machine --
 
 def mirror():
-    """The address of Debian's main archive as this machine's own apt knows it, whatever form its lists have."""
-    listed = ui.run(["apt-get", "indextargets", "--format", "$(CREATED_BY)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"]).stdout
+    """The address of Debian's main archive as this machine's own apt knows it, whatever form its
+    lists have."""
+    listed = ui.run(["apt-get", "indextargets", "--format",
+                     "$(CREATED_BY)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"]).stdout
     rows = [line.split("|") for line in listed.splitlines() if line.startswith("Packages|")]
     for wanted in (codename(), "stable", "oldstable"):
         for _, release, component, address in rows:
@@ -66,19 +70,24 @@ def mirror():
 
 
 def private(kind, suite):
-    """The words that have apt-get use our own state, which knows this suite.  kind: deb, or deb-src."""
+    """The words that have apt-get use our own state, which knows this suite.  kind: deb, or
+    deb-src."""
     home = paths.BUILD / "apt"
     for name in ("lists/partial", "cache/archives/partial"):
         (home / name).mkdir(parents=True, exist_ok=True)
-    options = [f"Dir::Etc::sourcelist={home}/sources.list", "Dir::Etc::sourceparts=-", f"Dir::State::Lists={home}/lists",
+    options = [f"Dir::Etc::sourcelist={home}/sources.list", "Dir::Etc::sourceparts=-",
+               f"Dir::State::Lists={home}/lists",
                f"Dir::Cache={home}/cache", "APT::Sandbox::User=root", "APT::Get::List-Cleanup=0"]
     words = [w for o in options for w in ("-o", o)]
     listed, archive = home / "sources.list", f"[signed-by={KEYRING}] {mirror()} "
-    line, have = f"{kind} {archive}{suite} main", listed.read_text().splitlines() if listed.exists() else []
+    line = f"{kind} {archive}{suite} main"
+    have = listed.read_text().splitlines() if listed.exists() else []
     if line not in have or not ui.recall("apt"):
         ui.forget("apt")
         # Those of a mirror that this machine no longer has would fail.
-        listed.write_text("".join(f"{one}\n" for one in sorted({line, *(one for one in have if archive in one)})))
+        listed.write_text("".join(f"{one}\n"
+                                  for one in sorted({line,
+                                                     *(one for one in have if archive in one)})))
         get([*words, "update"], f"fetch the package lists of {suite}")
         ui.remember("apt", done=True)
     return [*words, "-t", suite]

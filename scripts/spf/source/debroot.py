@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian packages unpacked under build/, of which the machine's own apt does not hear: ppc64el's, and what installed would
-start a server here.
+"""Debian packages unpacked under build/, unknown to the machine's own apt: those of ppc64el, and
+those that would start a server if they were installed.
 
 A root is a directory named for its architecture, with the packages' files.
 """
@@ -45,15 +45,19 @@ def _unpack(arch, headers, programs, target):
     shutil.rmtree(home / "cache/archives", ignore_errors=True)     # all that lies there is unpacked
     for name in ("lists/partial", "cache/archives/partial"):
         (home / name).mkdir(parents=True, exist_ok=True)
-    (home / "sources.list").write_text(f"deb [signed-by={apt.KEYRING}] {apt.mirror()} {apt.codename()} main\n")
+    (home / "sources.list").write_text(f"deb [signed-by={apt.KEYRING}] {apt.mirror()} "
+                                       f"{apt.codename()} main\n")
     (home / "status").touch()
-    options = [f"APT::Architecture={arch}", f"APT::Architectures={arch}", f"Dir::Etc::sourcelist={home}/sources.list",
-               "Dir::Etc::sourceparts=-", f"Dir::State::Lists={home}/lists", f"Dir::State::status={home}/status",
+    options = [f"APT::Architecture={arch}", f"APT::Architectures={arch}",
+               f"Dir::Etc::sourcelist={home}/sources.list",
+               "Dir::Etc::sourceparts=-", f"Dir::State::Lists={home}/lists",
+               f"Dir::State::status={home}/status",
                f"Dir::Cache={home}/cache", "APT::Sandbox::User=root"]
     words = [w for o in options for w in ("-o", o)]
     apt.get([*words, "update"], f"fetch the package lists of {arch}")
     if headers:
-        apt.get([*words, "download", *headers], f"fetch libraries for {arch}", cwd=home / "cache/archives")
+        apt.get([*words, "download", *headers], f"fetch libraries for {arch}",
+                cwd=home / "cache/archives")
     # Nothing counts as installed, so that this fetches all dependencies.
     apt.get([*words, "install", "--download-only", "--no-install-recommends", *programs],
               f"fetch programs for {arch}")
@@ -80,9 +84,11 @@ def libraries(where, program):
     found, wanted = {LOADERS[where.name]}, [program]
     while wanted:
         for name in needed(resolve(where, wanted.pop())):
-            path = next((f"{d}/{name}" for d in library_dirs(where) if resolve(where, f"{d}/{name}").exists()), None)
+            path = next((f"{d}/{name}" for d in library_dirs(where)
+                         if resolve(where, f"{d}/{name}").exists()), None)
             if not path:
-                raise ui.Fail(f"{program} for {where.name} needs {name}, and no package has it", "see scripts/spf/source/debroot.py")
+                raise ui.Fail(f"{program} for {where.name} needs {name}, and no package has it",
+                              "see scripts/spf/source/debroot.py")
             if path not in found:
                 found.add(path)
                 wanted.append(path)
@@ -96,7 +102,8 @@ def loaded(program):
 
 
 def resolve(where, name):
-    """The file that a name stands for; links may begin at the root, which is not ours.  No root: this machine's own."""
+    """The file that a name stands for; links may begin at the root, which is not ours.  No root:
+    this machine's own."""
     if not where:
         return Path(name)
     path = where / name.lstrip("/")
@@ -107,9 +114,11 @@ def resolve(where, name):
 
 
 def python(where):
-    """Python with its library, and what of the latter's needs shared libraries that we need: name -> file."""
+    """Python with its library, and what of the latter's needs shared libraries that we need: name
+    -> file."""
     library = resolve(where, "usr/bin/python3").name
-    files = {str(p.relative_to(where)): p for p in (where / "usr/lib" / library).rglob("*") if p.is_file()}
+    files = {str(p.relative_to(where)): p for p in (where / "usr/lib" / library).rglob("*")
+             if p.is_file()}
     ctypes = next(name for name in files if "/_ctypes." in name)
     names = ["usr/bin/python3", *libraries(where, "usr/bin/python3"), *libraries(where, ctypes)]
     return files | {name: resolve(where, name) for name in names}

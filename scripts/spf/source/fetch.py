@@ -58,7 +58,8 @@ def unpack_linux(one, scratch, target, progress):
     """Debian's package has the source as an archive."""
     where = Path("/")
     if one.suite:
-        apt.get([*apt.private("deb", one.suite), "download", one.package], f"fetch {one.package} from {one.suite}",
+        apt.get([*apt.private("deb", one.suite), "download", one.package],
+                f"fetch {one.package} from {one.suite}",
                 cwd=scratch, progress=progress)
         where = scratch / "package"
         ui.run(["dpkg-deb", "-x", newest(one, scratch, "deb"), where])
@@ -81,7 +82,8 @@ def debian_config(name):
 def unpack_qemu(one, scratch, target, progress):
     apt.get([*apt.private("deb-src", one.suite), "source", "--download-only", one.package],
             f"fetch QEMU's source from {one.suite}", cwd=scratch, progress=progress)
-    ui.run(["dpkg-source", "--no-check", "-x", newest(one, scratch, "dsc"), scratch / "tree"], log=paths.LOG / "setup.log",
+    ui.run(["dpkg-source", "--no-check", "-x", newest(one, scratch, "dsc"), scratch / "tree"],
+           log=paths.LOG / "setup.log",
            progress=progress)
     # What dpkg-source noted about applied patches is not part of the source.
     shutil.rmtree(scratch / "tree" / ".pc", ignore_errors=True)

@@ -122,7 +122,7 @@ def sync(what):
 def worktree(what, where, head):
     source = series.src(what)
     if (where / ".git").exists() and git(where, "rev-parse", "HEAD", check=False).returncode == 0:
-        # Left by a git that was killed: no other works here, callers hold a lock.
+        # A git that was killed left it: no other git works here, as callers hold a lock.
         Path(where, text(where, "rev-parse", "--git-path", "index.lock")).unlink(missing_ok=True)
         git(where, "checkout", "--force", "--detach", head)
         git(where, "clean", "-fdq")

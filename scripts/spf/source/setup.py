@@ -21,7 +21,8 @@ def ready():
 
 
 def meson():
-    """A meson fit for our QEMU, under build/ and nowhere else; where Debian's own is new enough, that one."""
+    """A meson fit for our QEMU, under build/ and nowhere else; where Debian's own is new enough,
+    that one."""
     target = paths.TOOLS / "meson"
     if (target / "usr" / "bin" / "meson").exists():
         return
@@ -33,7 +34,8 @@ def meson():
             return
         paths.TOOLS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=paths.TOOLS) as scratch:
-            apt.get([*apt.private("deb", apt.MESON_SUITE[apt.codename()]), "download", "meson"], "fetch meson",
+            apt.get([*apt.private("deb", apt.MESON_SUITE[apt.codename()]), "download", "meson"],
+                    "fetch meson",
                     cwd=scratch)
             package = next(Path(scratch).glob("meson_*.deb"))
             ui.run(["dpkg-deb", "-x", package, Path(scratch) / "meson"])
@@ -48,7 +50,8 @@ def check_machine():
         raise ui.Fail("there is no apt-get here", "use Debian 12")
     probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True)
     if probe.returncode:
-        raise ui.Fail("this machine lets us make no mount namespace", "give the container CAP_SYS_ADMIN")
+        raise ui.Fail("this machine lets us make no mount namespace",
+                      "give the container CAP_SYS_ADMIN")
 
 
 def main(argv):

@@ -26,7 +26,7 @@ def listed(what):
 
 
 def form(patch):
-    """What git format-patch writes when told not to write what changes from day to day."""
+    """The output of git format-patch without what changes from day to day."""
     text = patch.read_text(errors="replace")
     if not text.startswith(ZERO):
         return "begins with a commit's name; use kvmspf patches refresh"
@@ -45,7 +45,8 @@ def checkpatch(what, patch):
     done = subprocess.run(["perl", "scripts/checkpatch.pl", "--terse", "--no-summary", *words, str(patch)], cwd=tree,
                           capture_output=True, text=True, errors="replace", preexec_fn=ui.die_with_parent)
     lines = [line for line in done.stdout.splitlines() if re.search(r": (ERROR|WARNING|CHECK):", line)]
-    # A new file without a MAINTAINERS entry is a question, and out of the tree there is nobody to ask it.
+    # checkpatch asks about a new file without a MAINTAINERS entry. Out of the tree there is no
+    # answer.
     # A header of the kernel's, changed by the kernel series, comes from no kernel that QEMU's script could fetch.
     # Nor is there a commit that a Fixes: tag could name: Debian's source is one commit here.
     lines = [line for line in lines if "does MAINTAINERS need updating" not in line

@@ -36,7 +36,7 @@ def off(text):
 
 KVM_X86 = on("VIRTUALIZATION KVM KVM_INTEL KVM_AMD")
 KVM_POWER = on("VIRTUALIZATION KVM_BOOK3S_64 KVM_BOOK3S_64_HV")
-# All that the series has to do with, so that each can be taken away.
+# All options that the series depends on or touches, so that each can be turned off.
 ALL = on("""EXPERT SMP NUMA NUMA_BALANCING USERFAULTFD MEMCG SWAP TRANSPARENT_HUGEPAGE HUGETLBFS
 SHMEM TMPFS KSM COMPACTION MIGRATION LRU_GEN MEMORY_HOTPLUG MEMORY_HOTREMOVE MEMORY_FAILURE
 ZONE_DEVICE FS_DAX SECRETMEM SPECULATIVE_FAULT""")
@@ -44,12 +44,12 @@ ZONE_DEVICE FS_DAX SECRETMEM SPECULATIVE_FAULT""")
 LESS = {"SPECULATIVE_FAULT": "", "USERFAULTFD": "", "MEMCG": "", "NUMA": "", "SWAP": "",
         "HUGETLBFS": "", "KSM": "", "TRANSPARENT_HUGEPAGE": "", "SHMEM": "DRM TMPFS",
         "MIGRATION": "COMPACTION TRANSPARENT_HUGEPAGE CMA", "SMP": ""}
-# GCC's plugins and gcov only take time.  KVM for x86 wants a maker of processors.
+# GCC's plugins and gcov only take time. KVM for x86 needs a vendor of processors.
 RANDOM = [*on("SPECULATIVE_FAULT SMP"), *off("PREEMPT_RT GCC_PLUGINS GCOV_KERNEL")]
 
 
 def less(option, others):
-    """ALL but one.  What cannot be without it goes by itself."""
+    """ALL but one. kconfig turns off what depends on it."""
     gone = off(f"{option} {others}")
     kept = [line for line in ALL if f"# {line[:-2]} is not set" not in gone]
     return [*KVM_X86, *gone, "# optional", *kept]
@@ -132,7 +132,7 @@ def begins(config, tree):
 
 def configure(config, tree, obj, log, start):
     fragment, env = obj / "kvmspf.fragment", {}
-    # Nobody looks at symbols here, and to write them is half of a compilation.
+    # No test reads symbols here, and writing them is half of a compilation.
     fragment.write_text("\n".join([*config.lines, "# optional", *on("DEBUG_INFO_NONE")]) + "\n")
     (obj / ".config").write_text(start + fragment.read_text())
     if config.target != "olddefconfig":

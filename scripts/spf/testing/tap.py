@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A module of unittest's as TAP: python3 -m spf.testing.tap MODULE [WORD...]; a test runs if its name has one of the words."""
+"""A module of unittest's as TAP: python3 -m spf.testing.tap MODULE [WORD...]; a test runs if its
+name has one of the words."""
 
 import importlib
 import signal
 import sys
 import unittest
 
-# Not a test has one of the words.
+# No test has one of the words.
 NONE = 78
 
 

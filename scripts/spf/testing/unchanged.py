@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which tests have passed with our files and the machine as they are now."""
+"""Which tests have passed with the same files, packages and host kernel."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def _output(*words):
 
 
 def _packages():
-    """With versions.  A test that passed stays so when more are installed, as other tests do."""
+    """Packages with their versions. Tests install more of them, which changes no earlier pass."""
     return _output("dpkg-query", "--show").splitlines()
 
 
@@ -25,13 +25,15 @@ def _setting(name):
 
 
 def everything():
-    """A digest of our files, committed or not, of the kernel that runs and of what the environment asks for; None
-    where git cannot tell which files are ours."""
+    """A digest of our files, committed or not, of the kernel that runs and of what the environment
+    asks for; None where git cannot tell which files are ours."""
     try:
-        names = _output("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+        names = _output("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
+                        "--exclude-standard").split("\0")
     except (OSError, subprocess.CalledProcessError):
         return None
-    parts = [os.uname().release, *(f"{k}={v}" for k, v in sorted(os.environ.items()) if _setting(k))]
+    parts = [os.uname().release,
+             *(f"{k}={v}" for k, v in sorted(os.environ.items()) if _setting(k))]
     for name in sorted(filter(None, names)):
         path = paths.ROOT / name
         if path.is_symlink():
@@ -42,22 +44,25 @@ def everything():
 
 
 def since(program, depth, inputs):
-    """When the program passed with these inputs, as text; None if it has not.  All of it is no less than its core."""
+    """When the program passed with these inputs, as text; None if it has not. A pass of the whole
+    counts for its core."""
     for passed_at in DEPTHS[DEPTHS.index(depth):]:
         known = ui.recall(_stamp(program, passed_at))
-        if inputs and known.get("inputs") == inputs and set(known["packages"]).issubset(_packages()):
+        same = inputs and known.get("inputs") == inputs
+        if same and set(known["packages"]).issubset(_packages()):
             return known["when"]
     return None
 
 
 def forget(program):
-    """Before it runs: one that fails now, or is killed, has not passed, whatever it did before."""
+    """Forget an earlier pass before the program runs: it may fail now, or be killed."""
     for depth in DEPTHS:
         ui.forget(_stamp(program, depth))
 
 
 def passed(program, depth, inputs):
-    ui.remember(_stamp(program, depth), inputs=inputs, packages=_packages(), when=time.strftime("%Y-%m-%d %H:%M"))
+    ui.remember(_stamp(program, depth), inputs=inputs, packages=_packages(),
+                when=time.strftime("%Y-%m-%d %H:%M"))
 
 
 def _stamp(program, depth):

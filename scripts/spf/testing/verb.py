@@ -24,7 +24,7 @@ LAST = ["torture"]
 # These emulate no machine.  They have one thread each, and run one after the other beside the rest.
 BESIDE = {"unit", "patches", "model", "spfctl"}
 SKIPPED = 77
-# How much of each group: what stands for it, or all.  tests/lib/depth.py asks.
+# How much of each group to run: its core, or all. tests/lib/depth.py reads it.
 DEPTH = "KVMSPF_DEPTH"
 LIMIT, LONG_LIMIT = 2700, 6 * 3600
 PYTHON = "/usr/bin/python3"

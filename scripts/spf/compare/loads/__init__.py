@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What compare's guest does once it has booted, mostly load a database; and the data for it, an ext4 image for its virtio disk.
+"""What compare's guest does once it has booted, mostly load a database; and the data for it, an
+ext4 image for its virtio disk.
 
-Each load is a module here, and scripts/guest/load-NAME, which the guest runs with the number of servers as its argument and
-which says what each has in the end.  A module has
+Each load is a module here, and scripts/guest/load-NAME, which the guest runs with the number of
+servers as its argument and which says what each has in the end.  A module has
 
 HEAD, TITLE                         its name as a heading, and its program's
 ARCHES                              on which it runs
-VALUE_BYTES                         of each value of its data; None: its data are always the same, and no --data goes with it
-version()                           of what is loaded; comes before files() and make(), and installs what they need
-files(root)                         of the guest's initramfs, name -> path, "bin/load" among them; root: see spf.source.debroot
-make(directory, data_mib, servers)  writes the data; returns how many keys each server must have in the end
+VALUE_BYTES                         of each value of its data; None: its data are always the
+                                    same, and no --data goes with it
+version()                           of what is loaded; comes before files() and make(), and
+                                    installs what they need
+files(root)                         of the guest's initramfs, name -> path, "bin/load" among
+                                    them; root: see spf.source.debroot
+make(directory, data_mib, servers)  writes the data; returns how many keys each server must have in
+the end
 disk_mib(data_mib)                  what these take at most
 memory_mib(data_mib, servers)       what the load takes of the guest's memory
 seconds(data_mib)                   what it may take, beside what a boot may
@@ -42,16 +47,19 @@ def memory_needed_mib(kind, data_mib, servers, vcpus):
 
 
 def image_mib(mib):
-    """Of the image, for files of so much."""
+    """The image's size, for files of this size."""
     return int(mib + mib / 256 + 4)
 
 
 def image(work, target):
-    """An ext4 image of the files in a directory.  It never grows: what ext4 keeps for that may be more than all the slack."""
+    """An ext4 image of the files in a directory.  It never grows: what ext4 keeps for that may be
+    more than all the slack."""
     found = list(Path(work).rglob("*"))
     size = image_mib(sum(path.stat().st_size + 4096 for path in found) / 2**20)
-    ui.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal,^metadata_csum,^resize_inode", "-m", "0",
-            "-N", len(found) + 64, "-d", work, target, f"{size}M"], env={"PATH": os.environ["PATH"] + ":/sbin"})
+    ui.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal,^metadata_csum,^resize_inode", "-m",
+            "0",
+            "-N", len(found) + 64, "-d", work, target, f"{size}M"],
+           env={"PATH": os.environ["PATH"] + ":/sbin"})
 
 
 def ensure(cache, kind, data_mib, servers):
@@ -76,7 +84,8 @@ def ensure(cache, kind, data_mib, servers):
         image(work, made)
     with open(made, "rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
-    manifest = {"key": key, "load": kind, "version": version, "answers": answers, "keys": sum(answers),
+    manifest = {"key": key, "load": kind, "version": version, "answers": answers,
+                "keys": sum(answers),
                 "image_bytes": made.stat().st_size, "image_sha256": digest}
     made.replace(target)
     temporary = manifest_path.with_suffix(".new.json")

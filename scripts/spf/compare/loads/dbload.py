@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""db-load: our bulk loader (bench/db-load.c). N threads read one table past the page cache, by io_uring, into a hash table."""
+"""db-load: our bulk loader (bench/db-load.c). N threads read one table past the page cache, by
+io_uring, into a hash table."""
 
 import os
 
@@ -25,12 +26,13 @@ def seconds(data_mib):
 
 
 def what(settings):
-    return (f"{settings['servers']} threads read {settings['keys']} records past the page cache, by io_uring, into about "
+    return (f"{settings['servers']} threads read {settings['keys']} records past the page cache, "
+            "by io_uring, into about "
             f"{settings['data_mib']} MiB of a hash table, until each was found there again")
 
 
 def version():
-    """Of its source: two compilers' programs make the same table."""
+    """The version of its source: programs of two compilers make the same table."""
     return f"from source {ui.digest(paths.ROOT / 'bench/db-load.c')[:12]}"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A build, as kernbench does one: N compilers at once on libbpf, which is in the kernel's sources.
 
-The guest's disk has this machine's own compiler, the sources, all headers that they include, and the sums of the objects that
-the compiler made of them here.
+The guest's disk has this machine's own compiler, the sources, all headers that they include, and
+the sums of the objects that the compiler made of them here.
 """
 
 import shutil
@@ -18,8 +18,8 @@ VALUE_BYTES = None
 # Not by PATH, which may find ccache first.
 GCC = "/usr/bin/gcc"
 WHERE = "/src/tools/lib/bpf"
-COMPILE = f"{GCC} -O0 -fPIC -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 -I{WHERE} -I/src/tools/lib -I/src/tools/include " \
-          "-I/src/tools/include/uapi"
+COMPILE = (f"{GCC} -O0 -fPIC -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 -I{WHERE} "
+           "-I/src/tools/lib -I/src/tools/include -I/src/tools/include/uapi")
 
 
 def memory_mib(_data_mib, servers):
@@ -32,12 +32,13 @@ def disk_mib(_data_mib):
 
 
 def seconds(_data_mib):
-    """Of emulated compilers, ten times what it took on two cores."""
+    """Ten times the seconds that emulated compilers took on two cores."""
     return 1800
 
 
 def what(settings):
-    return (f"the {settings['keys']} files of libbpf are compiled, {settings['servers']} at once, until each object was found "
+    return (f"the {settings['keys']} files of libbpf are compiled, {settings['servers']} at once, "
+            "until each object was found "
             "to be what it has to be")
 
 
@@ -53,7 +54,8 @@ def files(_root):
 
 
 def _compiler(directory):
-    for program in (GCC, *(shutil.which(ui.run([GCC, f"-print-prog-name={name}"]).stdout.strip()) for name in ("cc1", "as"))):
+    for program in (GCC, *(shutil.which(ui.run([GCC, f"-print-prog-name={name}"]).stdout.strip())
+                           for name in ("cc1", "as"))):
         for path in (program, *debroot.loaded(program)):
             _copy(path, Path(directory, path.lstrip("/")))
 
@@ -66,22 +68,26 @@ def _copy(path, target):
 def _sources(directory, file):
     """The file and what it includes, the kernel's below /src."""
     source = series.src("linux")
-    words = [*COMPILE.replace("/src/", f"{source}/").split(), "-M", source / WHERE.removeprefix("/src/") / file]
+    words = [*COMPILE.replace("/src/", f"{source}/").split(), "-M",
+             source / WHERE.removeprefix("/src/") / file]
     for name in ui.run(words).stdout.replace("\\\n", " ").split()[1:]:
         path = Path(name).resolve()
-        _copy(path, Path(directory, "src", path.relative_to(source)) if path.is_relative_to(source) else
+        _copy(path, Path(directory, "src", path.relative_to(source)) if path.is_relative_to(source)
+              else
               Path(directory, name.lstrip("/")))
 
 
 def make(directory, _data_mib, _servers):
-    names = sorted(path.name for path in (series.src("linux") / WHERE.removeprefix("/src/")).glob("*.c"))
+    names = sorted(path.name
+                   for path in (series.src("linux") / WHERE.removeprefix("/src/")).glob("*.c"))
     _compiler(directory)
     for name in names:
         _sources(directory, name)
     Path(directory, "tmp").mkdir()
     Path(directory, "names").write_text("".join(f"{name}\n" for name in names))
     # Done by the guest's load-build, which mounts memory on tmp; and here, for the sums.
-    Path(directory, "compile").write_text(f'exec chroot "$1" {COMPILE} -c {WHERE}/"$2" -o /tmp/"$2".o\n')
+    Path(directory, "compile").write_text(f'exec chroot "$1" {COMPILE} -c {WHERE}/"$2" -o '
+                                          '/tmp/"$2".o\n')
     for name in names:
         ui.run(["sh", f"{directory}/compile", directory, name])
     objects = [f"{name}.o" for name in names]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """memcached: one process with a thread for each vCPU, filled over N connections at once.
 
-It has no snapshot to load: each connection's commands are a file on the guest's disk, and nc sends them.
+It has no snapshot to load: each connection's commands are a file on the guest's disk, and nc sends
+them.
 """
 
 import os
@@ -32,13 +33,15 @@ def seconds(data_mib):
 
 
 def what(settings):
-    return (f"one memcached, a thread for each vCPU, takes {settings['keys']} keys, {settings['data_mib']} MiB, over "
+    return (f"one memcached, a thread for each vCPU, takes {settings['keys']} keys, "
+            f"{settings['data_mib']} MiB, over "
             f"{settings['servers']} connections at once, until it has all of them")
 
 
 def version():
     root = debroot.here()
-    said = ui.run([root / debroot.LOADERS["amd64"], "--library-path", ":".join(str(root / d) for d in debroot.library_dirs(root)),
+    said = ui.run([root / debroot.LOADERS["amd64"], "--library-path",
+                   ":".join(str(root / d) for d in debroot.library_dirs(root)),
                    debroot.resolve(root, PROGRAM), "--version"]).stdout
     return said.split()[-1] if said.split() else "unknown"
 
@@ -46,7 +49,8 @@ def version():
 def files(_root):
     root = debroot.here()
     # Root may only start it if there is a name for the user it goes on as.
-    return {"bin/load": paths.SCRIPTS / "guest/load-memcached", "etc/passwd": Path("/usr/share/base-passwd/passwd.master"),
+    return {"bin/load": paths.SCRIPTS / "guest/load-memcached",
+            "etc/passwd": Path("/usr/share/base-passwd/passwd.master"),
             "bin/memcached": debroot.resolve(root, PROGRAM)} | {
         path: debroot.resolve(root, path) for path in debroot.libraries(root, PROGRAM)}
 
@@ -56,7 +60,8 @@ def make(directory, data_mib, servers):
     for i in range(servers):
         with open(os.path.join(directory, f"{i}.set"), "wb") as out:
             for n in range(keys):
-                value = f"shard{i}:{n}:".encode()
-                out.write(b"set shard%d:%d 0 0 %d noreply\r\n%s\r\n" % (i, n, VALUE_BYTES, value.ljust(VALUE_BYTES, b"v")))
+                value = f"shard{i}:{n}:".encode().ljust(VALUE_BYTES, b"v")
+                out.write(b"set shard%d:%d 0 0 %d noreply\r\n%s\r\n"
+                          % (i, n, VALUE_BYTES, value))
             out.write(b"quit\r\n")
     return [keys * servers]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Redis: N servers, each with a snapshot of its own, made by Redis itself.
 
-The values are strings of Redis' own `DEBUG POPULATE`, which its snapshot compresses well: the guest reads
-little and touches much, so that first touches of memory dominate the load, as they do where storage is fast.
+The values are strings of Redis' own `DEBUG POPULATE`, which its snapshot compresses well: the guest
+reads little and touches much, so that first touches of memory dominate the load, as they do where
+storage is fast.
 """
 
 import os
@@ -15,13 +16,13 @@ from spf.source import apt, debroot
 
 HEAD, TITLE = "Database load", "Redis"
 ARCHES = ("x86", "power")
-# Debian's redis-tools holds the server's program too, under another name (its own name for it is a symlink in
-# redis-server, a package that would also start a server on this machine).
+# Debian's redis-tools holds the server's program too, under another name (its own name for it is a
+# symlink in redis-server, a package that would also start a server on this machine).
 PACKAGES = ("redis-tools",)
 PROGRAM = "/usr/bin/redis-check-rdb"
 VALUE_BYTES = 4000
-# With its header a value of 4000 bytes fills the allocator's 4 KiB class; keys, objects and hash-table
-# entries come to about 150 bytes more.
+# With its header a value of 4000 bytes fills the allocator's 4 KiB class; keys, objects and
+# hash-table entries come to about 150 bytes more.
 KEY_BYTES = 4096 + 150
 
 
@@ -43,7 +44,8 @@ def seconds(data_mib):
 
 
 def what(settings):
-    return (f"{settings['servers']} Redis servers load {settings['keys']} keys, {settings['data_mib']} MiB, at once, "
+    return (f"{settings['servers']} Redis servers load {settings['keys']} keys, "
+            f"{settings['data_mib']} MiB, at once, "
             "until each answers with all of its own")
 
 
@@ -55,7 +57,8 @@ def version():
 
 def files(root):
     libraries = debroot.libraries(root, PROGRAM) if root else debroot.loaded(PROGRAM)
-    return {"bin/load": paths.SCRIPTS / "guest/load-redis", "bin/redis-server": debroot.resolve(root, PROGRAM)} | {
+    return {"bin/load": paths.SCRIPTS / "guest/load-redis",
+            "bin/redis-server": debroot.resolve(root, PROGRAM)} | {
         path.lstrip("/"): debroot.resolve(root, path) for path in libraries}
 
 
@@ -69,8 +72,10 @@ def make(directory, data_mib, servers):
     sock = os.path.join(directory, "sock")
     server = subprocess.Popen(
         ["redis-server", "--port", "0", "--unixsocket", sock, "--dir", directory, "--save", "",
-         "--enable-debug-command", "local", "--enable-protected-configs", "local", "--daemonize", "no"],
-        executable=PROGRAM, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=ui.die_with_parent)
+         "--enable-debug-command", "local", "--enable-protected-configs", "local", "--daemonize",
+         "no"],
+        executable=PROGRAM, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=ui.die_with_parent)
     answers = []
     try:
         end = time.monotonic() + 20

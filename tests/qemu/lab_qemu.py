@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs in the lab, as root: a guest with the kvm-spf device on this host's KVM; prints what was seen as JSON.
+"""Runs in the lab, as root: a guest with the kvm-spf device on this host's KVM; prints what was
+seen as JSON.
 
-inside.py QEMU KERNEL INITRAMFS patched|migration
-inside.py QEMU KERNEL INITRAMFS stock STREAM: STREAM is what `migration` left, a guest that comes from the patched host
+lab_qemu.py QEMU KERNEL INITRAMFS patched|migration
+lab_qemu.py QEMU KERNEL INITRAMFS stock STREAM: STREAM is what `migration` left, a guest that comes
+from the patched host
 """
 
 import ctypes
@@ -42,8 +44,10 @@ class Guest:
                  "-device", f"kvm-spf,id=spf0{device}", "-kernel", kernel, "-initrd", initramfs,
                  # Warnings of its kernel would end up in the middle of the answers.
                  "-append", "console=ttyS0 loglevel=1 panic=-1 oops=panic", *extra]
-        self.errors = open(f"{self.directory.name}/errors", "w+", encoding="utf-8", errors="replace")
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+        self.errors = open(f"{self.directory.name}/errors", "w+", encoding="utf-8",
+                           errors="replace")
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors,
                                         bufsize=0, preexec_fn=no_huge_pages)
         self.qmp = QMP(f"{self.directory.name}/qmp", alive=lambda: self.process.poll() is None)
         self.text = b""
@@ -51,7 +55,8 @@ class Guest:
             self.answer("up")
 
     def answer(self, word, meanwhile=lambda: None):
-        """The rest of the console's next line that says `word`; meanwhile(), again and again, until then."""
+        """The rest of the console's next line that says `word`; meanwhile(), again and again, until
+        then."""
         end = time.monotonic() + LIMIT
         pattern = re.compile(rb"@spf (%s|error)\b([^\n]*)\n" % word.encode())
         while not (found := pattern.search(self.text)):
@@ -110,12 +115,14 @@ def statistics(qmp):
 
 
 def trace(guest):
-    """Count the tracepoint's events by tier: all, and those of the memory backend that the guest touches when told to.  Its
-    kernel may touch a page of its own for the first time at any moment."""
+    """Count the tracepoint's events by tier: all, and those of the memory backend that the guest
+    touches when told to.  Its kernel may touch a page of its own for the first time at any
+    moment."""
     blocks = guest.qmp.execute("human-monitor-command", {"command-line": "info ramblock"})
     hva = int(re.search(r"fresh\b.*\b(0x[0-9a-f]+)\s+rw", blocks)[1], 16)
     for condition in ("", f" if hva >= {hva:#x} && hva < {hva + FRESH:#x}"):
-        with open(EVENT / "trigger", "a") as trigger:     # one opened to be written anew forgets those it has
+        # one opened to be written anew forgets those it has
+        with open(EVENT / "trigger", "a") as trigger:
             trigger.write(f"hist:keys=tier:size=128{condition}")
 
 
@@ -124,7 +131,8 @@ def traced():
     seen = {}
     for text in (EVENT / "hist").read_text().split("# trigger info: ")[1:]:
         seen["fresh" if " if hva" in text.splitlines()[0] else "all"] = {
-            int(tier): int(n) for tier, n in re.findall(r"\{ tier:\s+(\d+) \} hitcount:\s+(\d+)", text)}
+            int(tier): int(n) for tier, n in re.findall(r"\{ tier:\s+(\d+) \} hitcount:\s+(\d+)",
+                                                        text)}
     return seen
 
 
@@ -132,7 +140,8 @@ def settled(guest):
     """All ways to see the counters, at a time when none of them moves."""
     for _ in range(50):
         before = guest.query()
-        seen = {"bar": guest.read(), "stats": statistics(guest.qmp), "trace": traced(), "qmp": guest.query()}
+        seen = {"bar": guest.read(), "stats": statistics(guest.qmp), "trace": traced(),
+                "qmp": guest.query()}
         if counters(before) == counters(seen["qmp"]):
             return seen
     raise SystemExit("the guest's faults do not come to an end")
@@ -149,7 +158,8 @@ def refusals(qmp):
 
 
 def reset(guest):
-    """What is seen of a guest that has no fault between the reset and then, and what the kernel had counted."""
+    """What is seen of a guest that has no fault between the reset and then, and what the kernel had
+    counted."""
     guest.qmp.execute("stop")
     guest.qmp.execute("kvm-spf-reset")
     seen = {"stats": statistics(guest.qmp), "qmp": guest.query()}
@@ -178,7 +188,8 @@ def used(guest):
 
 
 def hostile(guest):
-    """A guest that stores to the device as fast as it can: the host neither collects as often nor waits for it."""
+    """A guest that stores to the device as fast as it can: the host neither collects as often nor
+    waits for it."""
     before = guest.read()
     seen = {"quiet": queried(guest, "read", "read")}
     cpu, start = used(guest)
@@ -201,8 +212,10 @@ def plug(guest):
 
 
 def replug(guest):
-    """The device goes and another comes, in a guest whose kernel takes part in it; what is counted goes on meanwhile."""
-    deleted = lambda: any(e["event"] == "DEVICE_DELETED" and e["data"].get("device") == "spf0" for e in guest.qmp.events)
+    """The device goes and another comes, in a guest whose kernel takes part in it; what is counted
+    goes on meanwhile."""
+    deleted = lambda: any(e["event"] == "DEVICE_DELETED" and e["data"].get("device") == "spf0"
+                          for e in guest.qmp.events)
     before = guest.read()
     guest.qmp.execute("device_del", {"id": "spf0"})
     wait(lambda: guest.query() and deleted(), "the device is not unplugged")
@@ -229,10 +242,13 @@ def hidden_default(command):
 
 
 def patched(command):
-    guest = Guest(*command, "kvm,speculative-faults=on", ",interval-ms=50,per-vcpu=on,fallback-threshold=1000",
-                  ("-object", f"memory-backend-ram,id=fresh,size={FRESH}", "-device", "ivshmem-plain,memdev=fresh"))
+    guest = Guest(*command, "kvm,speculative-faults=on",
+                  ",interval-ms=50,per-vcpu=on,fallback-threshold=1000",
+                  ("-object", f"memory-backend-ram,id=fresh,size={FRESH}", "-device",
+                   "ivshmem-plain,memdev=fresh"))
     trace(guest)
-    guest.tell("touch 0 0", "touched")    # what the guest's program needs for it is there from now on
+    # what the guest's program needs for it is there from now on
+    guest.tell("touch 0 0", "touched")
     seen = {"up": settled(guest)}
     for number, mode in enumerate(("on", "vma-lock", "off")):
         guest.qmp.execute("kvm-spf-set-mode", {"mode": mode})
@@ -244,7 +260,9 @@ def patched(command):
     seen["zero"] = reset(guest)
     seen["reset"] = settled(guest)
     seen["hmp"] = guest.qmp.execute("human-monitor-command", {"command-line": "info kvm-spf -v"})
-    seen["interval"] = guest.qmp.execute("qom-get", {"path": "/machine/peripheral/spf0", "property": "interval-ms"})
+    seen["interval"] = guest.qmp.execute("qom-get",
+                                         {"path": "/machine/peripheral/spf0",
+                                          "property": "interval-ms"})
     seen["refused"] = refusals(guest.qmp)
     seen["plug"] = plug(guest)
     seen["hostile"] = hostile(guest)
@@ -256,13 +274,15 @@ def patched(command):
 
 
 def migrate(command, capabilities, mode=None):
-    """To another QEMU on this host, while the guest stores to its pages; with post-copy, most of them come after it."""
+    """To another QEMU on this host, while the guest stores to its pages; with post-copy, most of
+    them come after it."""
     source = Guest(*command, "kvm,speculative-faults=on", "")
     source.tell(f"touch 0 {PAGES}", "touched")
     seen = {"before": source.read()}
     if mode:
         source.qmp.execute("kvm-spf-set-mode", {"mode": mode})
-    target = Guest(*command, "kvm,speculative-faults=vma-lock", ",interval-ms=50", ("-incoming", "defer"))
+    target = Guest(*command, "kvm,speculative-faults=vma-lock", ",interval-ms=50",
+                   ("-incoming", "defer"))
     uri = f"unix:{target.directory.name}/migration"
     for qmp in (source.qmp, target.qmp):
         qmp.execute("migrate-set-capabilities",
@@ -271,16 +291,19 @@ def migrate(command, capabilities, mode=None):
     source.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 20})
     source.qmp.execute("migrate", {"uri": uri})
     source.tell(f"churn {PAGES} {PAGES}", "churn")
-    wait(lambda: source.qmp.execute("query-migrate")["status"] == "active", "migration does not begin")
+    wait(lambda: source.qmp.execute("query-migrate")["status"] == "active",
+         "migration does not begin")
     if capabilities:
         source.qmp.execute("migrate-start-postcopy")
     # A guest that stores all the time is never copied within the usual 300 ms.
     source.qmp.execute("migrate-set-parameters",
-                       {"max-bandwidth": 1 << 40, "max-postcopy-bandwidth": 0, "downtime-limit": 20000})
+                       {"max-bandwidth": 1 << 40, "max-postcopy-bandwidth": 0,
+                        "downtime-limit": 20000})
     wait(lambda: target.qmp.execute("query-status")["running"], "the guest does not arrive")
     seen["churned"] = [int(n) for n in target.tell("churned", "churned").split()]
     seen["right"] = int(target.tell(f"check 0 {PAGES}", "checked"))
-    wait(lambda: source.qmp.execute("query-migrate")["status"] in ("completed", "failed"), "migration does not end")
+    wait(lambda: source.qmp.execute("query-migrate")["status"] in ("completed", "failed"),
+         "migration does not end")
     seen["status"] = source.qmp.execute("query-migrate")["status"]
     seen |= {"after": target.read(), "qmp": target.query(), "said": target.said(),
              "source": source.said()}
@@ -295,7 +318,8 @@ def save(command):
     guest.tell(f"touch 0 {PAGES}", "touched")
     seen = guest.read()
     guest.qmp.execute("migrate", {"uri": f"file:{os.environ['KVMSPF_OUT']}/stream"})
-    wait(lambda: guest.qmp.execute("query-migrate")["status"] in ("completed", "failed"), "migration does not end")
+    wait(lambda: guest.qmp.execute("query-migrate")["status"] in ("completed", "failed"),
+         "migration does not end")
     guest.end()
     return seen
 
@@ -308,8 +332,10 @@ def migration(command):
 def stock(command, stream):
     guest = Guest(*command, "kvm,speculative-faults=on", "", ("-incoming", f"file:{stream}"))
     wait(lambda: guest.qmp.execute("query-status")["running"], "the guest does not arrive")
-    seen = {"right": int(guest.tell(f"check 0 {PAGES}", "checked")), "bar": guest.read(), "qmp": guest.query(),
-            "hmp": guest.qmp.execute("human-monitor-command", {"command-line": "info kvm-spf"}), "said": guest.said()}
+    seen = {"right": int(guest.tell(f"check 0 {PAGES}", "checked")), "bar": guest.read(),
+            "qmp": guest.query(),
+            "hmp": guest.qmp.execute("human-monitor-command", {"command-line": "info kvm-spf"}),
+            "said": guest.said()}
     try:
         guest.qmp.execute("kvm-spf-set-mode", {"mode": "off"})
     except QMPError as error:

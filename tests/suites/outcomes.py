@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the same tests end differently in two runs.  found: {run: {test: result}}, in the order they are shown in."""
+"""Where the same tests end differently in two runs.  found: {run: {test: result}}, in the order
+they are shown in."""
 
 from collections import Counter
 
@@ -16,7 +17,8 @@ def differences(found, ours=None):
 def tell(found, ours=None, notes=None):
     """Print the runs, what is bad in both of them, and where they differ; 1 if they do, else 0."""
     for run, results in found.items():
-        counts = ", ".join(f"{count} {result}" for result, count in sorted(Counter(results.values()).items()))
+        counts = ", ".join(f"{count} {result}"
+                           for result, count in sorted(Counter(results.values()).items()))
         print("; ".join(filter(None, (f"{run}: {counts}", (notes or {}).get(run)))))
     different = differences(found, ours)
     apart = {test for test, _, _ in different}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: run rows in every mode, one line of JSON each.  Arguments: the program, then rows by number."""
+"""In the lab: run rows in every mode, one line of JSON each.  Arguments: the program, then rows by
+number."""
 
 import json
 import os
@@ -40,7 +41,7 @@ def run(program, row, mode):
         shell(row.after)
         if row.cgroup:
             CGROUP.rmdir()
-        # What was killed could not do it.
+        # A program that was killed could not remove it.
         if INSTANCE.exists():
             INSTANCE.rmdir()
     if done.returncode == -signal.SIGKILL:
@@ -53,10 +54,12 @@ def run(program, row, mode):
 def main(program, *numbers):
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
     Path("/sys/kernel/mm/transparent_hugepage/enabled").write_text("madvise")
-    subprocess.run(["sh", "-ec", "truncate -s 256M /tmp/disk && mkfs.ext4 -q /tmp/disk"], check=True)
+    subprocess.run(["sh", "-ec", "truncate -s 256M /tmp/disk && mkfs.ext4 -q /tmp/disk"],
+                   check=True)
     for number in map(int, numbers or range(len(ROWS))):
         for mode in MODES:
-            print(json.dumps({"row": number, "mode": mode, **run(program, ROWS[number], mode)}), flush=True)
+            print(json.dumps({"row": number, "mode": mode, **run(program, ROWS[number], mode)}),
+                  flush=True)
 
 
 if __name__ == "__main__":

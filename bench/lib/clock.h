@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef SPF_CLOCK_H
-#define SPF_CLOCK_H
+/* CLOCK_MONOTONIC in nanoseconds. */
+#ifndef CLOCK_H
+#define CLOCK_H
 
 #include <stdint.h>
 #include <time.h>

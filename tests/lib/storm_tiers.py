@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A storm of faults on a host that is not x86 with NPT, in every mode: what groups of several architectures ask of it."""
+"""Checks of a storm of faults in every mode, for hosts of other kinds than x86 with NPT."""
 
 import json
 
 VCPUS = 2
-WORDS = ("--mode", "off,vma-lock,on", "--vcpus", str(VCPUS), "--neighbour", "mprotect", "--json", "-")
+WORDS = ("--mode", "off,vma-lock,on", "--vcpus", str(VCPUS), "--neighbour", "mprotect", "--json",
+         "-")
 
 
 def check(case, said, pages):
-    """Two vCPUs in a VMM that is busy with its address space: their faults do not take the mmap_lock, except that the
-    first of each may have to, while the memory has no anon_vma yet."""
+    """Two vCPUs in a VMM that is busy with its address space: their faults do not take the
+    mmap_lock, except that the first of each may have to, while the memory has no anon_vma yet."""
     for run in json.loads(said)["runs"]:
         print(f"# {run['mode']}: {run['tiers']}")
         case.assertEqual((run["touched"], run["verified"], run["wrong"]), (pages, pages, 0), run)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: a VMM in a storm of faults is killed, stopped, shaken by signals, loses CPUs and allocations.
+"""In the lab: a VMM in a storm of faults is killed, stopped, shaken by signals, loses CPUs and
+allocations.
 
-inside.py PROGRAMS SEED TIMES CHECK...   PROGRAMS is the folder with `rounds`, `failures` and `torture`.
+lab_injection.py PROGRAMS SEED TIMES CHECK...
+
+PROGRAMS is the folder with `rounds`, `failures` and `torture`.
 Prints what was done; ends with a message at the first thing that is wrong.
 """
 
@@ -16,11 +19,13 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup/injection")
 DEBUG = Path("/sys/kernel/debug")
-# Of memory.stat: what a VMM that has ended leaves behind is a leak.  The rest may be page cache of its program.
+# Of memory.stat: what a VMM that has ended leaves behind is a leak.  The rest may be page cache of
+# its program.
 GONE = ("anon", "shmem", "pagetables", "inactive_anon", "active_anon", "unevictable")
 VCPUS = 3
 # Of the torture: what is done to the VMM, and not to the whole machine.
-MUTATIONS = "replace unmap protect move fork dontneed pageout collapse bind slot userfaultfd".split()
+MUTATIONS = ("replace unmap protect move fork dontneed pageout collapse bind slot "
+             "userfaultfd").split()
 PATIENCE = 120
 
 
@@ -30,15 +35,18 @@ def rounds(programs, memory, mib, count=0, *extra):
 
 def qemu():
     """A guest that boots until it finds no root; it has nothing else to do."""
-    return [os.environ["KVMSPF_QEMU"], "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "kvm",
-            "-cpu", "host,-svm", "-m", "256M", "-smp", "2", "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-serial", "stdio",
+    return [os.environ["KVMSPF_QEMU"], "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot", "-accel", "kvm",
+            "-cpu", "host,-svm", "-m", "256M", "-smp", "2", "-kernel",
+            os.environ["KVMSPF_GUEST_KERNEL"], "-serial", "stdio",
             "-append", "console=ttyS0 loglevel=1 panic=-1"]
 
 
 # -- a cgroup, which knows what its processes have left behind --
 
 def value(text, name):
-    return next(int(line.split()[1]) for line in text.splitlines() if line.split()[0].rstrip(":") == name)
+    return next(int(line.split()[1]) for line in text.splitlines()
+                if line.split()[0].rstrip(":") == name)
 
 
 def left_behind():
@@ -48,7 +56,8 @@ def left_behind():
     huge = Path("/proc/meminfo").read_text()
     if swap:
         left["swap"] = swap
-    if value(huge, "HugePages_Free") != value(huge, "HugePages_Total") or value(huge, "HugePages_Rsvd"):
+    if value(huge, "HugePages_Free") != value(huge,
+                                              "HugePages_Total") or value(huge, "HugePages_Rsvd"):
         left["huge pages"] = value(huge, "HugePages_Total") - value(huge, "HugePages_Free")
     return left
 
@@ -58,7 +67,8 @@ def cgroup(limit="max"):
     CGROUP.mkdir()
     (CGROUP / "memory.max").write_text(limit)
     yield
-    # Pages wait in the CPUs' batches for the LRU, tables for RCU, slots of swap in the CPUs' caches.
+    # Pages wait in the CPUs' batches for the LRU, tables for RCU, slots of swap in the CPUs'
+    # caches.
     end = time.monotonic() + PATIENCE
     Path("/proc/sys/vm/compact_memory").write_text("1")
     subprocess.run(["swapoff", "/dev/zram0"], check=True)
@@ -70,9 +80,14 @@ def cgroup(limit="max"):
     CGROUP.rmdir()
 
 
+def enter():
+    (CGROUP / "cgroup.procs").write_text(str(os.getpid()))
+
+
 def start(words):
-    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            preexec_fn=lambda: (CGROUP / "cgroup.procs").write_text(str(os.getpid())))
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True,
+                            preexec_fn=enter)
 
 
 def ended(child):
@@ -84,7 +99,8 @@ def ended(child):
 
 
 def disturbed(words, ways):
-    """Do and undo each of the ways, again and again, until the program has come to its end; says how often."""
+    """Do and undo each of the ways, again and again, until the program has come to its end; says
+    how often."""
     with cgroup():
         child, done = start(words), 0
         while child.poll() is None:
@@ -100,8 +116,8 @@ def disturbed(words, ways):
 # -- checks --
 
 def killed(programs, times):
-    """At any moment of a VMM's life, from exec() to the middle of a storm: memory of every kind, swapping, blocked in a
-    fault, with everything changing at once, and QEMU."""
+    """At any moment of a VMM's life, from exec() to the middle of a storm: memory of every kind,
+    swapping, blocked in a fault, with everything changing at once, and QEMU."""
     storms = {
         "anon": (rounds(programs, "anon", 24), "max", 1),
         "huge pages": (rounds(programs, "thp", 24), "max", 1),
@@ -109,7 +125,8 @@ def killed(programs, times):
         "hugetlb": (rounds(programs, "hugetlb-shared", 12), "max", 1),
         "swapping": (rounds(programs, "anon", 24), "12M", 2),
         "waiting for userfaultfd": (rounds(programs, "anon", 24, 0, "held"), "max", 1),
-        "torture": ([programs / "torture", "--nodes", "2", "--seconds", "3600", *MUTATIONS], "max", 3),
+        "torture": ([programs / "torture", "--nodes", "2", "--seconds", "3600", *MUTATIONS], "max",
+                    3),
         "QEMU": (qemu(), "max", 5),
     }
     for name, (words, limit, longest) in storms.items():
@@ -121,7 +138,8 @@ def killed(programs, times):
                 status = child.poll()
                 child.kill()
                 out, _ = child.communicate(timeout=PATIENCE)
-                # At its limit, the OOM killer may have come first; a guest that has no root comes to its end.
+                # At its limit, the OOM killer may have come first; a guest that has no root comes
+                # to its end.
                 if status is not None and status != -signal.SIGKILL and name != "QEMU":
                     raise SystemExit(f"{name} ended by itself, status {status}: {out}")
         print(f"killed: {name}: {times} times")
@@ -130,13 +148,15 @@ def killed(programs, times):
 def interrupted(programs, times):
     for memory in ("anon", "memfd"):
         with cgroup():
-            print(f"signals: {memory}: {ended(start(rounds(programs, memory, 12, 3 * times, 'signals')))}")
+            print(f"signals: {memory}: "
+                  f"{ended(start(rounds(programs, memory, 12, 3 * times, 'signals')))}")
 
 
 def paused(programs, times):
     """Stopped and frozen in the middle of a storm, for moments and for longer than a jiffy."""
     freeze = CGROUP / "cgroup.freeze"
-    ways = [(lambda child: child.send_signal(signal.SIGSTOP), lambda child: child.send_signal(signal.SIGCONT)),
+    ways = [(lambda child: child.send_signal(signal.SIGSTOP),
+             lambda child: child.send_signal(signal.SIGCONT)),
             (lambda _: freeze.write_text("1"), lambda _: freeze.write_text("0"))]
     for memory in ("anon", "memfd"):
         print(f"paused {memory}, {disturbed(rounds(programs, memory, 12, 3 * times), ways)}")
@@ -145,14 +165,16 @@ def paused(programs, times):
 def unplugged(programs, times):
     """CPUs go, and come back, below the vCPUs."""
     files = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/online"))
-    ways = [(lambda _, f=file: f.write_text("0"), lambda _, f=file: f.write_text("1")) for file in files]
+    ways = [(lambda _, f=file: f.write_text("0"), lambda _, f=file: f.write_text("1"))
+            for file in files]
     print(f"CPUs taken away {disturbed(rounds(programs, 'anon', 6, 2 * times), ways)}")
 
 
 def failing(programs, _times):
     """Each allocation of a fault fails, one after the other."""
     for name in ("failslab", "fail_page_alloc", "fail_usercopy"):
-        for option, setting in (("verbose", "0"), ("ignore-gfp-wait", "N"), ("ignore-gfp-highmem", "N"),
+        for option, setting in (("verbose", "0"), ("ignore-gfp-wait", "N"),
+                                ("ignore-gfp-highmem", "N"),
                                 ("min-order", "0")):
             file = DEBUG / name / option
             if file.exists():
@@ -162,14 +184,16 @@ def failing(programs, _times):
             print(line)
 
 
-CHECKS = {"killed": killed, "paused": paused, "signals": interrupted, "unplugged": unplugged, "failing": failing}
+CHECKS = {"killed": killed, "paused": paused, "signals": interrupted, "unplugged": unplugged,
+          "failing": failing}
 
 
 def main(programs, seed, times, *names):
     random.seed(int(seed))
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
     Path("/proc/sys/vm/nr_hugepages").write_text("8")
-    subprocess.run(["sh", "-ec", "echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0"],
+    subprocess.run(["sh", "-ec", "echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && "
+                                 "swapon /dev/zram0"],
                    check=True)
     for name in names:
         CHECKS[name](Path(programs), int(times))

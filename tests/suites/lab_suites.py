@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: run tests of the kernel's own, one line of JSON each.  Arguments: off or on, a folder, then what to run.
+"""In the lab: run tests of the kernel's own, one line of JSON each.  Arguments: off or on, a
+folder, then what to run.
 
-In the folder of selftests/mm that is categories of run_vmtests.sh, in that of selftests/kvm programs, perhaps with
-arguments.
+In the folder of selftests/mm that is categories of run_vmtests.sh, in that of selftests/kvm
+programs, perhaps with arguments.
 """
 
 import json
@@ -32,7 +33,8 @@ def run(words, where, limit):
     """(status or None if it did not end, what it printed, seconds)"""
     start = time.monotonic()
     child = subprocess.Popen(words, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+                             stderr=subprocess.STDOUT, text=True, errors="replace",
+                             start_new_session=True)
     try:
         out, _ = child.communicate(timeout=limit)
         status = child.returncode
@@ -45,8 +47,8 @@ def run(words, where, limit):
 
 
 def parts(lines):
-    """What a test says of its parts: lines of TAP, and those of uffd-unit-tests.  Numbers in them differ from run to
-    run."""
+    """What a test says of its parts: lines of TAP, and those of uffd-unit-tests.  Numbers in them
+    differ from run to run."""
     for line in lines:
         found = re.match(r"(?:# )*(not )?ok (\d+) ?(.*)", line)
         if found:
@@ -71,7 +73,8 @@ def kvm(folder, names):
 
 
 def mm(folder, categories):
-    """run_vmtests.sh prints, for each program, a line "# running PROGRAM", its output, and [PASS], [SKIP] or [FAIL]."""
+    """run_vmtests.sh prints, for each program, a line "# running PROGRAM", its output, and [PASS],
+    [SKIP] or [FAIL]."""
     where = Path(shutil.copytree(folder, "/tmp/mm"))
     # Some make a directory there.
     subprocess.run(["mount", "-t", "tmpfs", "tmp", "/mnt"], check=True)
@@ -93,7 +96,8 @@ def mm(folder, categories):
                 lines.append(line)
         if program:
             say(program, "timeout")
-        say(category, "timeout" if status is None else "ran", seconds=seconds, speculative=speculative() - before)
+        say(category, "timeout" if status is None else "ran", seconds=seconds,
+            speculative=speculative() - before)
 
 
 def speculative():

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Wait for KVM_SPF_FALLBACK_STORM.  A socket is held for that long, and QEMU is asked for its counters once, so that one
- * that is too old is not waited for.  libvirt passes the event on from all domains, and taints none for it.
+ * Wait for KVM_SPF_FALLBACK_STORM. spfctl keeps each socket open for that long.
+ * It asks each QEMU for its counters once, so as not to wait for one that is
+ * too old. libvirt passes the event on from all domains, and taints none for
+ * it.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -120,7 +122,7 @@ static void listen_to(struct waiting *waiting, struct vm *vm)
 	if (status) {
 		complain_once(&vm->told, vm->where, &why);
 		stop(vm);
-		/* Another one may have the socket next. */
+		/* Another VM may use the socket next. */
 		vm->introduced = vm->has_no_storms;
 	}
 }
@@ -149,7 +151,7 @@ static void from_libvirt(struct waiting *waiting, struct json_object *line)
 		fail(&why, "libvirt says: %s", json_text(line, "error"));
 		no_libvirt(waiting, why.text);
 	}
-	/* One that has started since the last search is a stranger yet. */
+	/* A VM that has started since the last search is not in the list yet. */
 	find(waiting);
 	for (struct vm *vm = *waiting->vms; vm; vm = vm->next) {
 		if (vm->domain && vm->wanted && !strcmp(vm->label, json_text(line, "domain")) &&
@@ -176,7 +178,7 @@ static bool is_waited_for(const struct waiting *waiting, const struct vm *vm)
 	return vm->wanted && (vm->domain ? waiting->listens : !!vm->events);
 }
 
-/* Wait for an interval, or until something is to be read; false if there is nobody left to wait for. */
+/* Wait for an interval, or until there is input; false if no VM is left to wait for. */
 static bool wait_for_one(struct waiting *waiting)
 {
 	size_t count = 1, n = 0;

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether what is asked of compare is possible: the sizes of data, guest and host."""
+
+import re
+
+from spf import ui
+from spf.compare import hosts, loads
+
+
+def check(args):
+    """Fill in what was left open, and refuse what cannot be run."""
+    args.servers = args.servers or min(args.vcpus, 8)
+    check_data(args)
+    if args.vcpus > 512:
+        raise ui.Fail(f"{args.vcpus} vCPUs are more than the guest's kernel knows",
+                      "use --vcpus 512 or fewer", 2)
+    if not args.modes or not args.vmm:
+        raise ui.Fail("nothing to compare", "name a mode and a VMM load", 2)
+    check_memory(args)
+
+
+def check_data(args):
+    if loads.KINDS[args.load].VALUE_BYTES:
+        args.data = args.data or 64
+    elif args.data:
+        raise ui.Fail(f"the data of the load '{args.load}' are always the same", "leave out --data",
+                      2)
+    if args.data and args.data < args.servers:
+        raise ui.Fail(f"{args.data} MiB of data are too few for {args.servers} servers",
+                      f"use --data {args.servers}M or more", 2)
+
+
+def check_memory(args):
+    need = loads.memory_needed_mib(args.load, args.data, args.servers, args.vcpus)
+    if args.memory < need:
+        much, less = ((f"{args.data} MiB of data", "less --data") if args.data else
+                      (f"{args.servers} servers", "fewer --servers"))
+        raise ui.Fail(f"a guest of {args.memory} MiB is too small for {much}",
+                      f"use --memory {need}M or more, or {less}", 2)
+    with open("/proc/meminfo", encoding="ascii") as f:
+        free = int(re.search(r"MemAvailable:\s+(\d+)", f.read()).group(1)) // 1024
+    if host_memory_mib(args) > free:
+        raise ui.Fail(f"this machine has {free} MiB of memory free and {host_memory_mib(args)} are "
+                      "needed",
+                      "use less --memory" + (" and --data" if args.data else ""), 2)
+
+
+def disk_mib(args):
+    return loads.image_mib(loads.KINDS[args.load].disk_mib(args.data))
+
+
+def host_memory_mib(args):
+    """The guest, the busy VMM's backends, and the host itself with what it keeps on tmpfs."""
+    return args.memory + hosts.OWN_MIB + 4 * args.vcpus + disk_mib(args)
