@@ -124,6 +124,22 @@ class Tools(unittest.TestCase):
         patches.refresh("linux")
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["0001-mm-first.patch", "base", "series"])
 
+    def test_a_cover_letter_is_kept_and_counts_the_patches(self):
+        self.two()
+        letter = self.folder / "0000-cover-letter.patch"
+        letter.write_text("Subject: [PATCH 00/02] mm: two changes\n\nWhy.\n")
+        before = letter.read_bytes()
+        self.change("a.c", "line 20\n", "line twenty\n", "mm: third")
+        patches.refresh("linux")
+        self.assertEqual(letter.read_bytes(), before)
+        self.assertEqual([p.name for p in patches.files("linux")],
+                         ["0001-mm-first.patch", "0002-KVM-second.patch", "0003-mm-third.patch"])
+        check.listed("linux")
+        with self.assertRaisesRegex(ui.Fail, r"0000-cover-letter.patch is not that of 3 patches; begin it with \[PATCH 00/03\]"):
+            check.letter("linux")
+        letter.write_text(before.decode().replace("00/02", "00/03"))
+        check.letter("linux")
+
     def test_refresh_in_the_middle_of_a_rebase_loses_nothing(self):
         self.two()
         files = {p: p.read_bytes() for p in self.folder.iterdir()}

@@ -8,7 +8,7 @@ from spf.build import kernels, qemus, sandbox, selftests
 from spf.source import fetch, patches, setup
 
 TARGETS = {
-    "linux-stock": "Debian's kernel as it is, the lab's configuration",
+    "linux-stock": "Debian's kernel, unpatched, in the lab's configuration",
     "linux-patched": "the same with kvm-patches",
     "linux-debug": "the patched kernel with KASAN, lockdep and page table checks",
     "linux-preempt": "the patched kernel, preemptible, with lockdep and checks for what may not sleep",
@@ -126,7 +126,7 @@ def parser():
         epilog="targets (default: all):\n" + "\n".join(
             [f"  {n:16}{t}" for n, t in TARGETS.items()] +
             [f"  {n:16}{' '.join(t)}" for n, t in GROUPS.items()])
-        + f"\n\nResults are put in {ui.shown(paths.OUT)}.")
+        + f"\n\nResults go to {ui.shown(paths.OUT)}.")
     series.option(p)
     p.add_argument("target", nargs="*", default=["all"])
     return p

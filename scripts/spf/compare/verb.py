@@ -17,9 +17,9 @@ EPILOG = """\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
 and one load time (N Redis servers load their snapshots at once, until each answers with all its keys; or memcached is
 filled over N connections; or N threads of db-load read a table; or N compilers build a library).  The modes
-alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  Runs that
-are not comparable (stall, crash, wrong key count) are thrown away, counted and replaced.  Where this host runs a patched
-kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host (kvmspf lab).  DIR gets results.json
+alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  compare
+throws away runs that are not comparable (stall, crash, wrong key count), counts and replaces them.  Where this host runs a
+patched kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host (kvmspf lab).  DIR gets results.json
 (docs/results-schema.md), the same as runs.csv and storms.csv, and report.html.
 Status: 0 done; 1 could not be done; 2 wrong arguments; 3 done, but runs are missing."""
 
@@ -42,28 +42,28 @@ def parser():
     p.add_argument("results", nargs="*", metavar="RESULTS.json", help="two earlier results: compare these, run nothing")
     p.add_argument("--runs", type=limits.positive, default=5, help="guest lives of each kind (default 5)")
     p.add_argument("--modes", type=limits.some_of(tuple(kvmparam.MODES)), default=list(kvmparam.MODES), metavar="LIST",
-                   help="of off,vma-lock,on (default all)")
+                   help="some of off,vma-lock,on (default all)")
     p.add_argument("--vmm", type=limits.some_of(("quiet", "busy")), default=["quiet", "busy"], metavar="LIST",
-                   help="of quiet,busy (default both)")
-    p.add_argument("--vcpus", type=limits.positive, default=8, metavar="N", help="of the guest (default 8)")
-    p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="of the guest (default 1G)")
+                   help="some of quiet,busy (default both)")
+    p.add_argument("--vcpus", type=limits.positive, default=8, metavar="N", help="the guest's vCPUs (default 8)")
+    p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="the guest's memory (default 1G)")
     p.add_argument("--data", type=mib, metavar="SIZE", help="size of the loaded database (default 64M); a build has none")
     p.add_argument("--load", choices=tuple(loads.KINDS), default=loads.DEFAULT,
-                   help=f"of the guest: a database, or a build (default {loads.DEFAULT})")
+                   help=f"what the guest does: load a database, or build (default {loads.DEFAULT})")
     p.add_argument("--servers", type=limits.positive, metavar="N",
                    help="Redis servers, memcached's connections, threads, compilers (default: one a vCPU, at most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
                    help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent huge pages (default 4k)")
-    p.add_argument("--arch", choices=("x86", "power"), default="x86", help="of host and guests (default x86)")
-    p.add_argument("--kernel", default="patched", metavar="FLAVOUR", help="of the host in the lab: patched, stock, debug or a file")
+    p.add_argument("--arch", choices=("x86", "power"), default="x86", help="architecture of host and guests (default x86)")
+    p.add_argument("--kernel", default="patched", metavar="FLAVOUR", help="kernel of the host in the lab: patched, stock, debug or a file")
     series.option(p)
     p.add_argument("--host", choices=("auto", "lab", "here"), default="auto", help="where KVM runs (default auto)")
     p.add_argument("--cpus", type=limits.cpus, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
-    p.add_argument("--seed", type=limits.number(0, 999999999), default=1, help="of the order of runs (default 1)")
+    p.add_argument("--seed", type=limits.number(0, 999999999), default=1, help="seed of the order of runs (default 1)")
     p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
     p.add_argument("--json", action="store_true", help="print results.json instead of the table")
     p.add_argument("--keep", action="store_true", help="keep the raw events and the consoles of runs thrown away")
-    p.add_argument("--no-build", action="store_true", help="take kernels and QEMU as they are")
+    p.add_argument("--no-build", action="store_true", help="use the kernels and QEMU that are there")
     return p
 
 

@@ -26,7 +26,7 @@ def parser():
         prog="kvmspf lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog="""\
 The command sees this machine's root read-only, with scratch (lost at the end) on /tmp /run /etc /var /root /home /opt
 /srv /dev/shm.  Files left in $KVMSPF_OUT are copied to --out.  $KVMSPF_QEMU and $KVMSPF_GUEST_KERNEL name a VMM and
-a guest kernel to use in there.  Its output and exit status come back; 125 is a failure of the lab itself (panic, stall,
+a guest kernel to use in there.  The command's output and exit status come back; 125 is a failure of the lab itself (panic, stall,
 timeout), with the reason on stderr.  Without a command there is a shell.""")
     p.add_argument("--arch", choices=tuple(LABS), default="x86",
                    help="x86 (default): AMD NPT or this machine's own; ept: Intel EPT on Bochs, slow; power, power10: KVM "
@@ -34,8 +34,8 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
                         "that it names are packed with it")
     p.add_argument("--cpus", type=limits.cpus, default=0,
                    help=f"CPUs of the host in the lab (default: this machine's, here {x86.DEFAULT_CPUS}; ept: 1)")
-    p.add_argument("--memory", type=limits.memory, default=0, help="its memory (default 4G; ept 512M, power 2G)")
-    p.add_argument("--numa", type=limits.nodes, default=1, help="its NUMA nodes (default 1)")
+    p.add_argument("--memory", type=limits.memory, default=0, help="the lab's memory (default 4G; ept 512M, power 2G)")
+    p.add_argument("--numa", type=limits.nodes, default=1, help="the lab's NUMA nodes (default 1)")
     series.option(p)
     p.add_argument("--kernel", default="patched", help=f"{', '.join(targets.FLAVOURS)}, or a bzImage's path; "
                    "power: patched, 4k (the base page), edit, or a vmlinux's path")
@@ -45,9 +45,9 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
     p.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
     p.add_argument("--append", default="", help="more kernel arguments")
     p.add_argument("--timeout", type=limits.seconds, default=0, help="seconds for the whole run (default: none; ept and power: 900)")
-    p.add_argument("--stall", type=limits.seconds, default=120, help="seconds without a sign of life that make a stall (120)")
+    p.add_argument("--stall", type=limits.seconds, default=120, help="seconds without a sign of life that make a stall (default 120)")
     p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
-    p.add_argument("--no-build", action="store_true", help="take the kernel as it is, do not bring it up to date")
+    p.add_argument("--no-build", action="store_true", help="use the kernel that is there, do not bring it up to date")
     p.add_argument("--dry-run", action="store_true", help="print QEMU's command line")
     p.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARGUMENT...]")
     return p

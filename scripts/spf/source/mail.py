@@ -28,7 +28,7 @@ def recipients(tree, patch):
 
 
 def sorted_out(roles, letter=False):
-    """(To, Cc): maintainers and the rest.  The letter, and what has no maintainer, go to the lists."""
+    """(To, Cc): maintainers and the rest.  The letter, and what has none, go to the lists."""
     to = [a for a, role in roles.items() if role.startswith(("maintainer", "supporter"))]
     if letter or not to:
         to = [a for a, role in roles.items() if "open list" in role]

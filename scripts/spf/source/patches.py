@@ -15,8 +15,8 @@ IDENTITY = {"GIT_AUTHOR_NAME": "kvmspf", "GIT_AUTHOR_EMAIL": "kvmspf@localhost",
             "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z"}
 FORMAT = ["format-patch", "--zero-commit", "--no-numbered", "--no-signature", "--abbrev=12", "--no-renames",
           "--stat=72", "--diff-algorithm=histogram", "--no-attach", "--no-thread", "--quiet", "--subject-prefix=PATCH"]
-# Not planted.patch.
-NUMBERED = "[0-9]*.patch"
+# Introduces a series.  A person writes it: no commit has it, and `series` does not name it.
+LETTER = "0000-cover-letter.patch"
 
 
 def git(where, *argv, check=True, env=None, stdin=None):
@@ -58,6 +58,11 @@ def files(what):
         if not patch.is_file():
             raise ui.Fail(f"{ui.shown(listed)} names {patch.name}, which does not exist", "kvmspf patches refresh")
     return result
+
+
+def numbered(directory):
+    """The files of patches there; not planted.patch, nor the cover letter."""
+    return sorted(p for p in directory.glob("[0-9]*.patch") if p.name != LETTER)
 
 
 def version(what):
@@ -164,7 +169,7 @@ def refresh(what):
         fresh = {p.name: p.read_bytes() for p in sorted(Path(scratch).glob("*.patch"))}
     target.mkdir(parents=True, exist_ok=True)
     changed = 0
-    for old in target.glob(NUMBERED):
+    for old in numbered(target):
         if old.name not in fresh:
             old.unlink()
             changed += 1

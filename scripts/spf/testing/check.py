@@ -18,11 +18,21 @@ def listed(what):
     """The series names every patch there is, and only those, in the order of their numbers."""
     directory = series.of(what).folder
     names = [p.name for p in patches.files(what)]
-    stray = sorted({p.name for p in directory.glob(patches.NUMBERED)} - set(names))
+    stray = sorted({p.name for p in patches.numbered(directory)} - set(names))
     if stray:
         raise ui.Fail(f"{ui.shown(directory)}/series does not name {stray[0]}", "kvmspf patches refresh")
     if names != sorted(names) or len(names) != len(set(names)):
         raise ui.Fail(f"{ui.shown(directory)}/series is not in the order of the numbers", "kvmspf patches refresh")
+
+
+def letter(what):
+    """The cover letter, if there is one, counts the patches that there are."""
+    file = series.of(what).folder / patches.LETTER
+    if file.exists():
+        number = len(patches.files(what))
+        wanted = f"[PATCH 00/{number:02}] "
+        if f"\nSubject: {wanted}" not in "\n" + file.read_text():
+            raise ui.Fail(f"the subject of {ui.shown(file)} is not that of {number} patches", f"begin it with {wanted}")
 
 
 def form(patch):
@@ -89,6 +99,7 @@ def alone(what, number, commit, boot):
 
 def check(what, build_each=False, boot=False):
     listed(what)
+    letter(what)
     files = patches.files(what)
     commits = patches.apply(what)
     complaints = []

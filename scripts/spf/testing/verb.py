@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run what stands for each group of tests, but what has passed since anything was changed; or all of the groups named.  A group
-is a folder of tests/; TAP goes out, the last line counts.  Beside one program that emulates a machine runs one that does not."""
+"""Run the core of each group of tests, without what passed with the same files; or all of the groups named.  A group is a
+folder of tests/.  The output is TAP, and its last line counts.  One program that emulates no machine runs beside one that
+does."""
 
 import argparse
 import concurrent.futures
@@ -169,11 +170,11 @@ def follow(program, count, limit, words, said, start):
 
 def parser(known):
     p = argparse.ArgumentParser(prog="kvmspf test", description=__doc__, epilog=f"groups: {' '.join(known)}")
-    p.add_argument("group", nargs="*", help="all of these, whatever has passed before")
+    p.add_argument("group", nargs="*", help="run all of this group, also what has passed before")
     p.add_argument("-k", dest="words", metavar="WORD", action="append", default=[],
                    help="only tests with WORD in their names; may be given more than once")
     p.add_argument("--long", action="store_true", help="all of every group: hours (docs/testing.md)")
-    p.add_argument("--list", action="store_true", help="name the programs, and how long each took here last")
+    p.add_argument("--list", action="store_true", help="list the programs, and how long each took here last")
     p.add_argument("--limit", type=limits.seconds, default=0,
                    help=f"seconds for one test program (default {LIMIT}; with --long or a group {LONG_LIMIT})")
     series.option(p)
