@@ -10,15 +10,17 @@ from spf.build import kernel_deb
 from spf.source import apt
 
 PACKAGES = ["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"]
-# A package's source is its folder, whose debian/ says how it is built; the folder, what Debian has to have for that, what it is.
+# folder: the source, with the debian/ that says how it is built; packages: what that needs of
+# Debian, beside PACKAGES; what: a line for --help.
 Package = namedtuple("Package", "folder packages what")
 TARGETS = {"agent": Package("guest-agent", [], "spf-agent, for guests; one static program"),
-           "spfctl": Package("scripts/spfctl", ["libvirt-dev"], "spfctl, for hosts, with a timer for node_exporter")}
+           "spfctl": Package("scripts/spfctl", ["libvirt-dev"],
+                             "spfctl, for hosts, with a timer for node_exporter")}
 OUT = paths.OUT / "deb"
 
 
 def build(target):
-    """With the folder goes what its build takes from bench/lib and the top; dpkg-buildpackage works in a copy."""
+    """dpkg-buildpackage works in a copy of the folder, of bench/lib and of meson's files."""
     package = TARGETS[target]
     apt.packages([*PACKAGES, *package.packages])
     work = paths.BUILD / "deb" / target
@@ -32,7 +34,8 @@ def build(target):
     log = paths.LOG / f"deb-{target}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building the package of {target}") as progress:
-        ui.run(["dpkg-buildpackage", "--build=binary", "--no-sign"], cwd=source, log=log, progress=progress)
+        ui.run(["dpkg-buildpackage", "--build=binary", "--no-sign"], cwd=source, log=log,
+               progress=progress)
     made, = [deb for deb in work.glob("*.deb") if "-dbgsym_" not in deb.name]
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.glob(f"{made.name.partition('_')[0]}_*.deb"):
@@ -41,8 +44,10 @@ def build(target):
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="targets:\n" + "\n".join(f"  {n:9}{t.what}" for n, t in TARGETS.items())
+    p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter,
+                                epilog="targets:\n"
+                                + "\n".join(f"  {n:9}{t.what}" for n, t in TARGETS.items())
                                 + "\n  kernel   the patched kernel and its headers, for hosts")
     p.add_argument("target", choices=sorted([*TARGETS, "kernel"]))
     p.add_argument("--config", choices=sorted(kernel_deb.CONFIGS), default="cloud-amd64",

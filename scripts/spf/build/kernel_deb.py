@@ -9,18 +9,21 @@ from spf.build import kernels, sandbox
 from spf.source import apt, fetch, patches
 
 # What a configuration is laid over, and its fragments: Debian's own, or the lab's.
-CONFIGS = {"cloud-amd64": "config.amd64_none_cloud-amd64", "amd64": "config.amd64_none_amd64", "lab": None}
+CONFIGS = {"cloud-amd64": "config.amd64_none_cloud-amd64", "amd64": "config.amd64_none_amd64",
+           "lab": None}
 # Gigabytes of a build, and its seconds on one CPU.
 NEEDS = {"cloud-amd64": (6, 5000), "amd64": (14, 18000), "lab": (2, 1500)}
 COMPILED = b"\n  CC "
 PACKAGES = ["debhelper", "kmod", "libssl-dev", "rsync"]
-# `make bindeb-pkg` in its two steps: between them the changelog gets a date that does not change with the day.
+# `make bindeb-pkg` in its two steps.  Between them the changelog gets a date that does not change
+# with the day.
 RECIPE = """
 set -e
 # What make leaves of a build that was interrupted while it packed.
 rm -rf debian made
 "$@" bzImage modules
-"$@" run-command KBUILD_RUN_COMMAND='+$(MAKE) -f $(srctree)/scripts/Makefile.package debian'
+"$@" run-command \
+	KBUILD_RUN_COMMAND='+$(MAKE) -f $(srctree)/scripts/Makefile.package debian'
 sed -i "s/^ -- \\(.*>\\)  .*/ -- \\1  $(date -R -u -d @$SOURCE_DATE_EPOCH)/" debian/changelog
 "$@" run-command KBUILD_RUN_COMMAND="+dpkg-buildpackage --build=binary --no-pre-clean --unsigned-changes \
 --no-check-builddeps -R'make -f debian/rules' -j1 -a$(cat debian/arch)"
@@ -35,40 +38,49 @@ def fragments(config):
 
 
 def upstream(package):
-    """Debian's version of the source: 6.12.117-1~deb12u1."""
+    """Debian's version of the source, 6.12.117-1~deb12u1; the kernel's own and -1 if not installed."""
     text = ui.run(["dpkg-query", "-W", "-f", "${Version}", package], check=False).stdout.strip()
-    return text or None
+    return text or patches.version("linux") + "-1"
+
+
+def environment(one):
+    """What names and dates the packages: the date is the series' last change."""
+    when = ui.run(["git", "-c", "safe.directory=*", "-C", paths.ROOT, "log", "-1", "--format=%ct",
+                   "--", one.folder], check=False).stdout.strip()
+    return {"SOURCE_DATE_EPOCH": when or "946684800", "KDEB_CHANGELOG_DIST": "unstable",
+            "KDEB_PKGVERSION": f"{upstream(one.package)}+spf1", "KDEB_COMPRESS": "xz",
+            "DEBFULLNAME": "KVM speculative faults", "DEBEMAIL": "kvm-spf@lists.invalid"}
 
 
 def build(config):
     """The packages' files in build/out/deb.  An interrupted build goes on where it was."""
     apt.packages(PACKAGES)
     fetch.sources("linux")
-    one = series.of("linux")
     tree, _ = patches.sync("linux")
-    version = patches.version("linux")
-    debian = upstream(one.package) or f"{version}-1"
     room, seconds = NEEDS[config]
     target = f"linux-deb-{config}"
-    obj = series.obj(target)
+    obj, files, log = series.obj(target), fragments(config), sandbox.fresh(target)
     if not obj.exists():
         ui.need_space(room)
-    files, log = fragments(config), sandbox.fresh(target)
-    epoch = ui.run(["git", "-c", "safe.directory=*", "-C", paths.ROOT, "log", "-1", "--format=%ct", "--", one.folder],
-                   check=False).stdout.strip() or "946684800"
-    env = {"SOURCE_DATE_EPOCH": epoch, "KDEB_PKGVERSION": f"{debian}+spf1", "KDEB_CHANGELOG_DIST": "unstable",
-           "KDEB_COMPRESS": "xz", "DEBFULLNAME": "KVM speculative faults", "DEBEMAIL": "kvm-spf@lists.invalid"}
-    make = [word for word in kernels.MAKE if not word.startswith("LOCALVERSION")] + ["LOCALVERSION=+spf1"]
-    obj.mkdir(parents=True, exist_ok=True)
-    with ui.locked(), ui.Progress(f"building the kernel's package, {config}", seconds / sandbox.jobs()) as progress:
+        obj.mkdir(parents=True)
+    make = [*(word for word in kernels.MAKE if not word.startswith("LOCALVERSION")),
+            "LOCALVERSION=+spf1", f"-j{sandbox.jobs()}"]
+    step = ui.Progress(f"building the kernel's package, {config}", seconds / sandbox.jobs())
+    with ui.locked(), step as progress:
         kernels.configure(tree, obj, files, log, kernels.X86, CONFIGS[config])
-        sandbox.run(tree, obj, ["sh", "-c", RECIPE, "sh", *make, f"-j{sandbox.jobs()}"], log, env,
-                    progress=lambda log: progress(f"{log.read_bytes().count(COMPILED)} files"))
-    made = sorted((obj / "made").glob("*.deb"))
+        sandbox.run(tree, obj, ["sh", "-c", RECIPE, "sh", *make], log,
+                    environment(series.of("linux")),
+                    lambda log: progress(f"{log.read_bytes().count(COMPILED)} files"))
+    return [put(package) for package in sorted((obj / "made").glob("*.deb"))
+            # The C library's headers stay Debian's.
+            if "linux-libc-dev" not in package.name]
+
+
+def put(package):
+    """Beside the other packages, in the place of an older one of its kind."""
     out = paths.OUT / "deb"
     out.mkdir(parents=True, exist_ok=True)
-    for package in made:
-        kind = re.match(r"(linux-(?:image|headers)-|linux-libc-dev)", package.name)[1]
-        for old in out.glob(f"{kind}*+spf1*.deb"):
-            old.unlink()
-    return [shutil.copy(package, out) for package in made if "linux-libc-dev" not in package.name]
+    kind = re.match(r"linux-(?:image|headers)-", package.name)[0]
+    for old in out.glob(f"{kind}*+spf1*.deb"):
+        old.unlink()
+    return shutil.copy(package, out)
