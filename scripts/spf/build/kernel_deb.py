@@ -25,8 +25,8 @@ rm -rf debian made
 "$@" run-command \
 	KBUILD_RUN_COMMAND='+$(MAKE) -f $(srctree)/scripts/Makefile.package debian'
 sed -i "s/^ -- \\(.*>\\)  .*/ -- \\1  $(date -R -u -d @$SOURCE_DATE_EPOCH)/" debian/changelog
-"$@" run-command KBUILD_RUN_COMMAND="+dpkg-buildpackage --build=binary --no-pre-clean --unsigned-changes \
---no-check-builddeps -R'make -f debian/rules' -j1 -a$(cat debian/arch)"
+"$@" run-command KBUILD_RUN_COMMAND="+dpkg-buildpackage --build=binary --no-pre-clean \
+--unsigned-changes --no-check-builddeps -R'make -f debian/rules' -j1 -a$(cat debian/arch)"
 mkdir made
 mv ../*.deb made
 """
@@ -38,7 +38,7 @@ def fragments(config):
 
 
 def upstream(package):
-    """Debian's version of the source, 6.12.117-1~deb12u1; the kernel's own and -1 if not installed."""
+    """Debian's version of the source, 6.12.117-1~deb12u1; if not installed, the kernel's and -1."""
     text = ui.run(["dpkg-query", "-W", "-f", "${Version}", package], check=False).stdout.strip()
     return text or patches.version("linux") + "-1"
 
