@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Process 1 of a lab that has an initramfs and a serial line, and nothing
- * else: Bochs, POWER, the simulated host.  /command holds strings, each ended by a NUL: the mark of
- * this run, then the command's words.  On the console go, each on a line of its
- * own and after the mark: "up NS", then what the command prints, "dmesg", then
- * the kernel's warnings and worse, and "end STATUS NS".  NS is what the clock of
- * the machine says when the command begins, and when it has ended.
+ * else: Bochs, POWER, the simulated host.  /command holds strings, each ended by
+ * a NUL: the mark of this run, then the command's words.  On the console go,
+ * each on a line of its own and after the mark: "up NS", then what the command
+ * prints, "dmesg", then the kernel's warnings and worse, and "end STATUS NS".  NS
+ * is what the clock of the machine says when the command begins, and when it has
+ * ended.
  */
 #include <errno.h>
 #include <fcntl.h>

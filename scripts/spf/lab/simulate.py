@@ -30,12 +30,13 @@ class Simulated(serial.Serial):
     machine = 62
 
     def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0, line=LINE, seed=1,
-                 quantum=QUANTUM, **options):
-        """line: ns that a cache line takes from another CPU of the socket, and of another socket."""
+                 quantum=QUANTUM, everywhere=False, **options):
+        """line: ns that a cache line takes from another CPU of the socket, and of another socket; everywhere: that costs
+        what runs outside of kernels as well."""
         super().__init__(x86.kernel_path(kernel), memory, cpus, **options)
         self.qemu, self.flavour = x86.qemu_path(qemu), qemu
         self.sockets, self.nodes = sockets, nodes or sockets
-        self.line, self.seed, self.quantum = line, seed, quantum
+        self.line, self.seed, self.quantum, self.everywhere = line, seed, quantum, everywhere
         check_topology(cpus, sockets, self.nodes)
 
     def words(self, directory, initramfs):
@@ -50,7 +51,8 @@ class Simulated(serial.Serial):
             words += x86.nodes(self.nodes, self.memory, self.cpus)
         if any(self.line):
             words += ["-plugin", ",".join([f"file={meson.plugins(self.flavour) / 'line_cost.so'}", f"near={self.line[0]}",
-                                           f"far={self.line[1]}", f"socket={self.cpus // self.sockets}", *self.skips()])]
+                                           f"far={self.line[1]}", f"socket={self.cpus // self.sockets}", *self.skips(),
+                                           *["all=on"] * self.everywhere])]
         return words
 
     def skips(self):
