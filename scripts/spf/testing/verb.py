@@ -16,7 +16,7 @@ from spf.testing import tap, unchanged
 TESTS = paths.ROOT / "tests"
 # Cheap ones first; the torture last, which takes what time there is, and always: it is random on purpose, and that it has passed
 # does not say that it will.  Groups that are not named here come before it.
-ORDER = "unit patches lab qemu libvirt agent bench compare power ept matrix model".split()
+ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
 LAST = ["torture"]
 SKIPPED = 77
 # How much of each group: what stands for it, or all.  tests/lib/depth.py asks.
