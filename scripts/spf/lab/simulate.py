@@ -43,7 +43,8 @@ class Simulated(serial.Serial):
         words = [self.qemu, "-M", "q35,usb=off,smbus=off,sata=off,graphics=off", "-accel", "tcg,thread=single,tb-size=512",
                  "-icount", f"shift=0,sleep=off,parallel=on,quantum={self.quantum}", "-seed", self.seed,
                  "-rtc", "base=2026-01-01,clock=vm", "-cpu", accel.CPU["tcg"] + ",-monitor", "-m", f"{self.memory >> 20}M",
-                 "-smp", f"{self.cpus},sockets={self.sockets},dies={max(1, self.nodes // self.sockets)},threads=1",
+                 # The kernel has each node for a package, as it expects them; sockets are what lines cost by.
+                 "-smp", f"{self.cpus},sockets={self.nodes},threads=1",
                  "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{directory}/console",
                  "-kernel", self.kernel, "-initrd", initramfs,
                  "-append", f"{self.command_line('ttyS0')} {COMMAND_LINE}"]
@@ -96,10 +97,8 @@ def check_topology(cpus, sockets, nodes):
     if cpus % sockets or nodes % sockets or cpus % nodes:
         raise ui.Fail(f"{cpus} CPUs cannot be shared out to {sockets} sockets and {nodes} nodes",
                       "each socket has as many nodes, and each node as many CPUs, as any other", 2)
-    dies = nodes // sockets
     each = cpus // nodes
-    core_bits, die_bits = (each - 1).bit_length(), (dies - 1).bit_length()
-    highest = ((sockets - 1) << die_bits | dies - 1) << core_bits | each - 1
+    highest = (nodes - 1) << (each - 1).bit_length() | each - 1
     if highest > MAX_APIC_ID:
         raise ui.Fail(f"{cpus} CPUs in {sockets} sockets and {nodes} nodes have APIC IDs up to {highest}, and {MAX_APIC_ID} "
                       "is the last that this kernel can interrupt", "have fewer CPUs, or powers of two of all of them", 2)
