@@ -49,6 +49,16 @@ def kernel(name):
     return target
 
 
+def static(source):
+    """Compile a file of tests/ to a static program; where it is."""
+    apt.packages(PACKAGES)
+    target = paths.OUT / "tests" / source.rpartition("/")[2].removesuffix(".c")
+    with ui.locked(f".tests-{target.name}"):
+        compile_c(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread", f"tests/{source}",
+                   "-o", target])
+    return target
+
+
 def plugin(name):
     """Compile tests/lab/NAME.c, a plugin for the emulator; where it is."""
     apt.packages(meson.BENCH_PACKAGES)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Process 1 of a lab that has an initramfs and a serial line, and nothing
- * else: Bochs, POWER.  /command holds strings, each ended by a NUL: the mark of
- * this run, then the command's words.  On the console go, each on a line of its
- * own and after the mark: "up", then what the command prints, "dmesg", then the
- * kernel's warnings and worse, and "end STATUS".
+ * else: Bochs, POWER, the simulated host.  /command holds strings, each ended by
+ * a NUL: the mark of this run, then the command's words.  On the console go,
+ * each on a line of its own and after the mark: "up NS", then what the command
+ * prints, "dmesg", then the kernel's warnings and worse, and "end STATUS NS".  NS
+ * is what the clock of the machine says when the command begins, and when it has
+ * ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_WORDS	256
@@ -107,21 +110,32 @@ static void tell_kernel_log(void)
 	free(log);
 }
 
+static long long now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
 int main(void)
 {
-	char end[16], **words;
+	char up[32], end[48], **words;
+	int status;
 
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(*mounts); i++) {
 		mkdir(mounts[i].where, 0755);
 		mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, NULL);
 	}
-	setenv("PATH", "/usr/bin:/bin", 1);
+	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/applets", 1);
 	setenv("HOME", "/tmp", 1);
 	make_raw();
 	words = read_command();
 	if (words) {
-		tell(words[0], "up");
-		snprintf(end, sizeof(end), "end %d", run(words + 1));
+		snprintf(up, sizeof(up), "up %lld", now_ns());
+		tell(words[0], up);
+		status = run(words + 1);
+		snprintf(end, sizeof(end), "end %d %lld", status, now_ns());
 		tell(words[0], "dmesg");
 		tell_kernel_log();
 		tell(words[0], end);

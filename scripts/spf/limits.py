@@ -20,6 +20,16 @@ positive = number(1, 999999, "positive number")
 seconds = number(1, 9999999, "number of seconds")
 cpus = number(1, 512, "number of CPUs")
 nodes = number(1, 16, "number of nodes")
+simulated = number(1, 255, "number of CPUs")
+seed = number(0, 999999999, "seed")
+
+
+def line(text):
+    """Nanoseconds, near and far."""
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5})", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise argparse.ArgumentTypeError(f"'{text}' is not two numbers of nanoseconds, the first not the larger, as in 50,150")
+    return int(match[1]), int(match[2])
 
 
 def size(text):

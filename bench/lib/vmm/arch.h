@@ -21,6 +21,11 @@ static inline __attribute__((always_inline)) uint64_t guest_clock(void)
 	return (uint64_t)high << 32 | low;
 }
 
+static inline void cpu_relax(void)
+{
+	asm volatile("pause" : : : "memory");
+}
+
 static inline __attribute__((always_inline, noreturn)) void guest_leave(void)
 {
 	for (;;)
@@ -35,6 +40,11 @@ static inline __attribute__((always_inline)) uint64_t guest_clock(void)
 
 	asm volatile("isync; mftb %0; isync" : "=r"(ticks) : : "memory");
 	return ticks;
+}
+
+static inline void cpu_relax(void)
+{
+	asm volatile("or 27, 27, 27" : : : "memory");
 }
 
 static inline __attribute__((always_inline, noreturn)) void guest_leave(void)

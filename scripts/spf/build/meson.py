@@ -5,7 +5,7 @@ import json
 import shutil
 
 from spf import paths, series, ui
-from spf.source import apt, debroot, fetch
+from spf.source import apt, debroot, patches
 
 AGENT_PACKAGES = ["build-essential", "libjson-c-dev", "meson", "ninja-build", "pkg-config"]
 POWER_PACKAGES = ["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"]
@@ -79,11 +79,16 @@ BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburin
 
 
 def bench():
-    """Build the programs of bench/, and the emulator's plugin, which needs QEMU's header; return
-    their directory."""
+    """Build the programs of bench/; return their directory."""
     apt.packages(BENCH_PACKAGES)
-    fetch.sources("qemu")
-    return build("bench", "bench", f"-Dc_args=-I{series.src('qemu') / 'include' / 'qemu'}") / "bench"
+    return build("bench", "bench") / "bench"
+
+
+def plugins(qemu="patched"):
+    """The emulator's plugins, by the header of this QEMU of ours, patched or edit; the directory that has them."""
+    apt.packages(BENCH_PACKAGES)
+    where = series.edit("qemu") if qemu == "edit" else patches.sync("qemu")[0]
+    return build(f"plugins-{qemu}", "bench/plugin", f"-Dc_args=-I{where / 'include' / 'qemu'}") / "bench/plugin"
 
 
 def bench_static():

@@ -29,6 +29,8 @@ class Result:
     err: bytes = b""
     boot_seconds: float = 0.0
     seconds: float = 0.0
+    # By the clock in there, where it is told: when the command began, and when it ended.
+    inside: tuple = ()
     trouble: list = field(default_factory=list)
     console: Path = None
 

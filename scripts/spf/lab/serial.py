@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A lab of an initramfs and a serial line, without this machine's root: what EPT on Bochs and POWER have in common.
+"""A lab of an initramfs and a serial line, without this machine's root: what EPT on Bochs, POWER and the simulated host
+have in common.
 
 scripts/lab/init.c is process 1 in there and says what comes over the line."""
 
@@ -28,7 +29,8 @@ class Serial:
     """What an architecture adds: compiler (of its programs), machine (its number in ELF), words()."""
 
     def __init__(self, kernel, memory, cpus=1, append="", timeout=0, files=None):
-        """files: what is to be in there besides the command; name in there, without the first slash -> path here."""
+        """files: what is to be in there besides the command; name in there, without the first slash -> path here, or,
+        of a link, what it says."""
         self.kernel, self.cpus, self.memory = kernel, cpus, memory
         self.append, self.timeout, self.files = append, timeout or TIMEOUT, files or {}
 
@@ -39,6 +41,14 @@ class Serial:
     def command_line(self, console):
         # Of the kernel's messages only an oops may get in between the command's own; the init has the rest.
         return f"console={console} loglevel=1 panic=-1 oops=panic " + self.append
+
+    def token(self, _argv):
+        """What marks the init's own lines, and no command prints."""
+        return secrets.token_hex(16)
+
+    def needs(self, path, machine):
+        """The files that a program cannot run without, as `files`; refuses one that does not run in there."""
+        return check_program(path, machine)
 
     def run(self, argv, stdout=None, _stderr=None, _out_dir=None):
         """Run argv; what it prints, errors among it, goes to stdout, or into the result."""
@@ -51,9 +61,9 @@ class Serial:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _run(self, directory, argv, stdout):
-        token = secrets.token_hex(16)
+        token = self.token(argv)
         archive = directory / "initramfs"
-        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine, self.files))
+        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine, self.files, self.needs))
         words = [str(w) for w in self.words(directory, archive)]
         if ui.verbose:
             ui.say("+ " + shlex.join(words))
@@ -77,30 +87,31 @@ class Serial:
         result.out = bytes(stream.kept)
         outcome.keep(directory, result)
         # The command may print what it likes.
-        before, _, rest = result.console.read_text(errors="replace").partition(f"\n{token} up\n")
+        before, _, rest = result.console.read_text(errors="replace").partition(f"\n{token} up ")
         result.trouble = outcome.trouble(before + rest.partition(f"\n{token} dmesg\n")[2])
         return result
 
     def follow(self, child, master, console, token, stream, result, start):
         """Pass on what the command prints until its end is told, or until it is clear that it will not be."""
-        up = f"\n{token} up\n".encode()
-        end = re.compile(rf"\n{token} end (\d+)\n".encode())
+        up = re.compile(rf"\n{token} up (\d+)\n".encode())
+        end = re.compile(rf"\n{token} end (\d+) (\d+)\n".encode())
         console.touch()
-        seen = b""
+        seen, began = b"", None
         with open(console, "rb") as line:
             while True:
                 dead = child.poll() is not None
                 drain(master)
                 data = line.read()
                 seen += data
-                if result.boot_seconds:
+                if began:
                     stream.feed(data)
-                elif up in seen:
+                elif began := up.search(seen):
                     result.boot_seconds = time.monotonic() - start
-                    stream.feed(seen[seen.index(up) + len(up):])
+                    stream.feed(seen[began.end():])
                 found = end.search(seen)
                 if found:
                     result.kind, result.status = "exit", int(found[1])
+                    result.inside = int(began[1]) / 1e9, int(found[2]) / 1e9
                     return
                 if dead:
                     panic = re.search(rb"Kernel panic[^\n]*", seen)
@@ -135,38 +146,47 @@ def init_program(compiler):
 
 
 def check_program(path, machine):
-    """There are no libraries and no other machine's instructions in there."""
+    """There are no libraries and no other machine's instructions in there; so a program needs no other files."""
     data = path.read_bytes()
     if data[:4] != b"\x7fELF":
-        return
+        return {}
     offset, size, count = *struct.unpack_from("<Q", data, 32), *struct.unpack_from("<HH", data, 54)
     if struct.unpack_from("<H", data, 18)[0] != machine:
         raise ui.Fail(f"{ui.shown(path)} is not a program for this lab's machine", "compile it for that", 2)
     if any(struct.unpack_from("<I", data, offset + i * size)[0] == PT_INTERP for i in range(count)):
         raise ui.Fail(f"{ui.shown(path)} needs shared libraries, which this lab does not have", "link it statically", 2)
+    return {}
 
 
-def initramfs(argv, token, init, machine, files=()):
-    """The init, the files, the command, and each file that the command names, at its own path."""
+def initramfs(argv, token, init, machine, files=(), needs=check_program):
+    """The init, the files, the command, each file that the command names, at its own path, and what that needs."""
     cpio = image.Cpio()
     for name in ("dev", "proc", "sys", "tmp"):
         cpio.directory(name)
     cpio.device("dev/console", 5, 1)
     for name, path in {"init": init, **dict(files)}.items():
-        cpio.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+        if isinstance(path, str):
+            cpio.link(name, path)
+        else:
+            cpio.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
     words, packed = list(argv), set(files)
+
+    def pack(path):
+        """The file as it is called, whatever it is a link to, and what it needs as that is called."""
+        for name, file in {str(path).lstrip("/"): path, **needs(path, machine)}.items():
+            if name not in packed:
+                cpio.file(name, file.read_bytes(), file.stat().st_mode & 0o777)
+                packed.add(name)
+
     if words[0].lstrip("/") not in files:
         words[0] = shutil.which(words[0]) or words[0]
     for i, word in enumerate(words):
         path = Path(os.path.abspath(word))
-        name = str(path).lstrip("/")
-        if name in packed:
+        if str(path).lstrip("/") in packed:
             words[i] = str(path)
         elif path.is_file():
-            check_program(path, machine)
-            cpio.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+            pack(path)
             words[i] = str(path)
-            packed.add(name)
         elif not i:
             raise ui.Fail(f"there is no program '{word}'", "give the path of a static one", 2)
     cpio.file("command", "".join(w + "\0" for w in [token, *words]).encode())

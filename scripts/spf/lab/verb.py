@@ -8,10 +8,13 @@ from pathlib import Path
 
 from spf import limits, series, ui
 from spf.build import targets
-from spf.lab import ept, outcome, power, x86
+from spf.lab import ept, outcome, power, simulate, x86
 
 # What --arch may be; make() has it as it was asked for.
 LABS = {"x86": x86, "ept": ept, "power": power, "power10": power}
+# What the simulated host has of its own, and what of the others' it has not.
+SIMULATED = ("sockets", "nodes", "line", "seed")
+NOT_SIMULATED = ("arch", "cpus", "numa", "accel", "icount", "stall", "out", "dry_run")
 
 
 def writer(number):
@@ -36,6 +39,16 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
                    help=f"CPUs of the host in the lab (default: this machine's, here {x86.DEFAULT_CPUS}; ept: 1)")
     p.add_argument("--memory", type=limits.memory, default=0, help="the lab's memory (default 4G; ept 512M, power 2G)")
     p.add_argument("--numa", type=limits.nodes, default=1, help="the lab's NUMA nodes (default 1)")
+    p.add_argument("--simulate", type=limits.simulated, metavar="N",
+                   help="a host of N CPUs, up to 255, side by side in virtual time, one instruction a nanosecond; the same "
+                        "each time.  It has no root file system: what COMMAND names is packed with its libraries, and "
+                        "busybox.  What an instruction does not show, caches and memory, costs nothing but --line")
+    p.add_argument("--sockets", type=limits.nodes, default=1, help="simulate: its sockets (default 1)")
+    p.add_argument("--nodes", type=limits.nodes, default=0, help="simulate: its NUMA nodes (default one a socket)")
+    p.add_argument("--line", type=limits.line, default=simulate.LINE, metavar="NEAR,FAR",
+                   help="simulate: ns that kernel code waits for a cache line that another CPU of the socket has, and one of "
+                        "another socket (default %d,%d); 0,0: nothing, and three times as fast here" % simulate.LINE)
+    p.add_argument("--seed", type=limits.seed, default=1, help="simulate: of what is random in there (default 1)")
     series.option(p)
     p.add_argument("--kernel", default="patched", help=f"{', '.join(targets.FLAVOURS)}, or a bzImage's path; "
                    "power: patched, 4k (the base page), edit, or a vmlinux's path")
@@ -44,7 +57,7 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
     p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto", help="default: kvm where it works nested")
     p.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
     p.add_argument("--append", default="", help="more kernel arguments")
-    p.add_argument("--timeout", type=limits.seconds, default=0, help="seconds for the whole run (default: none; ept and power: 900)")
+    p.add_argument("--timeout", type=limits.seconds, default=0, help="seconds for the whole run (default: none; ept, power, simulate: 900)")
     p.add_argument("--stall", type=limits.seconds, default=120, help="seconds without a sign of life that make a stall (default 120)")
     p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
     p.add_argument("--no-build", action="store_true", help="use the kernel that is there, do not bring it up to date")
@@ -53,10 +66,21 @@ timeout), with the reason on stderr.  Without a command there is a shell.""")
     return p
 
 
-def refuse(args, names):
+def refuse(args, names, where):
     for name in names:
         if getattr(args, name) != parser().get_default(name):
-            raise ui.Fail(f"--{name.replace('_', '-')} is not for --arch {args.arch}", "leave it out", 2)
+            raise ui.Fail(f"--{name.replace('_', '-')} is not for {where}", "leave it out", 2)
+
+
+def choose(args):
+    """The module that makes the lab."""
+    if args.simulate:
+        refuse(args, NOT_SIMULATED, "--simulate")
+        return simulate
+    refuse(args, SIMULATED, "a lab without --simulate")
+    if args.arch != "x86":
+        refuse(args, ("numa", "qemu", "accel", "icount", "stall", "out", "dry_run"), f"--arch {args.arch}")
+    return LABS[args.arch]
 
 
 def main(argv):
@@ -64,11 +88,10 @@ def main(argv):
     series.use(args.series)
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     ui.need_root()
-    if args.arch != "x86":
-        refuse(args, ("numa", "qemu", "accel", "icount", "stall", "out", "dry_run"))
+    module = choose(args)
     if args.out and Path(args.out).exists() and not Path(args.out).is_dir():
         raise ui.Fail(f"--out {args.out} is no directory", "name one, or a new one", 2)
-    lab = LABS[args.arch].make(args)
+    lab = module.make(args)
     if args.dry_run:
         print(shlex.join(lab.arguments(Path("RUN"), not command)))
         return 0
@@ -77,6 +100,10 @@ def main(argv):
         ui.say(f"boot {result.boot_seconds:.1f} s, all {result.seconds:.1f} s, console {ui.shown(result.console)}")
     if result.kind != "exit":
         raise ui.Fail(f"lab: {result.kind}: {result.what}", f"console log: {ui.shown(result.console)}", outcome.LAB_FAILED)
+    if args.simulate:
+        up, end = result.inside
+        ui.say(f"simulated {args.simulate} CPUs: boot {up:.6f} s, command {end - up:.6f} s of virtual time; "
+               f"{ui.duration(result.seconds)} of real time")
     if result.trouble:
         ui.say(f"lab: the kernel complained: {result.trouble[0]}; console log: {ui.shown(result.console)}")
     return result.status

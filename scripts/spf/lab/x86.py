@@ -64,18 +64,10 @@ class Lab:
                  "-virtfs", f"local,path={directory}/share,mount_tag=lab,security_model=none,multidevs=remap",
                  "-device", "virtio-serial-pci"]
         if self.numa > 1:
-            words += self.nodes()
+            words += nodes(self.numa, self.memory, self.cpus)
         if interactive:
             words += ["-chardev", "stdio,id=tty,signal=off", "-device", "virtconsole,chardev=tty"]
         return [str(w) for w in words + self.qemu_args]
-
-    def nodes(self):
-        words, each, cpus = [], self.memory // self.numa >> 20, self.cpus // self.numa
-        for node in range(self.numa):
-            first, last = node * cpus, (node + 1) * cpus - 1
-            words += ["-object", f"memory-backend-ram,id=m{node},size={each}M",
-                      "-numa", f"node,memdev=m{node},cpus={first}-{last}"]
-        return words
 
     def command_line(self):
         words = ["console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nokaslr",
@@ -214,6 +206,15 @@ class Lab:
             result.what = f"QEMU ended with status {child.returncode}: {ui.last_line(said)}"
         else:
             result.what = "the machine was switched off or reset before the command ended"
+
+
+def nodes(count, memory, cpus):
+    """QEMU's words for so many NUMA nodes, each with its part of the memory and of the CPUs."""
+    words, each = [], cpus // count
+    for node in range(count):
+        words += ["-object", f"memory-backend-ram,id=m{node},size={memory // count >> 20}M",
+                  "-numa", f"node,memdev=m{node},cpus={node * each}-{(node + 1) * each - 1}"]
+    return words
 
 
 def write(path, text):

@@ -20,7 +20,7 @@ from spf.testing import tap, unchanged
 TESTS = paths.ROOT / "tests"
 # Cheap ones first; the torture last, which takes what time there is, and always: it is random on purpose, and that it has passed
 # does not say that it will.  Groups that are not named here come before it.
-ORDER = "unit patches lab qemu libvirt agent bench compare power ept matrix model".split()
+ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
 LAST = ["torture"]
 # These emulate no machine.  They have one thread each, and run one after the other beside the rest.
 BESIDE = {"unit", "patches", "model", "spfctl"}

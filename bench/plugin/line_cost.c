@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A plugin for QEMU's TCG with -icount parallel=on: what it costs an x86-64 CPU to get a cache line from another one.
+ *
+ * Of each line of physical memory this knows exactly which CPUs have a copy, and whether any has ever stored to it.  A
+ * store by a CPU that is not the only one with a copy, and a load by one that has none of a line that was stored to,
+ * fetch the line.  A fetch takes near= ns, or far= ns from another socket, and one begins when the one before has ended.
+ * The access waits for that, and is made afterwards.  From when it is asked for, the line is the one's who asked last;
+ * those before have it for as long as the next fetch takes.  A line that nobody has costs nothing, caches have no end,
+ * and nothing is fetched ahead.
+ *
+ *	near=NS		(50)
+ *	far=NS		(150)
+ *	socket=CPUS	how many share a socket (64)
+ *	skip=FROM-TO	not this code; may be repeated
+ *	all=on		also what runs outside of kernels
+ *	end=ADDRESS	where what was counted so far is written, and forgotten
+ *	out=FILE	what was counted goes there; at the end as well
+ *
+ * The file has "total ACCESSES FETCHES TOOK WAITED", and for each instruction that fetched, "row PC FETCHES FAR TOOK
+ * WAITED", then "end".  TOOK: ns that fetches took, WAITED: ns that they waited for others to end.
+ */
+#include <glib.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <qemu-plugin.h>
+
+QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+
+#define KERNEL		UINT64_C(0xffff800000000000)
+#define LINE_SHIFT	6
+/* Of physical memory, reserved and not used before it is touched; what lies beyond is free. */
+#define MAX_LINES	(UINT64_C(1) << (36 - LINE_SHIFT))
+
+enum { MAX_SKIPS = 8, GRANTS = 4 };
+
+struct line {
+	int64_t busy;		/* ns: the last fetch ends */
+	uint32_t copies;	/* which set of CPUs has a copy; 0: not more than one */
+	uint16_t only;		/* the one CPU that has a copy, + 1; 0: none, or several */
+	bool stored;
+};
+
+/*
+ * A line that a CPU has waited for.  Others may have asked for it since: the CPU has it until the next fetch ends.
+ *
+ * An instruction is tried again after each fetch, and must not wait for the same line again, however long it has waited
+ * for another one: two CPUs that want the same two lines would take them away from each other forever.
+ */
+struct grant {
+	uint64_t index;
+	int64_t until;
+	int64_t try;		/* the CPU's clock without its stalls, which is the same as long as an instruction is tried */
+	bool store;
+};
+
+struct cpu {
+	int64_t stalled;	/* ns, ever */
+	unsigned int granted;
+	struct grant grant[GRANTS];	/* the last ones */
+};
+
+struct insn {
+	uint64_t pc;
+	bool atomic;
+	uint64_t fetches, far, took, waited;
+};
+
+static struct line *lines;
+static struct cpu *cpus;
+static GHashTable *insns;
+static GArray *sets;		/* of `words` each; the first one is not used */
+static GArray *free_sets;	/* uint32_t */
+static unsigned int words, nr_skips, socket_cpus = 64;
+static int64_t near_ns = 50, far_ns = 150;
+static uint64_t end, accesses;
+static uint64_t skips[MAX_SKIPS][2];
+static bool all;
+static FILE *out;
+
+/* -- who has a line -- */
+
+static uint64_t *set_of(const struct line *line)
+{
+	return &g_array_index(sets, uint64_t, (uint64_t)line->copies * words);
+}
+
+static bool has(const struct line *line, unsigned int cpu)
+{
+	if (!line->copies)
+		return line->only == cpu + 1;
+	return set_of(line)[cpu / 64] >> cpu % 64 & 1;
+}
+
+static bool socket_has(const struct line *line, unsigned int socket)
+{
+	unsigned int first = socket * socket_cpus;
+
+	if (!line->copies)
+		return line->only && (line->only - 1u) / socket_cpus == socket;
+	for (unsigned int cpu = first; cpu < first + socket_cpus && cpu < words * 64; cpu++)
+		if (has(line, cpu))
+			return true;
+	return false;
+}
+
+static bool other_socket_has(const struct line *line, unsigned int socket)
+{
+	for (unsigned int other = 0; other * socket_cpus < words * 64; other++)
+		if (other != socket && socket_has(line, other))
+			return true;
+	return false;
+}
+
+static void keep_only(struct line *line, unsigned int cpu)
+{
+	if (line->copies) {
+		memset(set_of(line), 0, words * sizeof(uint64_t));
+		g_array_append_val(free_sets, line->copies);
+		line->copies = 0;
+	}
+	line->only = cpu + 1;
+	line->stored = true;
+}
+
+static void add_copy(struct line *line, unsigned int cpu)
+{
+	if (!line->copies && !line->only) {
+		line->only = cpu + 1;
+		return;
+	}
+	if (!line->copies) {
+		unsigned int first = line->only - 1;
+
+		if (free_sets->len) {
+			line->copies = g_array_index(free_sets, uint32_t, free_sets->len - 1);
+			g_array_set_size(free_sets, free_sets->len - 1);
+		} else {
+			line->copies = sets->len / words;
+			g_array_set_size(sets, sets->len + words);
+		}
+		line->only = 0;
+		set_of(line)[first / 64] |= UINT64_C(1) << first % 64;
+	}
+	set_of(line)[cpu / 64] |= UINT64_C(1) << cpu % 64;
+}
+
+/* -- what an access costs -- */
+
+static bool was_granted(const struct cpu *cpu, uint64_t index, bool store, int64_t now)
+{
+	for (unsigned int i = 0; i < MIN(cpu->granted, GRANTS); i++) {
+		const struct grant *grant = &cpu->grant[i];
+
+		if (grant->index == index && grant->store >= store &&
+		    (grant->try == now - cpu->stalled || now < grant->until))
+			return true;
+	}
+	return false;
+}
+
+static void take(struct line *line, unsigned int cpu, bool store)
+{
+	if (store)
+		keep_only(line, cpu);
+	else
+		add_copy(line, cpu);
+}
+
+/* Returns how long it takes from now. */
+static int64_t fetch(struct line *line, struct insn *insn, unsigned int cpu, bool store, int64_t now)
+{
+	unsigned int socket = cpu / socket_cpus;
+	bool far = store ? other_socket_has(line, socket) : !socket_has(line, socket);
+	int64_t took = far ? far_ns : near_ns, start = MAX(now, line->busy);
+
+	line->busy = start + took;
+	insn->fetches++;
+	insn->far += far;
+	insn->took += took;
+	insn->waited += start - now;
+	return line->busy - now;
+}
+
+static int64_t before_access(unsigned int number, qemu_plugin_meminfo_t info, uint64_t vaddr, uint64_t paddr,
+			     int64_t now, void *data)
+{
+	bool store = qemu_plugin_mem_is_store(info);
+	uint64_t index = paddr >> LINE_SHIFT;
+	struct cpu *cpu = &cpus[number];
+	struct line *line = &lines[index];
+	struct grant *grant;
+	int64_t wait;
+
+	(void)vaddr;
+	if (index >= MAX_LINES)
+		return 0;
+	accesses++;
+	if (store ? line->only == number + 1 && line->stored : has(line, number))
+		return 0;
+	if (store ? line->only == number + 1 || (!line->copies && !line->only) : !line->stored) {
+		take(line, number, store);
+		return 0;
+	}
+	if (was_granted(cpu, index, store, now))
+		return 0;
+	wait = fetch(line, data, number, store, now);
+	take(line, number, store);
+	grant = &cpu->grant[cpu->granted++ % GRANTS];
+	*grant = (struct grant) { .index = index, .until = now + wait + near_ns, .try = now - cpu->stalled, .store = store };
+	cpu->stalled += wait;
+	return wait;
+}
+
+/* -- what is told of it -- */
+
+static gint by_cost(gconstpointer a, gconstpointer b)
+{
+	const struct insn *x = a, *y = b;
+	uint64_t p = x->took + x->waited, q = y->took + y->waited;
+
+	if (p != q)
+		return p < q ? 1 : -1;
+	return x->pc < y->pc ? -1 : x->pc > y->pc;
+}
+
+static void write_out(void)
+{
+	GList *list = g_list_sort(g_hash_table_get_values(insns), by_cost);
+	struct insn sum = { 0 };
+
+	for (GList *at = list; at; at = at->next) {
+		struct insn *insn = at->data;
+
+		sum.fetches += insn->fetches;
+		sum.took += insn->took;
+		sum.waited += insn->waited;
+	}
+	fprintf(out, "total %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", accesses, sum.fetches, sum.took,
+		sum.waited);
+	for (GList *at = list; at; at = at->next) {
+		struct insn *insn = at->data;
+
+		if (insn->fetches)
+			fprintf(out, "row 0x%" PRIx64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", insn->pc,
+				insn->fetches, insn->far, insn->took, insn->waited);
+		insn->fetches = insn->far = insn->took = insn->waited = 0;
+	}
+	fputs("end\n", out);
+	fflush(out);
+	accesses = 0;
+	g_list_free(list);
+}
+
+static void at_end(unsigned int index, void *data)
+{
+	(void)index;
+	(void)data;
+	write_out();
+}
+
+static void at_exit(qemu_plugin_id_t id, void *data)
+{
+	(void)id;
+	(void)data;
+	write_out();
+}
+
+/* -- what the translator sees -- */
+
+/* A lock prefix, or an xchg with memory, which needs none. */
+static bool is_atomic(const struct qemu_plugin_insn *insn)
+{
+	uint8_t byte[15];
+	size_t size = qemu_plugin_insn_data(insn, byte, sizeof(byte)), i = 0;
+
+	for (; i < size && memchr("\x66\x67\x2e\x36\x3e\x26\x64\x65\xf2\xf3\xf0", byte[i], 11); i++)
+		if (byte[i] == 0xf0)
+			return true;
+	if (i < size && (byte[i] & 0xf0) == 0x40)
+		i++;
+	return i + 1 < size && (byte[i] & 0xfe) == 0x86 && byte[i + 1] >> 6 != 3;
+}
+
+/* Another program may have another instruction at the same address. */
+static struct insn *find_insn(uint64_t pc, bool atomic)
+{
+	gpointer key = GSIZE_TO_POINTER(pc << 1 | atomic);
+	struct insn *insn = g_hash_table_lookup(insns, key);
+
+	if (!insn) {
+		insn = g_new0(struct insn, 1);
+		insn->pc = pc;
+		insn->atomic = atomic;
+		g_hash_table_insert(insns, key, insn);
+	}
+	return insn;
+}
+
+static void translate_insn(struct qemu_plugin_insn *insn)
+{
+	uint64_t pc = qemu_plugin_insn_vaddr(insn);
+	bool atomic = is_atomic(insn);
+
+	if (out && pc == end)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, at_end, QEMU_PLUGIN_CB_NO_REGS, NULL);
+	for (unsigned int i = 0; i < nr_skips; i++)
+		if (pc >= skips[i][0] && pc < skips[i][1])
+			return;
+	/* An atomic instruction's load has the line for the store as well. */
+	if (!qemu_plugin_register_vcpu_mem_stall_cb(insn, before_access, atomic ? QEMU_PLUGIN_MEM_W : QEMU_PLUGIN_MEM_RW,
+						    find_insn(pc, atomic))) {
+		fputs("line_cost: this needs -icount shift=0,sleep=off,parallel=on\n", stderr);
+		exit(1);
+	}
+}
+
+static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
+{
+	(void)id;
+	if (!all && qemu_plugin_tb_vaddr(block) < KERNEL)
+		return;
+	for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); i++)
+		translate_insn(qemu_plugin_tb_get_insn(block, i));
+}
+
+static bool parse(const char *argument)
+{
+	g_auto(GStrv) half = g_strsplit(argument, "=", 2);
+	const char *value = half[1] ?: "";
+	char *rest = NULL;
+
+	if (!strcmp(half[0], "near")) {
+		near_ns = strtoll(value, &rest, 10);
+	} else if (!strcmp(half[0], "far")) {
+		far_ns = strtoll(value, &rest, 10);
+	} else if (!strcmp(half[0], "socket")) {
+		socket_cpus = strtoul(value, &rest, 10);
+	} else if (!strcmp(half[0], "end")) {
+		end = strtoull(value, &rest, 16);
+	} else if (!strcmp(half[0], "skip") && nr_skips < MAX_SKIPS) {
+		skips[nr_skips][0] = strtoull(value, &rest, 16);
+		if (*rest == '-')
+			skips[nr_skips++][1] = strtoull(rest + 1, &rest, 16);
+	} else if (!strcmp(half[0], "all")) {
+		all = !strcmp(value, "on");
+		return true;
+	} else if (!strcmp(half[0], "out")) {
+		out = fopen(value, "we");
+		if (!out)
+			perror(value);
+		return out;
+	}
+	if (rest && rest != value && !*rest && near_ns >= 0 && far_ns >= 0 && socket_cpus)
+		return true;
+	fprintf(stderr, "line_cost: bad argument '%s'\n", argument);
+	return false;
+}
+
+QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+{
+	if (!info->system_emulation || strcmp(info->target_name, "x86_64")) {
+		fputs("line_cost: this is for qemu-system-x86_64\n", stderr);
+		return 1;
+	}
+	for (int i = 0; i < argc; i++)
+		if (!parse(argv[i]))
+			return 1;
+	lines = mmap(NULL, MAX_LINES * sizeof(*lines), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (lines == MAP_FAILED) {
+		perror("line_cost: no address space for the lines");
+		return 1;
+	}
+	words = (info->system.max_vcpus + 63) / 64;
+	cpus = g_new0(struct cpu, words * 64);
+	sets = g_array_new(false, true, sizeof(uint64_t));
+	g_array_set_size(sets, words);
+	free_sets = g_array_new(false, false, sizeof(uint32_t));
+	insns = g_hash_table_new(NULL, NULL);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
+	if (out)
+		qemu_plugin_register_atexit_cb(id, at_exit, NULL);
+	return 0;
+}

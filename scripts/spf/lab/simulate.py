@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The simulated host: N CPUs side by side in virtual time, whatever this machine has (QEMU's -icount parallel=on).
+
+What happens in there, and how long it takes by its own clock, depends on nothing but the files and the seed."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from spf import series, ui
+from spf.source import apt
+from spf.build import meson, targets
+from spf.lab import accel, image, serial, x86
+
+MEMORY = 4 << 30
+# One instruction is a nanosecond.  So long are CPUs apart at most; docs/scaling.md has what that does.
+QUANTUM = 200
+LINE = (50, 150)
+# Of xAPIC; the lab's kernel cannot remap interrupts, which more would need.
+MAX_APIC_ID = 254
+# They store whole pages, which a CPU does without fetching lines.
+WHOLE_PAGES = ("clear_page_rep", "clear_page_erms", "clear_page_orig")
+COMMAND_LINE = ("mitigations=off nokaslr tsc=reliable no_timer_check watchdog_thresh=60 "
+                "rcupdate.rcu_cpu_stall_timeout=120 random.trust_cpu=1")
+
+
+class Simulated(serial.Serial):
+    compiler = "gcc"
+    machine = 62
+
+    def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0, line=LINE, seed=1,
+                 quantum=QUANTUM, everywhere=False, **options):
+        """line: ns that a cache line takes from another CPU of the socket, and of another socket; everywhere: that costs
+        what runs outside of kernels as well."""
+        super().__init__(x86.kernel_path(kernel), memory, cpus, **options)
+        self.qemu, self.flavour = x86.qemu_path(qemu), qemu
+        self.sockets, self.nodes = sockets, nodes or sockets
+        self.line, self.seed, self.quantum, self.everywhere = line, seed, quantum, everywhere
+        check_topology(cpus, sockets, self.nodes)
+
+    def words(self, directory, initramfs):
+        words = [self.qemu, "-M", "q35,usb=off,smbus=off,sata=off,graphics=off", "-accel", "tcg,thread=single,tb-size=512",
+                 "-icount", f"shift=0,sleep=off,parallel=on,quantum={self.quantum}", "-seed", self.seed,
+                 "-rtc", "base=2026-01-01,clock=vm", "-cpu", accel.CPU["tcg"] + ",-monitor", "-m", f"{self.memory >> 20}M",
+                 # The kernel has each node for a package, as it expects them; sockets are what lines cost by.
+                 "-smp", f"{self.cpus},sockets={self.nodes},threads=1",
+                 "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{directory}/console",
+                 "-kernel", self.kernel, "-initrd", initramfs,
+                 "-append", f"{self.command_line('ttyS0')} {COMMAND_LINE}"]
+        if self.nodes > 1:
+            words += x86.nodes(self.nodes, self.memory, self.cpus)
+        if any(self.line):
+            words += ["-plugin", ",".join([f"file={meson.plugins(self.flavour) / 'line_cost.so'}", f"near={self.line[0]}",
+                                           f"far={self.line[1]}", f"socket={self.cpus // self.sockets}", *self.skips(),
+                                           *["all=on"] * self.everywhere])]
+        return words
+
+    def skips(self):
+        return [f"skip={first:x}-{end:x}" for first, end in functions(self.kernel.with_name("System.map"), WHOLE_PAGES)]
+
+    def token(self, argv):
+        # The same in each run: it is in the memory of the machine.
+        return ui.digest("simulated", *argv)[:32]
+
+    def needs(self, path, machine):
+        data = path.read_bytes()
+        if data[:2] == b"#!":
+            program = Path(data[2:data.index(b"\n")].split()[0].decode())
+            return {str(program).lstrip("/"): program, **self.needs(program, machine)}
+        try:
+            return serial.check_program(path, machine)
+        except ui.Fail:
+            return libraries(path)
+
+
+def libraries(path):
+    """The shared libraries of a program, each at the path that the loader looks for."""
+    done = subprocess.run(["ldd", path], capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise ui.Fail(f"{ui.shown(path)} is not a program that this machine runs", "name another one", 2)
+    return {name.lstrip("/"): Path(name) for name in re.findall(r"(/\S+) \(0x", done.stdout)}
+
+
+def functions(map_file, names):
+    """Where the functions begin and end that this kernel has of these."""
+    if not map_file.exists():
+        raise ui.Fail(f"there is no {ui.shown(map_file)}", "put the kernel's System.map beside it, or say --line 0,0")
+    rows = sorted((int(address, 16), name) for address, kind, name in map(str.split, map_file.read_text().splitlines())
+                  if kind in "tTwW")
+    for at, (address, name) in enumerate(rows):
+        if name in names:
+            yield address, next(later for later, _ in rows[at:] if later > address)
+
+
+def check_topology(cpus, sockets, nodes):
+    if cpus % sockets or nodes % sockets or cpus % nodes:
+        raise ui.Fail(f"{cpus} CPUs cannot be shared out to {sockets} sockets and {nodes} nodes",
+                      "each socket has as many nodes, and each node as many CPUs, as any other", 2)
+    each = cpus // nodes
+    highest = (nodes - 1) << (each - 1).bit_length() | each - 1
+    if highest > MAX_APIC_ID:
+        raise ui.Fail(f"{cpus} CPUs in {sockets} sockets and {nodes} nodes have APIC IDs up to {highest}, and {MAX_APIC_ID} "
+                      "is the last that this kernel can interrupt", "have fewer CPUs, or powers of two of all of them", 2)
+
+
+def programs():
+    """busybox, and a link to it for each of its programs, after those that are packed by their names."""
+    busybox = shutil.which("busybox")
+    names = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    return {"bin/busybox": Path(busybox), **{f"applets/{name}": "/bin/busybox" for name in names}}
+
+
+def bring_up_to_date(kernel, qemu):
+    targets.bring_up_to_date(kernel, qemu)
+    apt.packages([*image.PACKAGES, "gcc", "libc6-dev"])
+
+
+def make(args):
+    """The lab that `kvmspf lab --simulate` was asked for."""
+    check_topology(args.simulate, args.sockets, args.nodes or args.sockets)
+    if not args.no_build:
+        bring_up_to_date(args.kernel, args.qemu)
+    return Simulated(args.simulate, args.kernel, args.qemu, args.memory or MEMORY, args.sockets, args.nodes, args.line,
+                     args.seed, append=args.append, timeout=args.timeout, files=programs())

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * N threads, each on a CPU of its own, begin at once and do the same TURNS times:
+ *
+ *	count	two instructions that touch no memory
+ *	line	add to a number that all of them add to, and wait for longer than CPUs are apart
+ *
+ * Prints the ns from the first one's beginning to the last one's end.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define WAIT 300
+
+static struct {
+	_Alignas(128) uint64_t number;
+	_Alignas(128) unsigned int here;
+	_Alignas(128) uint64_t start[1024], end[1024];
+} shared;
+
+static unsigned int threads;
+static uint64_t turns;
+static char kind;
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
+static inline void count(uint64_t n)
+{
+	asm volatile("1: dec %0; jnz 1b" : "+r"(n) : : "cc");
+}
+
+static void *work(void *data)
+{
+	uintptr_t me = (uintptr_t)data;
+
+	/* The memory is there, and the vDSO's, before one begins. */
+	shared.start[me] = shared.end[me] = now_ns();
+	__atomic_add_fetch(&shared.here, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&shared.here, __ATOMIC_SEQ_CST) < threads)
+		__builtin_ia32_pause();
+	shared.start[me] = now_ns();
+	if (kind == 'c')
+		count(turns);
+	for (uint64_t i = 0; kind == 'l' && i < turns; i++) {
+		asm volatile("lock incq %0" : "+m"(shared.number) : : "cc");
+		count(WAIT);
+	}
+	shared.end[me] = now_ns();
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t first = UINT64_MAX, last = 0;
+	pthread_t thread[1024];
+
+	if (argc != 4 || !strchr("cl", argv[1][0]) || atoi(argv[2]) < 1 || atoi(argv[2]) > 1024) {
+		fputs("usage: loops count|line THREADS TURNS\n", stderr);
+		return 2;
+	}
+	kind = argv[1][0];
+	threads = atoi(argv[2]);
+	turns = strtoull(argv[3], NULL, 10);
+	for (uintptr_t i = 0; i < threads; i++) {
+		pthread_attr_t attributes;
+		cpu_set_t cpu;
+
+		CPU_ZERO(&cpu);
+		CPU_SET(i, &cpu);
+		pthread_attr_init(&attributes);
+		pthread_attr_setaffinity_np(&attributes, sizeof(cpu), &cpu);
+		if (pthread_create(&thread[i], &attributes, work, (void *)i)) {
+			fprintf(stderr, "no thread on CPU %zu\n", i);
+			return 1;
+		}
+	}
+	for (unsigned int i = 0; i < threads; i++) {
+		pthread_join(thread[i], NULL);
+		first = shared.start[i] < first ? shared.start[i] : first;
+		last = shared.end[i] > last ? shared.end[i] : last;
+	}
+	printf("%lu\n", last - first);
+	return 0;
+}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The simulated host: N CPUs take the time of one, a line has the capacity it is given, and the same comes out each time."""
+
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests import native
+from tests.lib import depth
+from spf import paths, series, ui
+from spf.build import meson, targets
+from spf.lab import qmp, serial, simulate
+
+LIMIT = 1500
+# Two instructions each, so as many ns.
+TURNS = 3_000_000
+FREE = (0, 0)
+
+
+def setUpModule():
+    targets.bring_up_to_date("patched")
+    meson.plugins()
+    serial.init_program(simulate.Simulated.compiler)    # not by two at once
+
+
+def run(case, cpus, *argv, **options):
+    done = simulate.Simulated(cpus, timeout=LIMIT, **options).run(argv)
+    case.assertEqual((done.kind, done.status), ("exit", 0), f"{done.what} {done.out.decode()} {ui.shown(done.console)}")
+    case.assertEqual(done.trouble, [])
+    return done
+
+
+def two_at_once(function, items):
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(function, items))
+
+
+class Time(unittest.TestCase):
+    def loops(self, kind, cpus, threads, turns, **options):
+        """ns from the first one's beginning to the last one's end, the second time: a kernel that has just booted has work
+        of its own to do."""
+        said = run(self, cpus, "sh", "-c", '"$0" "$@" && "$0" "$@"', native.static("simulated/loops.c"), kind, threads, turns,
+                   **options).out
+        return int(said.split()[1])
+
+    def same_as_one(self, *sizes):
+        for (cpus, threads), took in zip(sizes, two_at_once(
+                lambda size: self.loops("count", *size, TURNS, line=FREE), sizes)):
+            print(f"# {threads} loops on {cpus} CPUs: {took} ns")
+            self.assertLess(abs(took / (2 * TURNS) - 1), 0.01, (cpus, threads, took))
+
+    def test_n_loops_take_the_time_of_one(self):
+        self.same_as_one((1, 1), (8, 8), (32, 32))
+
+    def test_one_loop_takes_the_same_on_a_host_of_many(self):
+        self.same_as_one((32, 1))
+
+    @depth.long("minutes each")
+    def test_as_many_as_there_may_be_take_the_time_of_one(self):
+        self.same_as_one((128, 128), (255, 255))
+
+    def test_a_line_goes_from_cpu_to_cpu_as_often_as_its_transfer_allows(self):
+        """Sixteen CPUs want it more often than it can be had: each turn is a fetch."""
+        turns, cpus = 1500, 16
+        for near, took in zip((50, 100), two_at_once(
+                lambda near: self.loops("line", cpus, cpus, turns, line=(near, 3 * near), everywhere=True), (50, 100))):
+            each = took / turns / cpus
+            print(f"# a fetch each {each:.2f} ns, of {near} ns")
+            self.assertLess(abs(each / near - 1), 0.05)
+
+    def test_a_line_that_costs_nothing_is_no_limit(self):
+        took = self.loops("line", 16, 16, 1500, line=FREE)
+        self.assertLess(took / 1500 / 16, 45)
+
+
+class Repeat(unittest.TestCase):
+    COMMAND = '"$1" --vcpus 8 --pages 1024 --pin --mode off,on --neighbour mprotect --json - && dmesg && cat /proc/interrupts'
+
+    def said(self, seed):
+        return run(self, 9, "sh", "-c", self.COMMAND, "sh", meson.bench() / "fault-storm", seed=seed, files=simulate.programs())
+
+    def test_the_same_seed_gives_the_same_bytes(self):
+        """A boot and storms, with all times in the kernel's log and each latency; another seed gives others."""
+        one, again, other = (None,) * 3
+        one, again = two_at_once(self.said, (7, 7))
+        self.assertEqual(one.out, again.out)
+        self.assertEqual(one.inside, again.inside)
+        runs = json.loads(one.out[:one.out.index(b"\n}\n") + 3])["runs"]
+        self.assertEqual([(r["touched"], r["verified"], r["wrong"]) for r in runs], [(1024, 1024, 0)] * 2)
+        if depth.LONG:
+            other = self.said(8)
+            self.assertNotEqual(one.out, other.out)
+
+
+class Words(unittest.TestCase):
+    def test_nproc(self):
+        done = subprocess.run([paths.SCRIPTS / "kvmspf", "lab", "--simulate", "64", "--no-build", "--timeout", str(LIMIT), "--",
+                               "nproc"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (0, "64\n"), done.stderr)
+        self.assertRegex(done.stderr, r"simulated 64 CPUs: boot 0\.\d+ s, command 0\.\d+ s of virtual time; \d+:\d\d of real")
+
+    def test_what_makes_no_host_is_refused(self):
+        for words, why in ((["256"], "not a number of CPUs from 1 to 255"), (["4", "--line", "50"], "not two numbers of nanoseconds"),
+                           (["6", "--sockets", "4"], "cannot be shared out"), (["250", "--sockets", "5"], "APIC IDs up to"),
+                           (["4", "--cpus", "2"], "--cpus is not for --simulate"), (["4", "--icount"], "--icount is not for"),
+                           (["4", "--arch", "ept"], "--arch is not for --simulate")):
+            done = subprocess.run([paths.SCRIPTS / "kvmspf", "lab", "--no-build", "--simulate", *words, "--", "true"],
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2, words)
+            self.assertRegex(done.stderr.splitlines()[-1], why)
+
+    def test_its_options_are_for_it_alone(self):
+        done = subprocess.run([paths.SCRIPTS / "kvmspf", "lab", "--no-build", "--seed", "2", "--", "true"],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--seed is not for a lab without --simulate", done.stderr)
+
+
+class Emulator(unittest.TestCase):
+    PARALLEL = ("-icount", "shift=0,sleep=off,parallel=on")
+
+    def refused(self, *words):
+        done = subprocess.run([series.qemu(), "-M", "q35", "-nodefaults", "-display", "none", *map(str, words)],
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        return done.stderr
+
+    def test_where_it_cannot_work_it_says_so(self):
+        for words, why in ((["-icount", "parallel=on"], "needs shift=0,sleep=off"),
+                           (["-icount", "shift=0,parallel=on"], "needs shift=0,sleep=off"),
+                           (["-icount", "shift=3,sleep=off,parallel=on"], "needs shift=0,sleep=off"),
+                           (["-icount", "shift=0,sleep=off,quantum=100"], "quantum is for parallel=on"),
+                           (["-icount", "shift=0,sleep=off,parallel=on,quantum=0"], "from 1 to 100000"),
+                           (["-icount", "shift=0,sleep=off,parallel=on,rr=record,rrfile=/dev/null"], "cannot record or replay"),
+                           ([*self.PARALLEL, "-accel", "tcg,thread=multi"], "No MTTCG when icount is enabled")):
+            self.assertRegex(self.refused(*words), why)
+
+    @unittest.skipUnless(os.path.exists("/dev/kvm"), "there is no /dev/kvm")
+    def test_not_with_hardware_virtualisation(self):
+        self.assertRegex(self.refused(*self.PARALLEL, "-accel", "kvm"), "not allowed with hardware virtualization|KVM")
+
+    def test_lines_cost_nothing_where_cpus_have_no_clocks(self):
+        said = self.refused("-accel", "tcg", "-plugin", f"file={meson.plugins() / 'line_cost.so'},all=on", "-bios",
+                            "/usr/share/seabios/bios-256k.bin")
+        self.assertIn("line_cost: this needs -icount shift=0,sleep=off,parallel=on", said)
+
+    def test_it_does_not_migrate(self):
+        with tempfile.TemporaryDirectory() as here:
+            child = subprocess.Popen([series.qemu(), "-M", "q35", "-nodefaults", "-display", "none", "-S", *self.PARALLEL,
+                                      "-qmp", f"unix:{here}/qmp,server=on,wait=off"])
+            self.addCleanup(lambda: (child.kill(), child.wait()))
+            monitor = qmp.QMP(f"{here}/qmp", alive=lambda: child.poll() is None)
+            self.addCleanup(monitor.close)
+            with self.assertRaisesRegex(qmp.QMPError, "parallel=on does not migrate"):
+                monitor.execute("migrate", {"uri": f"file:{Path(here) / 'state'}"})
+
+
+if __name__ == "__main__":
+    unittest.main()
