@@ -54,8 +54,8 @@ def static(source):
     apt.packages(PACKAGES)
     target = paths.OUT / "tests" / source.rpartition("/")[2].removesuffix(".c")
     with ui.locked(f".tests-{target.name}"):
-        compile_c(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread", f"tests/{source}",
-                   "-o", target])
+        compile_c(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread",
+                   f"tests/{source}", "-o", target])
     return target
 
 

@@ -28,7 +28,7 @@ STRETCH = 8000
 Rule = namedtuple("Rule", "words found")
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
 # For each rule the mutations that test it hardest, as others only take their time, and the report
-# that shows it broken: a machine that hangs proves nothing. In the order of enum spf_planted.
+# that shows it broken: a machine that hangs proves nothing.
 RULES = {
     "nothing": Rule(["file", "forbid", "unmap", "protect", "replace", "bind", "dontneed",
                      "userfaultfd"], None),
@@ -41,15 +41,23 @@ RULES = {
     # While another holds it too, the second drop is not seen; then the rwsem finds its count below
     # zero, once it is taken.
     "lock-gone": Rule(["userfaultfd"], r"\b(spf_look_at_lock|locking/rwsem\.c)\b"),
+    # From 6.15 on the memory of a VMA may be used again at once.
+    "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
 }
+
+
+def places():
+    """The rules that the series in use has in its enum spf_planted, with their places there."""
+    patch = series.of("linux").folder / "planted.patch"
+    names = re.findall(r"^\+\tSPF_([A-Z_]+),", patch.read_text(), re.M)
+    return {name.lower().replace("_", "-"): place for place, name in enumerate(names)}
 
 
 def find(rule, seed, seconds, kernel="planted"):
     """What was found out about a kernel that breaks this rule, or "", and how long it took."""
     start = time.monotonic()
     said, wrong = torture.run(kernel, seed, seconds, ["--regions", "2", *RULES[rule].words],
-                              stretch=STRETCH,
-                              planted=list(RULES).index(rule))
+                              stretch=STRETCH, planted=places()[rule])
     return said, wrong, time.monotonic() - start
 
 
@@ -71,9 +79,11 @@ def main():
     series.use(args.series)
     if bad := set(args.rule) - set(RULES):
         parser.error(f"there is no rule {', '.join(bad)}")
+    if absent := set(args.rule) - set(places()):
+        parser.error(f"{series.of('linux').name} has no rule {', '.join(absent)}")
     targets.bring_up_to_date(args.kernel)
     missed = 0
-    for rule in args.rule or RULES:
+    for rule in args.rule or places():
         seed = random.randrange(1 << 32) if args.seed is None else args.seed
         said, wrong, took = find(rule, seed, args.seconds, args.kernel)
         missed += bool(wrong) if rule == "nothing" else not is_it(rule, wrong)

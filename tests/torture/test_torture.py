@@ -68,7 +68,7 @@ def add(rule):
     setattr(Planted, f"test_{rule.replace('-', '_')}", lambda self: self.found(rule))
 
 
-for name in planted.RULES:
+for name in planted.places():
     if name != "nothing":
         add(name)
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from spf import series, ui
+from spf import ui
 from spf.source import apt
 from spf.build import meson, targets
 from spf.lab import accel, image, serial, x86
