@@ -336,7 +336,7 @@ class Arguments(Case):
             self.refused(2, f"unknown option '{what}'; see {where} --help", *words)
         for words in (["--device"], ["load", "-s"], ["serve", "--user"]):
             self.refused(2, f"{words[-1]} needs a value", *words, device=None)
-        self.refused(125, "no option '-x'", "run", "-x", "true")
+        self.refused(125, "unknown option '-x'", "run", "-x", "true")
 
     def test_each_command_has_help(self):
         """It needs no device; all of its long options are in it."""
