@@ -85,12 +85,12 @@ static int64_t pass(struct gate *gate)
 	int64_t start;
 
 	pthread_barrier_wait(&gate->barrier);
-	start = now_ns();
+	start = clock__ns();
 	if (gate->all)
 		__atomic_add_fetch(&gate->here, 1, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&gate->here, __ATOMIC_ACQUIRE) < gate->all)
 		cpu_relax();
-	return now_ns() - start;
+	return clock__ns() - start;
 }
 
 static void *work(void *data)

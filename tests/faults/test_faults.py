@@ -64,7 +64,7 @@ FIRST_LOCAL = ("default", "bind-both", "preferred-local", "task-preferred")
 RACE = """
 set -e
 cd /sys/kernel/tracing
-echo 'r:spf/served spf_user_fault served=$retval:u8' >kprobe_events
+echo 'r:spf/served __speculative_user_fault served=$retval:u8' >kprobe_events
 echo 'hist:keys=common_pid if served == 1' >events/spf/served/trigger
 "$1" >/tmp/row
 read -r one other lost won </tmp/row
