@@ -2,6 +2,7 @@
 """The programs that tests run on bench/lib/vmm; tests/meson.build has what they are made of."""
 
 import subprocess
+import threading
 
 from spf import paths, series, ui
 from spf.source import apt
@@ -53,9 +54,11 @@ def static(source):
     """Compile a file of tests/ to a static program; where it is."""
     apt.packages(PACKAGES)
     target = paths.OUT / "tests" / source.rpartition("/")[2].removesuffix(".c")
-    with ui.locked(f".tests-{target.name}"):
-        compile_c(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread",
-                   f"tests/{source}", "-o", target])
+    # The compiler writes a program before it may be executed, and another thread may read this one.
+    new = target.with_name(f".{target.name}.{threading.get_ident()}")
+    compile_c(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread",
+               f"tests/{source}", "-o", new])
+    new.replace(target)
     return target
 
 

@@ -14,8 +14,8 @@ LIMIT = 900
 # Of the selftests of a series, those that are of ours; a series may lack one.
 SELFTESTS = ("mmap_lock_test", "speculative_faults_test")
 MODES = {"off": "mmap_lock", "vma-lock": "vma_lock", "on": "speculative"}
-ROW = re.compile(r"^(\S+) +quiet +anon +write: fast \d+ speculative (\d+) vma_lock (\d+) mmap_lock (\d+)$",
-                 re.M)
+ROW = re.compile(r"^(\S+) +quiet +anon +write: fast \d+ speculative (\d+) "
+                 r"vma_lock (\d+) mmap_lock (\d+)$", re.M)
 
 
 def setUpModule():
