@@ -14,7 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 from spf import paths, series, ui
-from spf.source import apt, fetch, patches, setup
+from spf.source import apt, fetch, patches, rows, setup
 from spf.lab import outcome
 from spf.testing import check, configs
 
@@ -139,6 +139,25 @@ class Tools(unittest.TestCase):
             check.letter("linux")
         letter.write_text(before.decode().replace("00/02", "00/03"))
         check.letter("linux")
+
+    def test_the_rows_of_a_readme_are_renewed_and_checked(self):
+        self.two()
+        readme = self.folder / "README.md"
+        before = "# A series\n\n| patch | subject | what for |\n|---|---|---|\n"
+        readme.write_text(before + "| 0001 | KVM: second | because |\n| 0002 | mm: old | why |\n")
+        with self.assertRaisesRegex(ui.Fail, "README.md is not that of the patches; run"):
+            rows.check("linux")
+        rows.refresh("linux")
+        # What was written for a subject stays with it.
+        self.assertEqual(readme.read_text(), before + "| 0001 | mm: first | because |\n"
+                                                      "| 0002 | KVM: second | because |\n")
+        rows.check("linux")
+        self.change("a.c", "line 20\n", "line twenty\n", "mm: third")
+        patches.refresh("linux")
+        rows.refresh("linux")
+        self.assertTrue(readme.read_text().endswith("| 0003 | mm: third |  |\n"))
+        with self.assertRaisesRegex(ui.Fail, "does not say what 0003 is for; write it there"):
+            rows.check("linux")
 
     def test_refresh_in_the_middle_of_a_rebase_loses_nothing(self):
         self.two()

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 from spf import limits, paths, series, ui
-from spf.source import fetch, mail, patches
+from spf.source import fetch, mail, patches, rows
 from spf.build import kernels, qemus
 from spf.lab import x86
 from spf.testing import configs
@@ -100,6 +100,7 @@ def alone(what, number, commit, boot):
 def check(what, build_each=False, boot=False):
     listed(what)
     letter(what)
+    rows.check(what)
     files = patches.files(what)
     commits = patches.apply(what)
     complaints = []
@@ -146,4 +147,5 @@ def main(argv):
             mail.main(what, args.reroll)
         else:
             patches.refresh(what)
+            rows.refresh(what)
     return 0
