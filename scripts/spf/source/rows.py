@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The table of patches in the README.md of a series: a row each, of which number and subject are the
-patch's own, and the rest is written by hand."""
+"""The table of patches in the README.md of a series: a row each, of which number and subject are
+the patch's own, and the rest is written by hand."""
 
 import re
 
@@ -11,7 +11,8 @@ ROW = re.compile(r"^\| (\d{4}) \| (.*?) \| (.*) \|$")
 
 
 def subject(patch):
-    found = re.search(r"^Subject: \[PATCH\] (.*(?:\n .*)*)", patch.read_text(errors="replace"), re.M)
+    found = re.search(r"^Subject: \[PATCH\] (.*(?:\n .*)*)", patch.read_text(errors="replace"),
+                      re.M)
     return re.sub(r"\s+", " ", found[1]).replace("|", r"\|")
 
 
