@@ -28,7 +28,8 @@ def line(text):
     """Nanoseconds, near and far."""
     match = re.fullmatch(r"(\d{1,5}),(\d{1,5})", text)
     if not match or int(match[1]) > int(match[2]):
-        raise argparse.ArgumentTypeError(f"'{text}' is not two numbers of nanoseconds, the first not the larger, as in 50,150")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not two numbers of nanoseconds, the first not the larger, as in 50,150")
     return int(match[1]), int(match[2])
 
 
@@ -47,7 +48,8 @@ def memory(text):
     with open("/proc/meminfo", encoding="ascii") as f:
         here = int(re.search(r"MemTotal:\s+(\d+)", f.read())[1]) << 10
     if not 128 << 20 <= found <= here:
-        raise argparse.ArgumentTypeError(f"'{text}' is not between 128M and the {here >> 20}M of this machine")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not between 128M and the {here >> 20}M of this machine")
     return found
 
 
@@ -74,11 +76,13 @@ def shape(value, wanted, where="it"):
         if not isinstance(value, dict):
             return f"{where} is no object"
         return next((said for key, inner in wanted.items()
-                     if (said := shape(value.get(key), inner, f"{where}.{key}".removeprefix("it.")))), "")
+                     if (said := shape(value.get(key), inner,
+                                       f"{where}.{key}".removeprefix("it.")))), "")
     if isinstance(wanted, list):
         if not isinstance(value, list) or not value:
             return f"{where} is no list with something in it"
-        return next((said for i, one in enumerate(value) if (said := shape(one, wanted[0], f"{where}[{i}]"))), "")
+        return next((said for i, one in enumerate(value)
+                     if (said := shape(one, wanted[0], f"{where}[{i}]"))), "")
     if isinstance(wanted, (type, tuple)):
         good = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
     else:

@@ -14,11 +14,12 @@ from pathlib import Path
 from unittest import mock
 
 from spf import paths, series, ui
-from spf.source import apt, fetch, patches, setup
+from spf.source import apt, fetch, patches, rows, setup
 from spf.lab import outcome
 from spf.testing import check, configs
 
-WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
+WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER")
+       for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
 
 
 class Ours(unittest.TestCase):
@@ -40,7 +41,8 @@ class Ours(unittest.TestCase):
         self.whole("qemu")
 
     def test_configurations(self):
-        """What the kernel series changes compiles without a warning where an option is off that the lab's kernels have on."""
+        """What the kernel series changes compiles without a warning where an option is off that the
+        lab's kernels have on."""
         setup.ready()
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
@@ -56,7 +58,8 @@ class Ours(unittest.TestCase):
         points = list(runpy.run_path(str(paths.ROOT / "bench/patch-cost"))["points"]())
         measured = {file.name for _, _, files in points for file in files}
         code = re.compile(r"^\+\+\+ b/(arch/x86|fs|include|mm|virt)/", re.M)
-        self.assertEqual({file.name for file in patches.files("linux") if code.search(file.read_text())} - measured, set())
+        self.assertEqual({file.name for file in patches.files("linux")
+                          if code.search(file.read_text())} - measured, set())
 
 
 class Tools(unittest.TestCase):
@@ -66,7 +69,8 @@ class Tools(unittest.TestCase):
         self.top = Path(self.directory.name).resolve()
         for name in ("SRC", "TREE", "EDIT", "STAMP", "BUILD"):
             self.replace(paths, name, self.top / name.lower())
-        self.replace(series, "FOLDERS", {kind: self.top / f"{kind}-patches" for kind in ("linux", "qemu")})
+        self.replace(series, "FOLDERS",
+                     {kind: self.top / f"{kind}-patches" for kind in ("linux", "qemu")})
         self.folder = self.top / "linux-patches" / "linux-1"
         self.folder.mkdir(parents=True)
         (self.folder / "base").write_text("package linux-source-1\nversion 1\ndefault yes\n")
@@ -88,7 +92,8 @@ class Tools(unittest.TestCase):
         self.addCleanup(patch.stop)
 
     def git(self, where, *words):
-        subprocess.run(["git", "-C", where, *words], check=True, capture_output=True, env={**os.environ, **WHO})
+        subprocess.run(["git", "-C", where, *words], check=True, capture_output=True,
+                       env={**os.environ, **WHO})
 
     def change(self, file, old, new, subject):
         where = patches.edit("linux")
@@ -103,10 +108,12 @@ class Tools(unittest.TestCase):
 
     def test_refresh_and_sync_give_the_edited_tree(self):
         self.two()
-        self.assertEqual((self.folder / "series").read_text(), "0001-mm-first.patch\n0002-KVM-second.patch\n")
+        self.assertEqual((self.folder / "series").read_text(),
+                         "0001-mm-first.patch\n0002-KVM-second.patch\n")
         tree, _ = patches.sync("linux")
         self.assertEqual((tree / "a.c").read_text(), (series.edit("linux") / "a.c").read_text())
-        self.assertEqual(patches.text(tree, "log", "-2", "--format=%s %an"), "KVM: second A B\nmm: first A B")
+        self.assertEqual(patches.text(tree, "log", "-2", "--format=%s %an"),
+                         "KVM: second A B\nmm: first A B")
 
     def test_refresh_is_stable(self):
         self.two()
@@ -122,7 +129,8 @@ class Tools(unittest.TestCase):
         self.two()
         self.git(series.edit("linux"), "reset", "-q", "--hard", "HEAD~1")
         patches.refresh("linux")
-        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["0001-mm-first.patch", "base", "series"])
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir()),
+                         ["0001-mm-first.patch", "base", "series"])
 
     def test_a_cover_letter_is_kept_and_counts_the_patches(self):
         self.two()
@@ -135,16 +143,37 @@ class Tools(unittest.TestCase):
         self.assertEqual([p.name for p in patches.files("linux")],
                          ["0001-mm-first.patch", "0002-KVM-second.patch", "0003-mm-third.patch"])
         check.listed("linux")
-        with self.assertRaisesRegex(ui.Fail, r"0000-cover-letter.patch is not that of 3 patches; begin it with \[PATCH 00/03\]"):
+        with self.assertRaisesRegex(ui.Fail, r"0000-cover-letter.patch is not that of 3 patches; "
+                                             r"begin it with \[PATCH 00/03\]"):
             check.letter("linux")
         letter.write_text(before.decode().replace("00/02", "00/03"))
         check.letter("linux")
+
+    def test_the_rows_of_a_readme_are_renewed_and_checked(self):
+        self.two()
+        readme = self.folder / "README.md"
+        before = "# A series\n\n| patch | subject | what for |\n|---|---|---|\n"
+        readme.write_text(before + "| 0001 | KVM: second | because |\n| 0002 | mm: old | why |\n")
+        with self.assertRaisesRegex(ui.Fail, "README.md is not that of the patches; run"):
+            rows.check("linux")
+        rows.refresh("linux")
+        # What was written for a subject stays with it.
+        self.assertEqual(readme.read_text(), before + "| 0001 | mm: first | because |\n"
+                                                      "| 0002 | KVM: second | because |\n")
+        rows.check("linux")
+        self.change("a.c", "line 20\n", "line twenty\n", "mm: third")
+        patches.refresh("linux")
+        rows.refresh("linux")
+        self.assertTrue(readme.read_text().endswith("| 0003 | mm: third |  |\n"))
+        with self.assertRaisesRegex(ui.Fail, "does not say what 0003 is for; write it there"):
+            rows.check("linux")
 
     def test_refresh_in_the_middle_of_a_rebase_loses_nothing(self):
         self.two()
         files = {p: p.read_bytes() for p in self.folder.iterdir()}
         edit = series.edit("linux")
-        subprocess.run(["git", "-C", edit, "-c", "sequence.editor=sed -i 1s/pick/edit/", "rebase", "-qi", "base"],
+        subprocess.run(["git", "-C", edit, "-c", "sequence.editor=sed -i 1s/pick/edit/", "rebase",
+                        "-qi", "base"],
                        check=True, capture_output=True, env={**os.environ, **WHO})
         with self.assertRaisesRegex(ui.Fail, "a rebase is under way"):
             patches.refresh("linux")
@@ -180,7 +209,8 @@ class Tools(unittest.TestCase):
 
         def compile_kernel(tree, target, files):
             lines, _ = check.kernels.wanted(files)
-            made.append((target, "line thirty\n" in (tree / "a.c").read_text(), lines["CONFIG_SPECULATIVE_FAULT"]))
+            made.append((target, "line thirty\n" in (tree / "a.c").read_text(),
+                         lines["CONFIG_SPECULATIVE_FAULT"]))
 
         class Lab:
             def __init__(self, kernel, **_):
@@ -203,7 +233,8 @@ class Tools(unittest.TestCase):
     def test_configurations_that_passed_are_not_compiled_again(self):
         self.two()
         self.replace(apt, "packages", lambda names: None)
-        self.replace(configs, "configurations", lambda seed: [configs.x86(f"some-{seed}"), configs.x86("other")])
+        self.replace(configs, "configurations",
+                     lambda seed: [configs.x86(f"some-{seed}"), configs.x86("other")])
         compiled, bad = [], []
 
         def compile_objects(config, _tree, files, _start):
@@ -237,7 +268,8 @@ class Tools(unittest.TestCase):
         patch.write_text(patch.read_text().replace(" line 29\n", " line twenty-nine\n"))
         with self.assertRaises(ui.Fail) as caught:
             patches.sync("linux")
-        self.assertRegex(str(caught.exception), r"^0002-KVM-second\.patch does not apply: .*a\.c.*; rebase")
+        self.assertRegex(str(caught.exception),
+                         r"^0002-KVM-second\.patch does not apply: .*a\.c.*; rebase")
         self.assertNotIn("\n", str(caught.exception))
         self.assertEqual(ui.recall("tree-linux-1"), {})
 

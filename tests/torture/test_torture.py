@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A minute of torture a flavour, with --long ten, and whether it finds broken rules.  torture.py has longer ones."""
+"""A minute of torture a flavour, with --long ten, and whether it finds broken rules.  torture.py
+has longer ones."""
 
 import random
 import unittest
@@ -26,13 +27,16 @@ class Torture(unittest.TestCase):
         seed = random.randrange(1 << 32)
         said, wrong = torture.run(kernel, seed, SECONDS)
         print(*[f"# {line}" for line in said.splitlines()[:2]], sep="\n", flush=True)
-        self.assertEqual(wrong, "", f"tests/torture/torture.py --kernel {kernel} --seconds {SECONDS} --seed {seed}")
+        self.assertEqual(wrong, "",
+                         f"tests/torture/torture.py --kernel {kernel} --seconds {SECONDS} "
+                         f"--seed {seed}")
         if not speculative:
             return
         counted = dict(line.split() for line in said.splitlines() if line.startswith("spf_"))
         # It proves nothing if nothing was speculative, or if no speculation was ever disturbed.
         self.assertGreater(int(counted["spf_success"]), 100)
-        self.assertGreater(int(counted["spf_abort_vma_changed"]) + int(counted["spf_abort_vma_busy"]), 0)
+        self.assertGreater(int(counted["spf_abort_vma_changed"])
+                           + int(counted["spf_abort_vma_busy"]), 0)
 
     def test_patched(self):
         self.silent("patched")
@@ -55,7 +59,8 @@ class Planted(unittest.TestCase):
     def test_nothing(self):
         seed = random.randrange(1 << 32)
         _, wrong, _ = planted.find("nothing", seed, SECONDS)
-        self.assertEqual(wrong, "", f"tests/torture/planted.py --seconds {SECONDS} --seed {seed} nothing")
+        self.assertEqual(wrong, "",
+                         f"tests/torture/planted.py --seconds {SECONDS} --seed {seed} nothing")
 
     def found(self, rule):
         seed = random.randrange(1 << 32)

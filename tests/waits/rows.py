@@ -39,7 +39,8 @@ ZSWAP = (f"{DISK[0]} && echo Y >{ZSWAP_ON}", f"echo N >{ZSWAP_ON}; {DISK[1]}")
 EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
 HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
 KSM = "ksm merged"
-# A page that KSM shares has 256 users at most, unless told otherwise; the row's are all to be merged.
+# A page that KSM shares has 256 users at most, unless told otherwise; the row's are all to be
+# merged.
 SHARED = ("echo 1024 >/sys/kernel/mm/ksm/max_page_sharing", "")
 
 READ, WRITE, BOTH = ("read",), ("overwrite",), ("read", "overwrite")

@@ -12,7 +12,8 @@ def core():
     """One row for each memory, and each way that a fault of it can wait."""
     first = {}
     for number, row in enumerate(ROWS):
-        first.setdefault((row.memory.split(":")[0], row.asked, row.io, row.counted, row.mib > 2), number)
+        first.setdefault((row.memory.split(":")[0], row.asked, row.io, row.counted, row.mib > 2),
+                         number)
     return [str(number) for number in first.values()]
 
 

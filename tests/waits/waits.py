@@ -25,8 +25,8 @@ def results(numbers=(), kernel="patched"):
 
 
 def memory(row, said):
-    """What became of the pages, in KiB.  A worker writes each page that it is asked for; how many these
-    are is for the disk to say, if the row's pages are read from there."""
+    """What became of the pages, in KiB.  A worker writes each page that it is asked for; how many
+    these are is for the disk to say, if the row's pages are read from there."""
     kib = said["memory"]
     if row.counted or not row.asked or row.access != "read":
         return kib
@@ -68,7 +68,8 @@ def faults_of(row, modes):
 
 def markdown(found):
     """Mode off's outcome, which is every mode's, and the locks of mode `on`."""
-    heading = ["page", "guest", "async page faults", "reads the disk", "userfaultfd asked", "outcome", "VMA lock",
+    heading = ["page", "guest", "async page faults", "reads the disk", "userfaultfd asked",
+               "outcome", "VMA lock",
                "mmap_lock"]
     return table.markdown(heading, [
         [row.name, row.access, modes["off"].get("asked", ""), ", ".join(modes["off"].get("io", ())),

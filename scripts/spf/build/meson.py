@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's cross compiler."""
+"""Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's
+cross compiler."""
 
 import json
 import shutil
@@ -27,8 +28,8 @@ endian = 'little'
 
 
 def is_at_home(where):
-    """Whether meson set this directory up here, for these sources.  One that was copied or moved with its repository
-    would build the sources of the old place."""
+    """Whether meson set this directory up here, for these sources.  One that was copied or moved
+    with its repository would build the sources of the old place."""
     try:
         set_up = json.loads((where / "meson-info" / "meson-info.json").read_text())["directories"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -44,7 +45,8 @@ def build(name, parts, *options, env=None):
     with ui.locked(f".meson-{name}"):
         if not (where / "build.ninja").exists() or not is_at_home(where):
             shutil.rmtree(where, ignore_errors=True)
-            ui.run(["/usr/bin/meson", "setup", f"-Dparts={parts}", *options, where, paths.ROOT], log=log, env=env)
+            ui.run(["/usr/bin/meson", "setup", f"-Dparts={parts}", *options, where, paths.ROOT],
+                   log=log, env=env)
         ui.run(["ninja", "-C", where], log=log)
     return where
 
@@ -58,7 +60,8 @@ def agent():
 def spfctl():
     """spfctl with ASan and UBSan, for tests."""
     apt.packages([*AGENT_PACKAGES, "libvirt-dev"])
-    return build("spfctl-sanitized", "scripts/spfctl", "-Db_sanitize=address,undefined") / "scripts/spfctl/spfctl"
+    return build("spfctl-sanitized", "scripts/spfctl",
+                 "-Db_sanitize=address,undefined") / "scripts/spfctl/spfctl"
 
 
 def agent_power():
@@ -74,7 +77,8 @@ def cross_power():
 
 
 STATIC = ("-Dprefer_static=true", "-Dc_link_args=-static")
-BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburing-dev", "meson", "ninja-build",
+BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburing-dev", "meson",
+                  "ninja-build",
                   "pkg-config"]
 
 
@@ -85,10 +89,12 @@ def bench():
 
 
 def plugins(qemu="patched"):
-    """The emulator's plugins, by the header of this QEMU of ours, patched or edit; the directory that has them."""
+    """The emulator's plugins, by the header of this QEMU of ours, patched or edit; the directory
+    that has them."""
     apt.packages(BENCH_PACKAGES)
     where = series.edit("qemu") if qemu == "edit" else patches.sync("qemu")[0]
-    return build(f"plugins-{qemu}", "bench/plugin", f"-Dc_args=-I{where / 'include' / 'qemu'}") / "bench/plugin"
+    return build(f"plugins-{qemu}", "bench/plugin",
+                 f"-Dc_args=-I{where / 'include' / 'qemu'}") / "bench/plugin"
 
 
 def bench_static():

@@ -11,7 +11,8 @@ CPU = {"tcg": "EPYC,+svm,+npt,+flushbyasid,+invtsc,-xsaves,check=off", "kvm": "h
 
 
 def nested():
-    """A /dev/kvm node proves nothing, and the CPU's flag alone does not either: nested has to be on."""
+    """A /dev/kvm node proves nothing, and the CPU's flag alone does not either: nested has to be
+    on."""
     flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     if not flags or not {"svm", "vmx"} & set(flags[1].split()) or not Path("/dev/kvm").exists():
         return False
@@ -23,16 +24,20 @@ def nested():
 
 
 def works(qemu, kernel):
-    """Boot the kernel to its (missing) root file system: whether it speaks tells whether KVM runs it."""
+    """Boot the kernel to its (missing) root file system: whether it speaks tells whether KVM runs
+    it."""
     key = ui.digest(Path("/proc/sys/kernel/random/boot_id"), str(qemu))
     known = ui.recall("accel")
     if known.get("key") == key:
         return known["works"]
     try:
-        done = subprocess.run([str(qemu), "-accel", "kvm", "-M", "q35", "-cpu", "host", "-m", "512M", "-nodefaults",
-                               "-display", "none", "-no-reboot", "-kernel", str(kernel), "-serial", "stdio",
+        done = subprocess.run([str(qemu), "-accel", "kvm", "-M", "q35", "-cpu", "host",
+                               "-m", "512M", "-nodefaults",
+                               "-display", "none", "-no-reboot", "-kernel", str(kernel),
+                               "-serial", "stdio",
                                "-append", "console=ttyS0 panic=-1"],
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=30, preexec_fn=ui.die_with_parent)
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=30,
+                              preexec_fn=ui.die_with_parent)
         good = b"Unable to mount root" in done.stdout
     except (subprocess.TimeoutExpired, OSError):
         good = False

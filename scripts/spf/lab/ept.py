@@ -8,7 +8,8 @@ from spf.source import apt, setup
 from spf.build import targets
 from spf.lab import serial, x86
 
-PACKAGES = "bochs bochs-term bochsbios gcc grub-common grub-pc-bin libc6-dev mtools vgabios xorriso".split()
+PACKAGES = ("bochs bochs-term bochsbios gcc grub-common grub-pc-bin libc6-dev mtools vgabios "
+            "xorriso").split()
 MEMORY = 512 << 20
 
 GRUB = """set timeout=0
@@ -49,10 +50,12 @@ class Ept(serial.Serial):
         (root / "boot" / "grub").mkdir(parents=True)
         shutil.copy(self.kernel, root / "kernel")
         initramfs.rename(root / "initramfs")
-        text = GRUB.format(command_line=self.command_line("ttyS0,115200") + " mitigations=off nokaslr")
+        text = GRUB.format(command_line=self.command_line("ttyS0,115200")
+                           + " mitigations=off nokaslr")
         (root / "boot" / "grub" / "grub.cfg").write_text(text)
         ui.run(["grub-mkrescue", "-o", directory / "iso", root])
-        (directory / "bochsrc").write_text(BOCHS.format(directory=directory, megabytes=self.memory >> 20))
+        (directory / "bochsrc").write_text(BOCHS.format(directory=directory,
+                                                        megabytes=self.memory >> 20))
         # Debian's Bochs stops in its debugger first.
         (directory / "debugger").write_text("c\n")
         return ["bochs", "-q", "-f", directory / "bochsrc", "-rc", directory / "debugger"]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's initramfs: Debian's busybox-static, a load's programs with their libraries, and scripts/guest/init.
+"""The guest's initramfs: Debian's busybox-static, a load's programs with their libraries, and
+scripts/guest/init.
 
-Written as a newc cpio archive by hand: no root, no device nodes on this machine's file system, and the same
-bytes from the same packages.
+Written as a newc cpio archive by hand: no root, no device nodes on this machine's file system, and
+the same bytes from the same packages.
 """
 
 import hashlib
@@ -14,7 +15,8 @@ from spf import paths
 from spf.source import debroot
 
 # What init and all of scripts/guest/load-* call.
-APPLETS = "chroot grep head ip md5sum mkfifo mount nc poweroff sed sh sleep stty sysctl tr xargs".split()
+APPLETS = ("chroot grep head ip md5sum mkfifo mount nc poweroff sed sh sleep stty sysctl tr "
+           "xargs").split()
 PACKAGES = ("busybox-static", "e2fsprogs")
 
 
@@ -56,15 +58,17 @@ class Cpio:
 
 
 def build_initramfs(files, agent=None, root=None):
-    """The archive's bytes; files: the load's, name -> path; agent: the path of a static spf-agent, if it is to be there;
-    root: where the programs of another architecture are (spf.source.debroot)."""
+    """The archive's bytes; files: the load's, name -> path; agent: the path of a static spf-agent,
+    if it is to be there; root: where the programs of another architecture are
+    (spf.source.debroot)."""
     cpio = Cpio()
     for name in ("bin", "data", "dev", "proc", "run", "sys", "tmp"):
         cpio.directory(name)
     cpio.device("dev/console", 5, 1)
     for applet in APPLETS:
         cpio.link(f"bin/{applet}", "busybox")
-    files = {"init": paths.SCRIPTS / "guest/init", "bin/busybox": debroot.resolve(root, "/bin/busybox"), **files}
+    files = {"init": paths.SCRIPTS / "guest/init",
+             "bin/busybox": debroot.resolve(root, "/bin/busybox"), **files}
     if agent:
         files["bin/spf-agent"] = Path(agent)
     for name, path in files.items():

@@ -13,15 +13,19 @@ from spf import paths
 
 # The lab's own failures; a command's status is passed on as it is.
 LAB_FAILED = 125
-TROUBLE = re.compile(r"Kernel panic|\bBUG(: | \S+ \()|\bOops\b|WARNING: |INFO: (possible|task|rcu)|rcu: INFO|"
-                     r"soft lockup|general protection fault|double fault|kernel BUG at|Call Trace:.*TASK|KASAN")
-# Emulated processors and nested guests are not what these were written for; the last two are Bochs's.
-HARMLESS = re.compile(r"XSAVE consistency problem|topology_common\.c.*parse_legacy|xstate\.c.*fpu__init_system_xstate")
+TROUBLE = re.compile(r"Kernel panic|\bBUG(: | \S+ \()|\bOops\b|WARNING: |"
+                     r"INFO: (possible|task|rcu)|rcu: INFO|soft lockup|general protection fault|"
+                     r"double fault|kernel BUG at|Call Trace:.*TASK|KASAN")
+# Emulated processors and nested guests are not what these were written for; the last two are
+# Bochs's.
+HARMLESS = re.compile(r"XSAVE consistency problem|topology_common\.c.*parse_legacy|"
+                      r"xstate\.c.*fpu__init_system_xstate")
 
 
 @dataclass
 class Result:
-    """How a run ended.  kind: exit (then status is the command's), panic, stall, timeout, emulator, boot."""
+    """How a run ended.  kind: exit (then status is the command's), panic, stall, timeout, emulator,
+    boot."""
     kind: str
     status: int = LAB_FAILED
     what: str = ""
@@ -72,7 +76,8 @@ class Stream:
 
 
 def keep(directory, result, out_dir=None):
-    """The console log outlives the run; so does what the command left in $KVMSPF_OUT, if somewhere was named."""
+    """The console log outlives the run; so does what the command left in $KVMSPF_OUT, if somewhere
+    was named."""
     paths.LOG.mkdir(parents=True, exist_ok=True)
     for old in sorted(paths.LOG.glob("lab-*.console"))[:-100]:
         for part in paths.LOG.glob(old.stem + ".*"):
@@ -91,7 +96,8 @@ def keep(directory, result, out_dir=None):
 
 
 def trouble(text):
-    return [line.strip() for line in text.splitlines() if TROUBLE.search(line) and not HARMLESS.search(line)]
+    return [line.strip() for line in text.splitlines() if TROUBLE.search(line)
+            and not HARMLESS.search(line)]
 
 
 def run_directory():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The POWER lab: QEMU emulates a machine in hypervisor mode, firmware and all, so that KVM HV runs with radix."""
+"""The POWER lab: QEMU emulates a machine in hypervisor mode, firmware and all, so that KVM HV runs
+with radix."""
 
 from spf import series, ui
 from spf.source import apt, setup
@@ -15,19 +16,25 @@ class Power(serial.Serial):
     compiler = "powerpc64le-linux-gnu-gcc"
     machine = 21
 
-    def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, disk=None, **options):
-        """numa: how many chips share CPUs and memory; each is a node.  disk: a file that is /dev/vda there, not to write to."""
+    def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, disk=None,
+                 **options):
+        """numa: how many chips share CPUs and memory; each is a node.  disk: a file that is
+        /dev/vda there, not to write to."""
         super().__init__(kernel_path(kernel), memory, cpus, **options)
         self.model, self.numa, self.disk = model, numa, disk
 
     def words(self, directory, initramfs):
-        disk = ["-blockdev", f"driver=file,filename={self.disk},node-name=disk,read-only=on,locking=off",
-                "-device", "pnv-phb,chip-id=0,index=0,id=bridge", "-device", "pnv-phb-root-port,bus=bridge,id=rootport",
+        disk = ["-blockdev",
+                f"driver=file,filename={self.disk},node-name=disk,read-only=on,locking=off",
+                "-device", "pnv-phb,chip-id=0,index=0,id=bridge",
+                "-device", "pnv-phb-root-port,bus=bridge,id=rootport",
                 "-device", "virtio-blk-pci,bus=rootport,drive=disk"] if self.disk else []
-        return [series.qemu(name="qemu-system-ppc64"), "-M", self.model, "-accel", "tcg,thread=multi",
+        return [series.qemu(name="qemu-system-ppc64"), "-M", self.model,
+                "-accel", "tcg,thread=multi",
                 "-smp", f"{self.cpus},sockets={self.numa}", "-m", f"{self.memory >> 20}M",
                 "-nodefaults", "-display", "none", "-no-reboot",
-                "-serial", f"file:{directory}/console", "-kernel", self.kernel, "-initrd", initramfs,
+                "-serial", f"file:{directory}/console", "-kernel", self.kernel,
+                "-initrd", initramfs,
                 "-append", self.command_line("hvc0"), *disk]
 
 
@@ -35,11 +42,13 @@ def kernel_path(kernel):
     """A flavour of `lab --arch power`, or the path of a vmlinux."""
     if kernel not in KERNELS:
         if kernel in targets.FLAVOURS:
-            raise ui.Fail(f"there is no {kernel} kernel for POWER", f"say one of {', '.join(KERNELS)}, or a vmlinux's path", 2)
+            raise ui.Fail(f"there is no {kernel} kernel for POWER",
+                          f"say one of {', '.join(KERNELS)}, or a vmlinux's path", 2)
         return x86.kernel_path(kernel)
     path = series.kernel(KERNELS[kernel], "vmlinux")
     if not path.exists():
-        raise ui.Fail(f"there is no {kernel} kernel for POWER yet", f"run: kvmspf build linux-{KERNELS[kernel]}")
+        raise ui.Fail(f"there is no {kernel} kernel for POWER yet",
+                      f"run: kvmspf build linux-{KERNELS[kernel]}")
     return path
 
 
@@ -55,5 +64,6 @@ def make(args):
     """The lab that `kvmspf lab --arch power` was asked for."""
     if not args.no_build:
         bring_up_to_date(args.kernel)
-    return Power(args.kernel, MACHINES[args.arch], args.memory or MEMORY, args.cpus or x86.DEFAULT_CPUS,
+    return Power(args.kernel, MACHINES[args.arch], args.memory or MEMORY,
+                 args.cpus or x86.DEFAULT_CPUS,
                  append=args.append, timeout=args.timeout)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU Machine Protocol over a UNIX socket: just enough to ask, wait for the answer, and keep events."""
+"""QEMU Machine Protocol over a UNIX socket: just enough to ask, wait for the answer, and keep
+events."""
 
 import json
 import socket

@@ -13,19 +13,24 @@ BRANCH = {"linux": "spf", "qemu": "svmfix"}
 IDENTITY = {"GIT_AUTHOR_NAME": "kvmspf", "GIT_AUTHOR_EMAIL": "kvmspf@localhost",
             "GIT_COMMITTER_NAME": "kvmspf", "GIT_COMMITTER_EMAIL": "kvmspf@localhost",
             "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z"}
-FORMAT = ["format-patch", "--zero-commit", "--no-numbered", "--no-signature", "--abbrev=12", "--no-renames",
-          "--stat=72", "--diff-algorithm=histogram", "--no-attach", "--no-thread", "--quiet", "--subject-prefix=PATCH"]
+FORMAT = ["format-patch", "--zero-commit", "--no-numbered", "--no-signature", "--abbrev=12",
+          "--no-renames",
+          "--stat=72", "--diff-algorithm=histogram", "--no-attach", "--no-thread", "--quiet",
+          "--subject-prefix=PATCH"]
 # Introduces a series.  A person writes it: no commit has it, and `series` does not name it.
 LETTER = "0000-cover-letter.patch"
 
 
 def git(where, *argv, check=True, env=None, stdin=None):
-    done = subprocess.run(["git", "-c", "core.quotePath=false", "-c", "gc.auto=0", "-c", "safe.directory=*",
+    done = subprocess.run(["git", "-c", "core.quotePath=false", "-c", "gc.auto=0",
+                           "-c", "safe.directory=*",
                            "-c", "advice.detachedHead=false", "-C", str(where), *map(str, argv)],
-                          input=stdin, capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+                          input=stdin, capture_output=True,
+                          env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
                           preexec_fn=ui.die_with_parent)
     if check and done.returncode:
-        raise ui.Fail(f"git {argv[0]} in {ui.shown(where)}: {ui.last_line(done.stderr.decode(errors='replace'))}",
+        reason = ui.last_line(done.stderr.decode(errors="replace"))
+        raise ui.Fail(f"git {argv[0]} in {ui.shown(where)}: {reason}",
                       "see git status there")
     return done
 
@@ -56,7 +61,8 @@ def files(what):
     result = [directory / n for n in names if n]
     for patch in result:
         if not patch.is_file():
-            raise ui.Fail(f"{ui.shown(listed)} names {patch.name}, which does not exist", "kvmspf patches refresh")
+            raise ui.Fail(f"{ui.shown(listed)} names {patch.name}, which does not exist",
+                          "kvmspf patches refresh")
     return result
 
 
@@ -69,7 +75,8 @@ def version(what):
     where = series.src(what)
     if what == "qemu":
         return (where / "VERSION").read_text().strip()
-    found = re.findall(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)", (where / "Makefile").read_text(), re.M)
+    found = re.findall(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)",
+                       (where / "Makefile").read_text(), re.M)
     return ".".join(found)
 
 
@@ -77,7 +84,8 @@ def version(what):
 
 def commit(where, patch, parent, env):
     """One patch on top of `parent`, in an index of its own: no fuzz, no working tree touched."""
-    # A context line that does not match is an error to git apply; only a shift of line numbers is let through.
+    # A context line that does not match is an error to git apply; only a shift of line numbers is
+    # let through.
     done = git(where, "apply", "--cached", "--whitespace=nowarn", patch, check=False, env=env)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").replace("error: ", "").strip().splitlines()
@@ -88,10 +96,12 @@ def commit(where, patch, parent, env):
         info = git(where, "mailinfo", message, body, stdin=patch.read_bytes()).stdout.decode()
         field = dict(re.findall(r"^(Author|Email|Subject|Date): (.*)$", info, re.M))
         full = f"{field.get('Subject', patch.stem)}\n\n{message.read_text()}".strip() + "\n"
-    who = {"GIT_AUTHOR_NAME": field.get("Author", "kvmspf"), "GIT_AUTHOR_EMAIL": field.get("Email", "kvmspf@localhost"),
+    who = {"GIT_AUTHOR_NAME": field.get("Author", "kvmspf"),
+           "GIT_AUTHOR_EMAIL": field.get("Email", "kvmspf@localhost"),
            "GIT_AUTHOR_DATE": field.get("Date", IDENTITY["GIT_AUTHOR_DATE"])}
     tree = text(where, "write-tree", env=env)
-    return text(where, "commit-tree", tree, "-p", parent, "-F", "-", env={**IDENTITY, **who}, stdin=full.encode())
+    return text(where, "commit-tree", tree, "-p", parent, "-F", "-", env={**IDENTITY, **who},
+                stdin=full.encode())
 
 
 def apply(what):
@@ -144,7 +154,8 @@ def worktree(what, where, head):
 def edit(what):
     where = series.edit(what)
     if (where / ".git").exists():
-        ui.say(f"{ui.shown(where)} exists already, on top of it: {text(where, 'log', '-1', '--format=%s')}")
+        last = text(where, "log", "-1", "--format=%s")
+        ui.say(f"{ui.shown(where)} exists already, on top of it: {last}")
         return where
     head = (apply(what) or [base(what)])[-1]
     where.parent.mkdir(parents=True, exist_ok=True)
@@ -154,13 +165,16 @@ def edit(what):
 
 
 def refresh(what):
-    """Write the commits of the edit tree back as patch files; what has not changed stays as it is, byte for byte."""
+    """Write the commits of the edit tree back as patch files; what has not changed stays as it is,
+    byte for byte."""
     where, target = series.edit(what), series.of(what).folder
     if not (where / ".git").exists():
         raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
     # HEAD is then somewhere in the series, and what follows would be lost.
-    if any(Path(where, text(where, "rev-parse", "--git-path", d)).exists() for d in ("rebase-merge", "rebase-apply")):
-        raise ui.Fail(f"a rebase is under way in {ui.shown(where)}", "git rebase --continue or --abort there, then again")
+    if any(Path(where, text(where, "rev-parse", "--git-path", d)).exists()
+           for d in ("rebase-merge", "rebase-apply")):
+        raise ui.Fail(f"a rebase is under way in {ui.shown(where)}",
+                      "git rebase --continue or --abort there, then again")
     if text(where, "status", "--porcelain", "--untracked-files=no"):
         ui.say(f"{ui.shown(where)} has uncommitted changes, which are left out")
     start = text(where, "merge-base", "HEAD", base(what))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`patches check`: the series is whole, applies without fuzz, is clean to checkpatch, and each patch stands alone."""
+"""`patches check`: the series is whole, applies without fuzz, is clean to checkpatch, and each
+patch stands alone."""
 
 import argparse
 import re
 import subprocess
 
 from spf import limits, paths, series, ui
-from spf.source import fetch, mail, patches
+from spf.source import fetch, mail, patches, rows
 from spf.build import kernels, qemus
 from spf.lab import x86
 from spf.testing import configs
@@ -20,9 +21,11 @@ def listed(what):
     names = [p.name for p in patches.files(what)]
     stray = sorted({p.name for p in patches.numbered(directory)} - set(names))
     if stray:
-        raise ui.Fail(f"{ui.shown(directory)}/series does not name {stray[0]}", "kvmspf patches refresh")
+        raise ui.Fail(f"{ui.shown(directory)}/series does not name {stray[0]}",
+                      "kvmspf patches refresh")
     if names != sorted(names) or len(names) != len(set(names)):
-        raise ui.Fail(f"{ui.shown(directory)}/series is not in the order of the numbers", "kvmspf patches refresh")
+        raise ui.Fail(f"{ui.shown(directory)}/series is not in the order of the numbers",
+                      "kvmspf patches refresh")
 
 
 def letter(what):
@@ -32,7 +35,8 @@ def letter(what):
         number = len(patches.files(what))
         wanted = f"[PATCH 00/{number:02}] "
         if f"\nSubject: {wanted}" not in "\n" + file.read_text():
-            raise ui.Fail(f"the subject of {ui.shown(file)} is not that of {number} patches", f"begin it with {wanted}")
+            raise ui.Fail(f"the subject of {ui.shown(file)} is not that of {number} patches",
+                          f"begin it with {wanted}")
 
 
 def form(patch):
@@ -52,13 +56,17 @@ def checkpatch(what, patch):
     tree = series.src(what)
     # --strict there is --strict here; QEMU's script calls it the default.
     words = ["--strict"] if what == "linux" else []
-    done = subprocess.run(["perl", "scripts/checkpatch.pl", "--terse", "--no-summary", *words, str(patch)], cwd=tree,
-                          capture_output=True, text=True, errors="replace", preexec_fn=ui.die_with_parent)
-    lines = [line for line in done.stdout.splitlines() if re.search(r": (ERROR|WARNING|CHECK):", line)]
+    done = subprocess.run(["perl", "scripts/checkpatch.pl", "--terse", "--no-summary", *words,
+                           str(patch)], cwd=tree,
+                          capture_output=True, text=True, errors="replace",
+                          preexec_fn=ui.die_with_parent)
+    lines = [line for line in done.stdout.splitlines()
+             if re.search(r": (ERROR|WARNING|CHECK):", line)]
     # checkpatch asks about a new file without a MAINTAINERS entry. Out of the tree there is no
     # answer.
-    # A header of the kernel's, changed by the kernel series, comes from no kernel that QEMU's script could fetch.
-    # Nor is there a commit that a Fixes: tag could name: Debian's source is one commit here.
+    # A header of the kernel's, changed by the kernel series, comes from no kernel that QEMU's
+    # script could fetch. Nor is there a commit that a Fixes: tag could name: Debian's source is one
+    # commit here.
     lines = [line for line in lines if "does MAINTAINERS need updating" not in line
              and "WARNING: Unknown commit id" not in line
              and "are you using scripts/update-linux-headers.sh" not in line]
@@ -68,7 +76,8 @@ def checkpatch(what, patch):
 
 
 def offered(tree):
-    """Whether the option can be on: before the patch that x86 selects it by, on and off are the same kernel."""
+    """Whether the option can be on: before the patch that x86 selects it by, on and off are the
+    same kernel."""
     kconfig = tree / "arch/x86/Kconfig"
     return kconfig.exists() and "select ARCH_SUPPORTS_SPECULATIVE_FAULT" in kconfig.read_text()
 
@@ -90,7 +99,8 @@ def alone(what, number, commit, boot):
         target = f"linux-check-{name}"
         kernels.compile_tree(tree, target, files + more)
         if boot:
-            result = x86.Lab(series.obj(target) / "arch/x86/boot/bzImage", timeout=300).run(["true"])
+            result = x86.Lab(series.obj(target) / "arch/x86/boot/bzImage",
+                             timeout=300).run(["true"])
             if not result.ok:
                 why = result.what or (result.trouble + [f"status {result.status}"])[0]
                 raise ui.Fail(f"patch {number}, option {name}, does not boot: {why}",
@@ -100,6 +110,7 @@ def alone(what, number, commit, boot):
 def check(what, build_each=False, boot=False):
     listed(what)
     letter(what)
+    rows.check(what)
     files = patches.files(what)
     commits = patches.apply(what)
     complaints = []
@@ -109,8 +120,10 @@ def check(what, build_each=False, boot=False):
     for line in complaints:
         print(line)
     if complaints:
-        raise ui.Fail(f"{what}: {len(complaints)} complaints about {len(files)} patches", "correct the patches above")
-    ui.say(f"{what} {patches.version(what)}: {len(files)} patches apply without fuzz, checkpatch has nothing to say")
+        raise ui.Fail(f"{what}: {len(complaints)} complaints about {len(files)} patches",
+                      "correct the patches above")
+    ui.say(f"{what} {patches.version(what)}: {len(files)} patches apply without fuzz, "
+           "checkpatch has nothing to say")
     if build_each:
         with ui.locked():
             for number, (patch, commit) in enumerate(zip(files, commits), 1):
@@ -120,16 +133,20 @@ def check(what, build_each=False, boot=False):
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf patches", description="The patch series: check, edit or refresh them,\n"
+    p = argparse.ArgumentParser(prog="kvmspf patches",
+                                description="The patch series: check, edit or refresh them,\n"
                                 "or write the mails that would send them.",
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("action", choices=("check", "edit", "mail", "refresh"))
     p.add_argument("what", nargs="?", choices=("linux", "qemu"))
-    p.add_argument("--build", action="store_true", help="check: build after each patch, option on and off")
+    p.add_argument("--build", action="store_true",
+                   help="check: build after each patch, option on and off")
     p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
     p.add_argument("--configs", nargs="?", type=int, const=20261128, metavar="SEED",
-                   help="check: compile what the kernel series changes in 42 configurations, 20 of them random")
-    p.add_argument("--reroll", type=limits.number(1, 99), default=1, metavar="N", help="mail: the version of the series (default 1)")
+                   help="check: compile what the kernel series changes in 42 configurations, "
+                        "20 of them random")
+    p.add_argument("--reroll", type=limits.number(1, 99), default=1, metavar="N",
+                   help="mail: the version of the series (default 1)")
     series.option(p)
     args = p.parse_args(argv)
     series.use(args.series)
@@ -146,4 +163,5 @@ def main(argv):
             mail.main(what, args.reroll)
         else:
             patches.refresh(what)
+            rows.refresh(what)
     return 0

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table of patches in the README.md of a series: a row each, of which number and subject are
+the patch's own, and the rest is written by hand."""
+
+import re
+
+from spf import series, ui
+from spf.source import patches
+
+ROW = re.compile(r"^\| (\d{4}) \| (.*?) \| (.*) \|$")
+
+
+def subject(patch):
+    found = re.search(r"^Subject: \[PATCH\] (.*(?:\n .*)*)", patch.read_text(errors="replace"),
+                      re.M)
+    return re.sub(r"\s+", " ", found[1]).replace("|", r"\|")
+
+
+def renewed(text, files):
+    """The text with a row for each patch.  What is written by hand goes with the subject, else with
+    the number; a new patch has nothing there yet."""
+    lines = text.splitlines()
+    old = [(at, *ROW.match(line).groups()) for at, line in enumerate(lines) if ROW.match(line)]
+    if not old:
+        return text
+    by_subject = {named: rest for _, _, named, rest in old}
+    by_number = {number: rest for _, number, named, rest in old}
+    blank = " | ".join("" for _ in old[0][3].split(" | "))
+    rows = []
+    for patch in files:
+        number, named = patch.name[:4], subject(patch)
+        rest = by_subject.get(named, by_number.get(number, blank))
+        rows.append(f"| {number} | {named} | {rest} |")
+    first, last = old[0][0], old[-1][0]
+    return "\n".join([*lines[:first], *rows, *lines[last + 1:]]) + "\n"
+
+
+def readme(what):
+    file = series.of(what).folder / "README.md"
+    return file if file.exists() else None
+
+
+def refresh(what):
+    if file := readme(what):
+        old = file.read_text()
+        new = renewed(old, patches.files(what))
+        if new != old:
+            file.write_text(new)
+            ui.say(f"{ui.shown(file)}: the table of patches has changed; read it")
+
+
+def check(what):
+    """Each patch has its row, with the subject that it has, and with something to say for it."""
+    file = readme(what)
+    if not file:
+        return
+    text = file.read_text()
+    if renewed(text, patches.files(what)) != text:
+        raise ui.Fail(f"the table of {ui.shown(file)} is not that of the patches",
+                      f"run: kvmspf patches refresh {what}")
+    for line in text.splitlines():
+        found = ROW.match(line)
+        if found and not all(cell.strip() for cell in found[3].split(" | ")):
+            raise ui.Fail(f"{ui.shown(file)} does not say what {found[1]} is for", "write it there")
