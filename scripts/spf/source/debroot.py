@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian packages unpacked under build/, unknown to the machine's own apt: those of ppc64el, and
-those that would start a server if they were installed.
+"""Debian packages unpacked under build/, unknown to the machine's own apt: those of ppc64el, those
+that would start a server if they were installed, and those of a newer suite, with its libc.
 
 A root is a directory named for its architecture, with the packages' files.
 """
@@ -32,21 +32,39 @@ def here():
     return _unpacked("amd64", [], ["memcached"])
 
 
-def _unpacked(arch, headers, programs):
+def newer(suite, programs):
+    """This machine's architecture in another suite of Debian; `words` runs a program of it."""
+    return _unpacked("amd64", [], programs, suite)
+
+
+def words(where, program):
+    """The words that run a program of newer(), which this machine's libc may be too old for."""
+    folders = ":".join(str(where / d) for d in library_dirs(where))
+    # A newer suite has all of it below usr.
+    loader = next(f for f in (where / LOADERS[_arch(where)], where / "usr" / LOADERS[_arch(where)])
+                  if f.exists())
+    return [loader, "--library-path", folders, where / program]
+
+
+def _arch(where):
+    return where.name.partition("-")[0]
+
+
+def _unpacked(arch, headers, programs, suite=""):
     with ui.locked(".foreignlock"):
-        target = paths.TOOLS / arch
+        target = paths.TOOLS / (f"{arch}-{suite}" if suite else arch)
         if not all((target / "usr/share/doc" / name).exists() for name in headers + programs):
-            _unpack(arch, headers, programs, target)
+            _unpack(arch, headers, programs, target, suite or apt.codename())
         return target
 
 
-def _unpack(arch, headers, programs, target):
-    home = paths.BUILD / "apt" / arch
+def _unpack(arch, headers, programs, target, suite):
+    home = paths.BUILD / "apt" / target.name
     shutil.rmtree(home / "cache/archives", ignore_errors=True)     # all that lies there is unpacked
     for name in ("lists/partial", "cache/archives/partial"):
         (home / name).mkdir(parents=True, exist_ok=True)
     (home / "sources.list").write_text(f"deb [signed-by={apt.KEYRING}] {apt.mirror()} "
-                                       f"{apt.codename()} main\n")
+                                       f"{suite} main\n")
     (home / "status").touch()
     options = [f"APT::Architecture={arch}", f"APT::Architectures={arch}",
                f"Dir::Etc::sourcelist={home}/sources.list",
@@ -54,13 +72,13 @@ def _unpack(arch, headers, programs, target):
                f"Dir::State::status={home}/status",
                f"Dir::Cache={home}/cache", "APT::Sandbox::User=root"]
     words = [w for o in options for w in ("-o", o)]
-    apt.get([*words, "update"], f"fetch the package lists of {arch}")
+    apt.get([*words, "update"], f"fetch the package lists of {suite}, {arch}")
     if headers:
         apt.get([*words, "download", *headers], f"fetch libraries for {arch}",
                 cwd=home / "cache/archives")
     # Nothing counts as installed, so that this fetches all dependencies.
     apt.get([*words, "install", "--download-only", "--no-install-recommends", *programs],
-              f"fetch programs for {arch}")
+              f"fetch {' '.join(programs[:3])} for {target.name}")
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -76,12 +94,12 @@ def needed(file):
 
 
 def library_dirs(where):
-    return f"lib/{TRIPLETS[where.name]}", f"usr/lib/{TRIPLETS[where.name]}"
+    return f"lib/{TRIPLETS[_arch(where)]}", f"usr/lib/{TRIPLETS[_arch(where)]}"
 
 
 def libraries(where, program):
     """The shared libraries that a program of `where` needs, and the loader: as paths from there."""
-    found, wanted = {LOADERS[where.name]}, [program]
+    found, wanted = {LOADERS[_arch(where)]}, [program]
     while wanted:
         for name in needed(resolve(where, wanted.pop())):
             path = next((f"{d}/{name}" for d in library_dirs(where)
