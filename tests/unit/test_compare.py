@@ -378,16 +378,42 @@ class Output(unittest.TestCase):
 
     def test_report_has_every_curve(self):
         page = document.html(compare_sample.results())
-        # Rates over time; of storms the rates, the tails of touches and of the busy VMM's calls.
-        self.assertEqual(page.count("<polyline"), 2 * 3 + 2 * (3 + 1) + 3 * 3)
-        self.assertNotIn("<polyline",
-                         document.html({**compare_sample.results(), "storms": [], "runs": []}))
+        # Rates over time; of storms, here and on simulated hosts, the rates, the tails of touches
+        # and of the busy VMM's calls.
+        self.assertEqual(page.count("<polyline"), 2 * 3 + 2 * (2 * (3 + 1) + 3 * 3))
+        self.assertNotIn("<polyline", document.html({**compare_sample.results(), "storms": [],
+                                                     "runs": [], "simulated": None}))
+
+    def test_the_simulated_hosts_have_their_spread_and_their_name(self):
+        results = compare_sample.results()
+        page = document.html(results)
+        self.assertEqual(page.count('class="where simulated"'), 4)
+        self.assertRegex(page, "where simulated.>simulated</span><span[^>]*>"
+                               "Fault storm, 64 vCPUs, busy VMM")
+        for vmm in ("quiet", "busy"):
+            start = page.index(f"Faults a virtual second by vCPUs, simulated, {vmm} VMM")
+            card = page[start:page.index("</section>", start)]
+            # A bar for each number of vCPUs and mode, lowest to highest seed.
+            self.assertEqual(len(re.findall(r'class="spread (?:off|vma-lock|on)"', card)), 6 * 3)
+        said = [line for line in results["conclusions"] if "simulated fault storm" in line]
+        self.assertEqual(len(said), 4)
+        self.assertIn("seeds", results["method"][-1])
+        self.assertIn("on a simulated host, busy VMM", table.text(results))
+
+    def test_a_simulated_host_that_gave_nothing_is_in_the_notes(self):
+        results = compare_sample.results()
+        results["simulated"]["hosts"][3]["failed"] = "timeout: it did not end"
+        results["simulated"]["hosts"][0]["host_trouble"] = ["WARNING: CPU: 0"]
+        said = " ".join(figures.notes(results))
+        self.assertIn("A simulated host of 68 CPUs with seed 2 gave nothing: timeout: it did", said)
+        self.assertIn("complained during 1 of 10 simulated hosts;", said)
 
     def test_results_of_before_there_were_storms(self):
         results = compare_sample.results()
         del results["storms"]
         for run in results["runs"]:
             del run["faults_over_time"], run["load"]["began_s"]
+        del results["simulated"]
         self.assertNotIn("<polyline", document.html(results))
         self.assertNotIn("Fault storm", table.text(results))
 
@@ -410,14 +436,18 @@ class Output(unittest.TestCase):
         for results in self.kinds():
             lines = table.text(results).splitlines()
             start = lines.index(next(line for line in lines if line.startswith("Guest boot")))
-            at = lines[start + 1].index("median s") + len("median s")
-            for line in lines[start + 2:start + 4]:
-                self.assertRegex(line[:at], r"\d\.\d\d$")
+            at = lines[start + 2].index("median s") + len("median s")
+            self.assertRegex(lines[start + 3][:at], r"\d\.\d\d$")
+
+    def test_table_fits_a_terminal(self):
+        for results in self.kinds():
+            self.assertEqual([line for line in table.text(results).splitlines()
+                              if len(line) > table.WIDTH], [])
 
     def test_json_round_trip(self):
         results = compare_sample.results()
         self.assertEqual(json.loads(json.dumps(results)), results)
-        self.assertEqual((results["schema"], results["schema_version"]), ("kvmspf-compare", 1))
+        self.assertEqual((results["schema"], results["schema_version"]), ("kvmspf-compare", 2))
 
     def test_results_name_what_the_image_was_made_with(self):
         sample = compare_sample.results(load="build")
@@ -446,7 +476,7 @@ class Output(unittest.TestCase):
         results = compare_sample.results()
         for one in (results["storms"][2], results["runs"][0]):
             one["host_trouble"] = ["WARNING: CPU: 0"]
-        said = " ".join(figures.notes(results, len(results["runs"])))
+        said = " ".join(figures.notes(results))
         self.assertIn("complained during 1 of 30 runs;", said)
         self.assertIn("complained during 1 of 8 storms;", said)
 
