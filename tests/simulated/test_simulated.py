@@ -13,6 +13,7 @@ from tests import native
 from tests.lib import depth
 from spf import paths, series, ui
 from spf.build import meson, targets
+from spf.compare import simulated
 from spf.lab import qmp, serial, simulate
 
 LIMIT = 1500
@@ -94,6 +95,25 @@ class Repeat(unittest.TestCase):
         if depth.LONG:
             other = self.said(8)
             self.assertNotEqual(one.out, other.out)
+
+
+class Holders(unittest.TestCase):
+    def test_it_is_told_who_held_whom_up(self):
+        """Two vCPUs fetch the mmap_lock's line from each other in mode off, at least once in two faults, and in no other.  What
+        spins for a page table does so in the functions that take its lock."""
+        pages = 128
+        host = simulated.Storms([None], ["off", "vma-lock", "on"], pages, {1}).on_host([2], 1)
+        self.assertNotIn("failed", host)
+        held = {run["mode"]: run["held"] for run in host["storms"][0]["runs"]}
+        by = {mode: {name: n for line in one["lines"] for name, n in line["by"].items()} for mode, one in held.items()}
+        self.assertGreater(by["off"]["down_read_killable"], pages)
+        for mode in ("vma-lock", "on"):
+            self.assertNotIn("down_read_killable", by[mode])
+        self.assertIn("down_read_trylock", by["vma-lock"])
+        self.assertNotIn("down_read_trylock", by["on"])
+        for one in held.values():
+            self.assertEqual(one["took_ns"], one["fetches"] * simulate.LINE[0])
+            self.assertLessEqual(sum(line["took_ns"] for line in one["lines"]), one["took_ns"])
 
 
 class Words(unittest.TestCase):

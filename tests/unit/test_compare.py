@@ -19,9 +19,9 @@ from unittest import mock
 
 from tests.unit import compare_sample
 from spf import kvmparam, paths, ui
-from spf.lab import image, power, qmp
+from spf.lab import holders, image, power, qmp
 from spf.report import document, spreadsheet, svg, table
-from spf.compare import execution, figures, hosts, loads, needs, plan, runner, verb
+from spf.compare import execution, figures, hosts, loads, needs, plan, runner, simulated, verb
 from spf.compare.watcher import Watcher
 from spf.compare.loads import memcached, redis
 
@@ -56,6 +56,51 @@ class Plan(unittest.TestCase):
         events = [{"event": "storm", "id": storms[0]["id"]}]
         self.assertEqual(plan.left(storms, events, restart=True), storms[1:])
         self.assertEqual(plan.estimate(storms, []), 8 * 10)
+
+
+class Holders(unittest.TestCase):
+    SYMBOLS = """ffffffff81000010 t proc_pid_schedstat
+ffffffff81000100 T _raw_spin_lock
+ffffffff81000200 T lru_add
+ffffffff81000300 T down_read
+ffffffff82000000 D something
+"""
+
+    def test_sections_of_a_storm_are_those_from_the_gate_to_the_last_vcpu(self):
+        boot = ["total 9 900 900 900", "fetch 0x0 0xffffffff81000304 900 0 900 900"]
+        storm = ["total 5 4 200 100", "fetch 0x40 0xffffffff81000304 3 0 150 100",
+                 "fetch 0x40 0xffffffff81000204 1 0 50 0",
+                 "spin 8 0xffffffff81000110 0xffffffff82000010 0xffffffff81000108 "
+                 "0xffffffff81000208 0xffffffff81000208"]
+        nothing = ["total 1 0 0 0"]
+        # Two vCPUs: twice before all begin, then when each is through.
+        parts = [boot, nothing, storm, storm, boot, nothing, nothing, storm, boot]
+        with tempfile.TemporaryDirectory() as here:
+            map_file, out = Path(here, "System.map"), Path(here, "lines")
+            map_file.write_text(self.SYMBOLS)
+            out.write_text("".join("\n".join([*part, "end"]) + "\n" for part in parts))
+            self.assertEqual(holders.mark(map_file), 0xffffffff81000010)
+            first, second = holders.of_runs(out, map_file, [2, 2], 200)
+        self.assertEqual((first["fetches"], first["took_ns"], first["waited_ns"]), (8, 400, 200))
+        self.assertEqual(first["lines"], [{"fetches": 8, "took_ns": 400, "waited_ns": 200,
+                                           "by": {"down_read": 6, "lru_add": 2}}])
+        self.assertEqual(first["spins"],
+                         [{"in": "_raw_spin_lock", "for": ["lru_add"], "spun_ns": 2 * 8 * 200}])
+        self.assertEqual(second["fetches"], 4)
+
+
+class Simulated(unittest.TestCase):
+    def test_what_a_socket_has_room_for_shares_a_host(self):
+        self.assertEqual(simulated.hosts(simulated.sizes(128)), [[128], [1, 8, 16, 32, 64]])
+        self.assertEqual(simulated.hosts(simulated.sizes(2)), [[1, 2]])
+        self.assertEqual(simulated.hosts(simulated.sizes(100)), [[100], [1, 8, 16, 32, 64]])
+        self.assertEqual([simulated.shape(n) for n in (1, 16, 17, 64, 128)],
+                         [(2, 1, 1), (17, 1, 1), (20, 1, 2), (68, 1, 4), (136, 2, 8)])
+
+    def test_no_vcpus_share_a_page_table(self):
+        for pages in (64, 128, 256, 512, 1024):
+            self.assertGreaterEqual(pages * simulated.stride(pages), 2 << 20)
+        self.assertEqual(simulated.stride(512), 4096)
 
 
 class Watch(unittest.TestCase):
