@@ -42,7 +42,7 @@ def parser():
     p = Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG,
                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("results", nargs="*", metavar="RESULTS.json", help="two earlier results: compare these, run nothing")
-    p.add_argument("--runs", type=limits.positive, default=5, help="guest lives of each kind, and seeds of the simulated hosts (default 5)")
+    p.add_argument("--runs", type=limits.positive, default=5, help="guest lives of each kind (default 5)")
     p.add_argument("--modes", type=limits.some_of(tuple(kvmparam.MODES)), default=list(kvmparam.MODES), metavar="LIST",
                    help="some of off,vma-lock,on (default all)")
     p.add_argument("--vmm", type=limits.some_of(("quiet", "busy")), default=["quiet", "busy"], metavar="LIST",
@@ -113,7 +113,7 @@ def at_least_one_run(args, host, spec, planned, events):
 def simulate(args, modes):
     """The storms on simulated hosts, as results.json has them."""
     busy = {"quiet": None, "busy": simulated.BUSY}
-    seeds = [args.seed + i for i in range(args.runs)]
+    seeds = [args.seed + i for i in range(min(args.runs, simulated.SEEDS))]
     storms = simulated.Storms([busy[vmm] for vmm in args.vmm], modes, kernel=args.kernel)
     begun = time.monotonic()
     of_all = list(storms.on_all(simulated.sizes(args.simulate), seeds))
