@@ -43,8 +43,9 @@ class Bundle(unittest.TestCase):
     @classmethod
     def in_empty_root(cls, *words):
         return subprocess.run(["/usr/sbin/chroot", f"--userspec={NOBODY}:{NOBODY}",
-                               cls.root / "bundle", "/busybox", "sh", "/run", *words], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=LIMIT, env={})
+                               cls.root / "bundle", "/busybox", "sh", "/run", *words],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=LIMIT, env={})
 
     def results(self):
         self.assertEqual(self.ran.returncode, 0, self.ran.stdout + self.ran.stderr)
