@@ -45,6 +45,7 @@ static void help(void)
 	     "  --repeat N         (default 1)\n"
 	     "  --pin              each vCPU thread, then each neighbour, stays on a CPU of its own, as far as they go\n"
 	     "  --seconds S        end a run after so long, with whatever was touched by then\n"
+	     "  --middle           the rate is that of the middle, after the first tenth of all touches and before the last\n"
 	     "  --neighbour KIND[:THREADS]  threads of the VMM that are busy with its address space; may be repeated\n"
 	     "  --json FILE        write the results here, - for standard output in place of the table\n\n"
 	     "neighbours:");
@@ -111,7 +112,7 @@ static void modes(struct options *options, char *text)
 static void parse(struct options *options, int argc, char **argv)
 {
 	enum { HELP = 'h', VCPUS = 256, SIZE, PAGES, STRIDE, ORDER, ACCESS, BACKING, NUMA, PREFAULT, HOLES, MODE,
-	       REPEAT, PIN, SECONDS, NEIGHBOUR, JSON };
+	       REPEAT, PIN, SECONDS, MIDDLE, NEIGHBOUR, JSON };
 	static const struct option names[] = {
 		{ "help", no_argument, NULL, HELP }, { "vcpus", required_argument, NULL, VCPUS },
 		{ "size", required_argument, NULL, SIZE }, { "pages", required_argument, NULL, PAGES },
@@ -120,7 +121,7 @@ static void parse(struct options *options, int argc, char **argv)
 		{ "numa", required_argument, NULL, NUMA }, { "prefault", no_argument, NULL, PREFAULT },
 		{ "holes", required_argument, NULL, HOLES }, { "mode", required_argument, NULL, MODE },
 		{ "repeat", required_argument, NULL, REPEAT }, { "seconds", required_argument, NULL, SECONDS },
-		{ "pin", no_argument, NULL, PIN },
+		{ "pin", no_argument, NULL, PIN }, { "middle", no_argument, NULL, MIDDLE },
 		{ "neighbour", required_argument, NULL, NEIGHBOUR }, { "json", required_argument, NULL, JSON }, { 0 },
 	};
 	struct storm *storm = &options->storm;
@@ -176,6 +177,9 @@ static void parse(struct options *options, int argc, char **argv)
 			break;
 		case SECONDS:
 			storm->seconds = number(name, optarg, 1, 1000000);
+			break;
+		case MIDDLE:
+			storm->middle = true;
 			break;
 		case NEIGHBOUR:
 			storm->neighbours = neighbours__add(storm->neighbours, optarg);

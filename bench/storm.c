@@ -12,6 +12,7 @@
 
 #include "backing.h"
 #include "clock.h"
+#include "course.h"
 #include "cpus.h"
 #include "neighbours.h"
 #include "vmm/arch.h"
@@ -150,6 +151,7 @@ static void set_walk(const struct storm *storm, struct walk *walk, unsigned int 
 	/* A linear congruential generator that comes to each number below a power of two once. */
 	walk->mul = storm->order == STORM_RANDOM ? UINT64_C(6364136223846793005) : 1;
 	walk->add = storm->order == STORM_RANDOM ? UINT64_C(1442695040888963407) : 1;
+	walk->part = storm->middle ? (count + WALK_STAMPS - 1) / WALK_STAMPS : 0;
 	walk->access = storm->access;
 	walk->generation = generation;
 }
@@ -195,11 +197,25 @@ static void add_latency(const struct worker *worker, struct latency *latency)
 			latency__record(latency, bucket_middle(i) * ns, worker->vcpu->walk->latency[i]);
 }
 
+static void set_course(const struct worker *worker, struct course *course)
+{
+	const struct walk *walk = worker->vcpu->walk;
+	double ns = 1e9 / arch__clock_hz(worker->vcpu);
+
+	course__add(course, worker->start, 0);
+	for (unsigned int i = 0; i < WALK_STAMPS && (i + 1) * walk->part <= walk->touched; i++)
+		course__add(course, worker->start + (walk->stamp[i] - walk->began) * ns, (i + 1) * walk->part);
+	course__add(course, worker->end, walk->touched);
+}
+
 static int collect(const struct storm *storm, struct worker *worker, struct storm_result *result)
 {
+	struct course *course = calloc(storm->vcpus, sizeof(*course));
 	int64_t start = INT64_MAX, end = 0;
 	int status = 0;
 
+	if (!course)
+		return vmm__error("no memory");
 	for (unsigned int i = 0; i < storm->vcpus; i++) {
 		struct worker *one = &worker[i];
 
@@ -211,10 +227,16 @@ static int collect(const struct storm *storm, struct worker *worker, struct stor
 		result->touched += one->vcpu->walk->touched;
 		result->efaults += one->efaults;
 		add_latency(one, &result->latency);
+		if (storm->middle)
+			set_course(one, &course[i]);
 		if (one->failed || fault_stats__add(&result->stats, one->vcpu->fd))
 			status = -1;
 	}
 	result->seconds = (end - start) / 1e9;
+	result->rate = result->touched / result->seconds;
+	if (storm->middle && !status)
+		result->rate = courses__middle(course, storm->vcpus);
+	free(course);
 	for (unsigned int i = 0; !status && i < storm->vcpus; i++)
 		verify(storm, &worker[i], result);
 	return status;

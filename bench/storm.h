@@ -30,12 +30,14 @@ struct storm {
 	unsigned int holes;		/* pages that the VMM has no mapping for until KVM has failed to find one */
 	bool pin;			/* each vCPU thread, then each neighbour, to a CPU of its own, as far as they go */
 	unsigned int seconds;		/* end early; 0: when all pages are touched */
+	bool middle;			/* the rate is of the middle: after a tenth of all touches, before the last tenth */
 	struct neighbours *neighbours;
 };
 
 struct storm_result {
 	enum vmm_mode mode;
 	double seconds;			/* from the first vCPU's start to the last one's end */
+	double rate;			/* touches a second */
 	uint64_t touched;		/* pages, by all vCPUs */
 	uint64_t verified, wrong;	/* pages, of those touched */
 	uint64_t efaults;		/* that KVM_RUN ended with */

@@ -56,6 +56,7 @@ struct storm_output *storm_output__new(const struct storm *storm, const char *or
 	put(config, "prefault", json_object_new_boolean(storm->prefault));
 	put(config, "holes", json_object_new_int(storm->holes));
 	put(config, "pin", json_object_new_boolean(storm->pin));
+	put(config, "middle", json_object_new_boolean(storm->middle));
 	put(report->all, "schema", json_object_new_int(1));
 	put(report->all, "kernel", json_object_new_string(host.release));
 	put(report->all, "machine", json_object_new_string(host.machine));
@@ -83,7 +84,7 @@ static void print(struct storm_output *report, const struct storm_result *result
 		printf("%u vCPUs, %lu MiB of %s, stride %lu\n", report->storm->vcpus, report->storm->size >> 20,
 		       report->storm->backing, report->storm->stride);
 	printf("%-10s %lu touches in %.3f s: %.0f a second; %lu verified, %lu wrong, %lu EFAULT\n",
-	       vmm_mode__name(result->mode), result->touched, result->seconds, result->touched / result->seconds,
+	       vmm_mode__name(result->mode), result->touched, result->seconds, result->rate,
 	       result->verified, result->wrong, result->efaults);
 	latency__print("touch", &result->latency);
 	if (result->stats.known)
@@ -117,7 +118,7 @@ void storm_output__add(struct storm_output *report, const struct storm_result *r
 	put(run, "mode", json_object_new_string(vmm_mode__name(result->mode)));
 	put(run, "seconds", json_object_new_double(result->seconds));
 	put(run, "touched", json_object_new_uint64(result->touched));
-	put(run, "rate", json_object_new_double(result->touched / result->seconds));
+	put(run, "rate", json_object_new_double(result->rate));
 	put(run, "verified", json_object_new_uint64(result->verified));
 	put(run, "wrong", json_object_new_uint64(result->wrong));
 	put(run, "efaults", json_object_new_uint64(result->efaults));

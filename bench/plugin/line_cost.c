@@ -17,8 +17,13 @@
  *	end=ADDRESS	where what was counted so far is written, and forgotten
  *	out=FILE	what was counted goes there; at the end as well
  *
- * The file has "total ACCESSES FETCHES TOOK WAITED", and for each instruction that fetched, "row PC FETCHES FAR TOOK
- * WAITED", then "end".  TOOK: ns that fetches took, WAITED: ns that they waited for others to end.
+ * The file has "total ACCESSES FETCHES TOOK WAITED", then the costliest "fetch LINE PC FETCHES FAR TOOK WAITED", each of
+ * a line of physical memory by an instruction, then "spin TIMES PC CALLER...", then "end".  TOOK: ns that fetches took,
+ * WAITED: ns that they waited for others to end.
+ *
+ * A spin is a PAUSE of the kernel's, which gives up what is left of the CPU's quantum.  One of SAMPLE is looked at.  Its
+ * callers are what the top of the stack has of addresses of code: the kernel keeps no frame pointers, so that a stale one
+ * may be among them.
  */
 #include <glib.h>
 #include <inttypes.h>
@@ -36,7 +41,11 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 /* Of physical memory, reserved and not used before it is touched; what lies beyond is free. */
 #define MAX_LINES	(UINT64_C(1) << (36 - LINE_SHIFT))
 
-enum { MAX_SKIPS = 8, GRANTS = 4 };
+enum { MAX_SKIPS = 8, GRANTS = 4, SAMPLE = 8, STACK = 48, CALLERS = 6, MOST_ROWS = 200 };
+
+/* Of the kernel's code, loaded where it is linked to. */
+#define TEXT		UINT64_C(0xffffffff81000000)
+#define TEXT_SIZE	UINT64_C(0x02000000)
 
 struct line {
 	int64_t busy;		/* ns: the last fetch ends */
@@ -67,17 +76,29 @@ struct cpu {
 struct insn {
 	uint64_t pc;
 	bool atomic;
-	uint64_t fetches, far, took, waited;
+};
+
+/* The first two are what it is found by. */
+struct fetches {
+	uint64_t line, pc;
+	uint64_t number, far, took, waited;
+};
+
+struct spin {
+	uint64_t pc[1 + CALLERS];	/* and the callers; what it is found by */
+	uint64_t times;
 };
 
 static struct line *lines;
 static struct cpu *cpus;
-static GHashTable *insns;
+static GHashTable *insns, *fetched, *spun;
+static struct fetches sum;
 static GArray *sets;		/* of `words` each; the first one is not used */
 static GArray *free_sets;	/* uint32_t */
 static unsigned int words, nr_skips, socket_cpus = 64;
 static int64_t near_ns = 50, far_ns = 150;
-static uint64_t end, accesses;
+static uint64_t end, accesses, pauses;
+static struct qemu_plugin_register *stack_pointer;
 static uint64_t skips[MAX_SKIPS][2];
 static bool all;
 static FILE *out;
@@ -171,18 +192,37 @@ static void take(struct line *line, unsigned int cpu, bool store)
 		add_copy(line, cpu);
 }
 
+static void count(struct fetches *fetches, bool far, int64_t took, int64_t waited)
+{
+	fetches->number++;
+	fetches->far += far;
+	fetches->took += took;
+	fetches->waited += waited;
+}
+
+static struct fetches *find_fetches(uint64_t line, uint64_t pc)
+{
+	struct fetches key = { .line = line, .pc = pc }, *found = g_hash_table_lookup(fetched, &key);
+
+	if (!found) {
+		found = g_memdup2(&key, sizeof(key));
+		g_hash_table_add(fetched, found);
+	}
+	return found;
+}
+
 /* Returns how long it takes from now. */
-static int64_t fetch(struct line *line, struct insn *insn, unsigned int cpu, bool store, int64_t now)
+static int64_t fetch(struct line *line, const struct insn *insn, unsigned int cpu, bool store, int64_t now)
 {
 	unsigned int socket = cpu / socket_cpus;
 	bool far = store ? other_socket_has(line, socket) : !socket_has(line, socket);
 	int64_t took = far ? far_ns : near_ns, start = MAX(now, line->busy);
 
 	line->busy = start + took;
-	insn->fetches++;
-	insn->far += far;
-	insn->took += took;
-	insn->waited += start - now;
+	if (out) {
+		count(find_fetches(line - lines, insn->pc), far, took, start - now);
+		count(&sum, far, took, start - now);
+	}
 	return line->busy - now;
 }
 
@@ -220,40 +260,121 @@ static int64_t before_access(unsigned int number, qemu_plugin_meminfo_t info, ui
 
 static gint by_cost(gconstpointer a, gconstpointer b)
 {
-	const struct insn *x = a, *y = b;
+	const struct fetches *x = a, *y = b;
 	uint64_t p = x->took + x->waited, q = y->took + y->waited;
 
 	if (p != q)
 		return p < q ? 1 : -1;
-	return x->pc < y->pc ? -1 : x->pc > y->pc;
+	return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->pc < y->pc ? -1 : x->pc > y->pc;
+}
+
+static gint by_times(gconstpointer a, gconstpointer b)
+{
+	const struct spin *x = a, *y = b;
+
+	if (x->times != y->times)
+		return x->times < y->times ? 1 : -1;
+	return memcmp(x->pc, y->pc, sizeof(x->pc));
 }
 
 static void write_out(void)
 {
-	GList *list = g_list_sort(g_hash_table_get_values(insns), by_cost);
-	struct insn sum = { 0 };
+	GList *fetches = g_list_sort(g_hash_table_get_keys(fetched), by_cost);
+	GList *spins = g_list_sort(g_hash_table_get_keys(spun), by_times);
+	unsigned int rows = 0;
 
-	for (GList *at = list; at; at = at->next) {
-		struct insn *insn = at->data;
+	fprintf(out, "total %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", accesses, sum.number, sum.took, sum.waited);
+	for (GList *at = fetches; at && rows < MOST_ROWS; at = at->next, rows++) {
+		struct fetches *row = at->data;
 
-		sum.fetches += insn->fetches;
-		sum.took += insn->took;
-		sum.waited += insn->waited;
+		fprintf(out, "fetch 0x%" PRIx64 " 0x%" PRIx64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+			row->line << LINE_SHIFT, row->pc, row->number, row->far, row->took, row->waited);
 	}
-	fprintf(out, "total %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", accesses, sum.fetches, sum.took,
-		sum.waited);
-	for (GList *at = list; at; at = at->next) {
-		struct insn *insn = at->data;
+	for (GList *at = spins; at; at = at->next) {
+		struct spin *spin = at->data;
 
-		if (insn->fetches)
-			fprintf(out, "row 0x%" PRIx64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", insn->pc,
-				insn->fetches, insn->far, insn->took, insn->waited);
-		insn->fetches = insn->far = insn->took = insn->waited = 0;
+		fprintf(out, "spin %" PRIu64, spin->times * SAMPLE);
+		for (unsigned int i = 0; i < 1 + CALLERS && spin->pc[i]; i++)
+			fprintf(out, " 0x%" PRIx64, spin->pc[i]);
+		fputc('\n', out);
 	}
 	fputs("end\n", out);
 	fflush(out);
+	g_list_free(fetches);
+	g_list_free(spins);
+	g_hash_table_remove_all(fetched);
+	g_hash_table_remove_all(spun);
+	sum = (struct fetches) { 0 };
 	accesses = 0;
-	g_list_free(list);
+}
+
+/* Which code spins, and for whom. */
+static void at_pause(unsigned int index, void *data)
+{
+	struct spin spin = { .pc = { GPOINTER_TO_SIZE(data) } }, *found;
+	unsigned int callers = 0;
+	g_autoptr(GByteArray) bytes = g_byte_array_new();
+	uint64_t top, *words;
+
+	(void)index;
+	if (pauses++ % SAMPLE || qemu_plugin_read_register(stack_pointer, bytes) != sizeof(top))
+		return;
+	memcpy(&top, bytes->data, sizeof(top));
+	if (!qemu_plugin_read_memory_vaddr(top, bytes, STACK * sizeof(*words)))
+		return;
+	words = (uint64_t *)bytes->data;
+	for (unsigned int i = 0; i < STACK && callers < CALLERS; i++)
+		if (words[i] - TEXT < TEXT_SIZE)
+			spin.pc[1 + callers++] = words[i];
+	found = g_hash_table_lookup(spun, &spin);
+	if (!found) {
+		found = g_memdup2(&spin, sizeof(spin));
+		g_hash_table_add(spun, found);
+	}
+	found->times++;
+}
+
+static void find_stack_pointer(qemu_plugin_id_t id, unsigned int index)
+{
+	g_autoptr(GArray) registers = qemu_plugin_get_registers();
+
+	(void)id;
+	(void)index;
+	for (unsigned int i = 0; i < registers->len; i++) {
+		qemu_plugin_reg_descriptor *one = &g_array_index(registers, qemu_plugin_reg_descriptor, i);
+
+		if (!strcmp(one->name, "rsp"))
+			stack_pointer = one->handle;
+	}
+}
+
+static guint hash_of(const uint64_t *word, unsigned int n)
+{
+	uint64_t hash = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		hash = (hash ^ word[i]) * UINT64_C(0x9e3779b97f4a7c15);
+	return hash >> 32;
+}
+
+static guint hash_fetches(gconstpointer key)
+{
+	return hash_of(key, offsetof(struct fetches, number) / sizeof(uint64_t));
+}
+
+static gboolean same_fetches(gconstpointer a, gconstpointer b)
+{
+	return !memcmp(a, b, offsetof(struct fetches, number));
+}
+
+static guint hash_spin(gconstpointer key)
+{
+	return hash_of(key, 1 + CALLERS);
+}
+
+static gboolean same_spin(gconstpointer a, gconstpointer b)
+{
+	return !memcmp(a, b, offsetof(struct spin, times));
 }
 
 static void at_end(unsigned int index, void *data)
@@ -301,10 +422,21 @@ static struct insn *find_insn(uint64_t pc, bool atomic)
 	return insn;
 }
 
+static bool is_pause(const struct qemu_plugin_insn *insn)
+{
+	uint8_t byte[2];
+
+	return qemu_plugin_insn_size(insn) == 2 && qemu_plugin_insn_data(insn, byte, 2) == 2 && byte[0] == 0xf3 &&
+	       byte[1] == 0x90;
+}
+
 static void translate_insn(struct qemu_plugin_insn *insn)
 {
 	uint64_t pc = qemu_plugin_insn_vaddr(insn);
 	bool atomic = is_atomic(insn);
+
+	if (out && pc >= KERNEL && is_pause(insn))
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, at_pause, QEMU_PLUGIN_CB_R_REGS, GSIZE_TO_POINTER(pc));
 
 	if (out && pc == end)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, at_end, QEMU_PLUGIN_CB_NO_REGS, NULL);
@@ -383,7 +515,11 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 	free_sets = g_array_new(false, false, sizeof(uint32_t));
 	insns = g_hash_table_new(NULL, NULL);
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
-	if (out)
+	if (out) {
+		fetched = g_hash_table_new_full(hash_fetches, same_fetches, g_free, NULL);
+		spun = g_hash_table_new_full(hash_spin, same_spin, g_free, NULL);
+		qemu_plugin_register_vcpu_init_cb(id, find_stack_pointer);
 		qemu_plugin_register_atexit_cb(id, at_exit, NULL);
+	}
 	return 0;
 }

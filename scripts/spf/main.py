@@ -17,11 +17,13 @@ from spf import paths, ui  # noqa: E402
 
 VERBS = {
     "compare": ("compare.verb", "guest boot and database load with speculation off, vma-lock, on"),
+    "report": ("compare.show", "show a result again, as a table and as report.html"),
     "test": ("testing.verb", "run the tests, or the groups named"),
     "lab": ("lab.verb", "boot the patched host here and run a command in it"),
     "build": ("build.targets", "build kernels, QEMU, selftests"),
     "setup": ("source.setup", "install what is needed and fetch the sources"),
     "patches": ("testing.check", "check, edit or refresh the patch series"),
+    "bundle": ("lab.bundle", "make a directory that runs fault storms on any x86-64 Linux"),
     "deb": ("build.deb", "make Debian packages"),
 }
 

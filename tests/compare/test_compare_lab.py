@@ -20,7 +20,7 @@ from spf.compare import execution, hosts, loads, needs, plan, verb
 
 KVMSPF = paths.ROOT / "scripts" / "kvmspf"
 SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--data", "16M",
-         "--cpus", "2"]
+         "--cpus", "2", "--simulate", "0"]
 
 
 def setUpModule():
@@ -31,7 +31,7 @@ def setUpModule():
 
 
 class Compare(unittest.TestCase):
-    words = SMALL
+    words = [*SMALL[:-1], "2"]
 
     @classmethod
     def setUpClass(cls):
@@ -98,6 +98,22 @@ class Compare(unittest.TestCase):
             self.assertEqual(looks, sorted(looks))
             self.assertGreaterEqual(run["load"]["began_s"], run["boot"]["total_s"])
 
+    def test_the_simulated_hosts_are_in_it(self):
+        found = self.results["simulated"]
+        self.assertEqual([(host["cpus"], host["sockets"], host["seed"], host["host_trouble"])
+                          for host in found["hosts"]], [(3, 1, 1, [])])
+        storms = {(s["vmm"], s["config"]["vcpus"]): s["runs"] for s in found["storms"]}
+        self.assertEqual(sorted(storms), [("busy", 1), ("busy", 2), ("quiet", 1), ("quiet", 2)])
+        for runs in storms.values():
+            self.assertEqual({run["mode"]: run["wrong"] for run in runs},
+                             {"off": 0, "vma-lock": 0, "on": 0})
+            tiers = {run["mode"]: run["tiers"] for run in runs}
+            self.assertEqual(tiers["off"]["speculative"] + tiers["off"]["vma_lock"], 0)
+            self.assertEqual(tiers["on"]["mmap_lock"] + tiers["vma-lock"]["mmap_lock"], 0, tiers)
+            self.assertGreater(tiers["on"]["speculative"], tiers["on"]["vma_lock"])
+        page = Path(self.directory.name, "report.html").read_text(encoding="utf-8")
+        self.assertIn("Faults a virtual second by vCPUs, simulated, busy VMM", page)
+
     def test_marks_are_the_agents_where_there_is_a_device(self):
         wanted = "agent" if hosts.has_device(series.qemu()) else "console"
         self.assertEqual({r["marks"] for r in self.results["runs"]}, {wanted})
@@ -135,7 +151,7 @@ set -e
 mkdir -p /run/build/upper /run/build/work
 mount -t overlay -o "lowerdir=$2,upperdir=/run/build/upper,workdir=/run/build/work" overlay "$2"
 exec "$1" compare --no-build --host here --vcpus 1 --servers 1 --memory 256M --data 16M \
-	--runs 1 --modes off,on --vmm quiet \
+	--runs 1 --modes off,on --vmm quiet --simulate 0 \
 	--json --out "$KVMSPF_OUT"
 """
 

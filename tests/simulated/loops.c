@@ -4,8 +4,10 @@
  *
  *	count	two instructions that touch no memory
  *	line	add to a number that all of them add to, and wait for longer than CPUs are apart
+ *	swap	the same by comparing and exchanging, until nobody was faster
  *
- * Prints the ns from the first one's beginning to the last one's end, and those that the middle one of them took.
+ * Prints the ns from the first one's beginning to the last one's end, those that the middle one of them took, and how many
+ * exchanges were tried.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -21,7 +23,7 @@
 static struct {
 	_Alignas(128) uint64_t number;
 	_Alignas(128) unsigned int here;
-	_Alignas(128) uint64_t start[1024], end[1024];
+	_Alignas(128) uint64_t start[1024], end[1024], tried[1024];
 } shared;
 
 static unsigned int threads;
@@ -41,9 +43,20 @@ static inline void count(uint64_t n)
 	asm volatile("1: dec %0; jnz 1b" : "+r"(n) : : "cc");
 }
 
+/* Returns how often it was tried. */
+static uint64_t swap(void)
+{
+	uint64_t tried = 1, old = __atomic_load_n(&shared.number, __ATOMIC_RELAXED);
+
+	while (!__atomic_compare_exchange_n(&shared.number, &old, old + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		tried++;
+	return tried;
+}
+
 static void *work(void *data)
 {
 	uintptr_t me = (uintptr_t)data;
+	uint64_t tried = 0;
 
 	/* The memory is there, and the vDSO's, before one begins. */
 	shared.start[me] = shared.end[me] = now_ns();
@@ -57,7 +70,12 @@ static void *work(void *data)
 		asm volatile("lock incq %0" : "+m"(shared.number) : : "cc");
 		count(WAIT);
 	}
+	for (uint64_t i = 0; kind == 's' && i < turns; i++) {
+		tried += swap();
+		count(WAIT);
+	}
 	shared.end[me] = now_ns();
+	shared.tried[me] = tried;
 	return NULL;
 }
 
@@ -70,12 +88,12 @@ static int compare(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-	uint64_t first = UINT64_MAX, last = 0;
+	uint64_t first = UINT64_MAX, last = 0, tried = 0;
 	static uint64_t took[1024];
 	pthread_t thread[1024];
 
-	if (argc != 4 || !strchr("cl", argv[1][0]) || atoi(argv[2]) < 1 || atoi(argv[2]) > 1024) {
-		fputs("usage: loops count|line THREADS TURNS\n", stderr);
+	if (argc != 4 || !strchr("cls", argv[1][0]) || atoi(argv[2]) < 1 || atoi(argv[2]) > 1024) {
+		fputs("usage: loops count|line|swap THREADS TURNS\n", stderr);
 		return 2;
 	}
 	kind = argv[1][0];
@@ -98,9 +116,10 @@ int main(int argc, char **argv)
 		pthread_join(thread[i], NULL);
 		first = shared.start[i] < first ? shared.start[i] : first;
 		last = shared.end[i] > last ? shared.end[i] : last;
+		tried += shared.tried[i];
 		took[i] = shared.end[i] - shared.start[i];
 	}
 	qsort(took, threads, sizeof(*took), compare);
-	printf("%lu %lu\n", last - first, took[threads / 2]);
+	printf("%lu %lu %lu\n", last - first, took[threads / 2], tried);
 	return 0;
 }

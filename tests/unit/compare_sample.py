@@ -4,7 +4,7 @@ measurement."""
 
 import random
 
-from spf.report import summary, words
+from spf.report import words
 from spf.compare import figures, loads, plan
 
 
@@ -18,9 +18,9 @@ def latency(rng, middle):
             "histogram": [list(pair) for pair in sorted(counts.items())]}
 
 
-def storms(rng, modes, runs, counted):
+def storms(rng, modes, runs, counted, counts=(1, 2, 4, 8)):
     for vmm in ("quiet", "busy"):
-        for vcpus in (1, 2, 4, 8):
+        for vcpus in counts:
             made = []
             for mode in list(modes) * runs:
                 times = {"on": 1.3, "vma-lock": 1.1}.get(mode, 1 if vmm == "quiet" else 0.1)
@@ -33,6 +33,19 @@ def storms(rng, modes, runs, counted):
                                              "latency_ns": latency(rng, 50000)}] * (vmm == "busy")})
             yield {"vmm": vmm, "config": {"vcpus": vcpus, "size": vcpus << 23}, "runs": made,
                    "host_trouble": []}
+
+
+def simulated(rng, modes, seeds):
+    """As figures.simulated() makes it: a run of each mode of each seed."""
+    found = [{**storm, "seed": seed} for seed in range(1, seeds + 1)
+             for storm in storms(rng, modes, 1, True, (1, 8, 16, 32, 64, 128))]
+    hosts = [{"cpus": cpus, "sockets": cpus // 68, "nodes": cpus // 17, "seed": seed,
+              "real_s": 30.0, "boot_s": 0.7, "storms_s": 0.4, "host_trouble": []}
+             for seed in range(1, seeds + 1) for cpus in (136, 68)]
+    return {"instruction_ns": 1, "quantum_ns": 200, "line_ns": [50, 150], "pages": 256,
+            "stride": 8192, "node_vcpus": 16, "socket_vcpus": 64,
+            "seeds": list(range(1, seeds + 1)),
+            "seconds": 200.0, "vmm": ["quiet", "busy"], "hosts": hosts, "storms": found}
 
 
 def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True, load="redis"):
@@ -78,10 +91,5 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
                         "guest_kernel": "6.12.0", "vmm_qemu": "10.0", "outer_qemu": "10.0",
                         load: "7.0"},
            "runs": made, "discards": thrown, "storms": list(storms(rng, modes, runs, counted)),
-           "summary": summary.summarise(made, thrown, modes, ["quiet", "busy"])}
-    out["load_text"] = loads.text(out["settings"])
-    out["notes"] = figures.notes(out, len(made))
-    out["conclusions"] = words.conclusions(out)
-    out["method"] = words.method(out)
-    out["platform_text"] = words.platform_text(out)
-    return out
+           "simulated": simulated(rng, modes, runs) if counted else None}
+    return figures.finish(out)

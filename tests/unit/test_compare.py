@@ -19,9 +19,9 @@ from unittest import mock
 
 from tests.unit import compare_sample
 from spf import kvmparam, paths, ui
-from spf.lab import image, power, qmp
+from spf.lab import holders, image, power, qmp
 from spf.report import document, spreadsheet, svg, table
-from spf.compare import execution, figures, hosts, loads, needs, plan, runner, verb
+from spf.compare import execution, figures, hosts, loads, needs, plan, runner, simulated, verb
 from spf.compare.watcher import Watcher
 from spf.compare.loads import memcached, redis
 
@@ -56,6 +56,51 @@ class Plan(unittest.TestCase):
         events = [{"event": "storm", "id": storms[0]["id"]}]
         self.assertEqual(plan.left(storms, events, restart=True), storms[1:])
         self.assertEqual(plan.estimate(storms, []), 8 * 10)
+
+
+class Holders(unittest.TestCase):
+    SYMBOLS = """ffffffff81000010 t proc_pid_schedstat
+ffffffff81000100 T _raw_spin_lock
+ffffffff81000200 T lru_add
+ffffffff81000300 T down_read
+ffffffff82000000 D something
+"""
+
+    def test_sections_of_a_storm_are_those_from_the_gate_to_the_last_vcpu(self):
+        boot = ["total 9 900 900 900", "fetch 0x0 0xffffffff81000304 900 0 900 900"]
+        storm = ["total 5 4 200 100", "fetch 0x40 0xffffffff81000304 3 0 150 100",
+                 "fetch 0x40 0xffffffff81000204 1 0 50 0",
+                 "spin 8 0xffffffff81000110 0xffffffff82000010 0xffffffff81000108 "
+                 "0xffffffff81000208 0xffffffff81000208"]
+        nothing = ["total 1 0 0 0"]
+        # Two vCPUs: twice before all begin, then when each is through.
+        parts = [boot, nothing, storm, storm, boot, nothing, nothing, storm, boot]
+        with tempfile.TemporaryDirectory() as here:
+            map_file, out = Path(here, "System.map"), Path(here, "lines")
+            map_file.write_text(self.SYMBOLS)
+            out.write_text("".join("\n".join([*part, "end"]) + "\n" for part in parts))
+            self.assertEqual(holders.mark(map_file), 0xffffffff81000010)
+            first, second = holders.of_runs(out, map_file, [2, 2], 200)
+        self.assertEqual((first["fetches"], first["took_ns"], first["waited_ns"]), (8, 400, 200))
+        self.assertEqual(first["lines"], [{"fetches": 8, "took_ns": 400, "waited_ns": 200,
+                                           "by": {"down_read": 6, "lru_add": 2}}])
+        self.assertEqual(first["spins"],
+                         [{"in": "_raw_spin_lock", "for": ["lru_add"], "spun_ns": 2 * 8 * 200}])
+        self.assertEqual(second["fetches"], 4)
+
+
+class Simulated(unittest.TestCase):
+    def test_what_a_socket_has_room_for_shares_a_host(self):
+        self.assertEqual(simulated.hosts(simulated.sizes(128)), [[128], [1, 8, 16, 32, 64]])
+        self.assertEqual(simulated.hosts(simulated.sizes(2)), [[1, 2]])
+        self.assertEqual(simulated.hosts(simulated.sizes(100)), [[100], [1, 8, 16, 32, 64]])
+        self.assertEqual([simulated.shape(n) for n in (1, 16, 17, 64, 128)],
+                         [(2, 1, 1), (17, 1, 1), (20, 1, 2), (68, 1, 4), (136, 2, 8)])
+
+    def test_no_vcpus_share_a_page_table(self):
+        for pages in (64, 128, 256, 512, 1024):
+            self.assertGreaterEqual(pages * simulated.stride(pages), 2 << 20)
+        self.assertEqual(simulated.stride(512), 4096)
 
 
 class Watch(unittest.TestCase):
@@ -378,16 +423,42 @@ class Output(unittest.TestCase):
 
     def test_report_has_every_curve(self):
         page = document.html(compare_sample.results())
-        # Rates over time; of storms the rates, the tails of touches and of the busy VMM's calls.
-        self.assertEqual(page.count("<polyline"), 2 * 3 + 2 * (3 + 1) + 3 * 3)
-        self.assertNotIn("<polyline",
-                         document.html({**compare_sample.results(), "storms": [], "runs": []}))
+        # Rates over time; of storms, here and on simulated hosts, the rates, the tails of touches
+        # and of the busy VMM's calls.
+        self.assertEqual(page.count("<polyline"), 2 * 3 + 2 * (2 * (3 + 1) + 3 * 3))
+        self.assertNotIn("<polyline", document.html({**compare_sample.results(), "storms": [],
+                                                     "runs": [], "simulated": None}))
+
+    def test_the_simulated_hosts_have_their_spread_and_their_name(self):
+        results = compare_sample.results()
+        page = document.html(results)
+        self.assertEqual(page.count('class="where simulated"'), 4)
+        self.assertRegex(page, "where simulated.>simulated</span><span[^>]*>"
+                               "Fault storm, 64 vCPUs, busy VMM")
+        for vmm in ("quiet", "busy"):
+            start = page.index(f"Faults a virtual second by vCPUs, simulated, {vmm} VMM")
+            card = page[start:page.index("</section>", start)]
+            # A bar for each number of vCPUs and mode, lowest to highest seed.
+            self.assertEqual(len(re.findall(r'class="spread (?:off|vma-lock|on)"', card)), 6 * 3)
+        said = [line for line in results["conclusions"] if "simulated fault storm" in line]
+        self.assertEqual(len(said), 4)
+        self.assertIn("seeds", results["method"][-1])
+        self.assertIn("on a simulated host, busy VMM", table.text(results))
+
+    def test_a_simulated_host_that_gave_nothing_is_in_the_notes(self):
+        results = compare_sample.results()
+        results["simulated"]["hosts"][3]["failed"] = "timeout: it did not end"
+        results["simulated"]["hosts"][0]["host_trouble"] = ["WARNING: CPU: 0"]
+        said = " ".join(figures.notes(results))
+        self.assertIn("A simulated host of 68 CPUs with seed 2 gave nothing: timeout: it did", said)
+        self.assertIn("complained during 1 of 10 simulated hosts;", said)
 
     def test_results_of_before_there_were_storms(self):
         results = compare_sample.results()
         del results["storms"]
         for run in results["runs"]:
             del run["faults_over_time"], run["load"]["began_s"]
+        del results["simulated"]
         self.assertNotIn("<polyline", document.html(results))
         self.assertNotIn("Fault storm", table.text(results))
 
@@ -410,14 +481,18 @@ class Output(unittest.TestCase):
         for results in self.kinds():
             lines = table.text(results).splitlines()
             start = lines.index(next(line for line in lines if line.startswith("Guest boot")))
-            at = lines[start + 1].index("median s") + len("median s")
-            for line in lines[start + 2:start + 4]:
-                self.assertRegex(line[:at], r"\d\.\d\d$")
+            at = lines[start + 2].index("median s") + len("median s")
+            self.assertRegex(lines[start + 3][:at], r"\d\.\d\d$")
+
+    def test_table_fits_a_terminal(self):
+        for results in self.kinds():
+            self.assertEqual([line for line in table.text(results).splitlines()
+                              if len(line) > table.WIDTH], [])
 
     def test_json_round_trip(self):
         results = compare_sample.results()
         self.assertEqual(json.loads(json.dumps(results)), results)
-        self.assertEqual((results["schema"], results["schema_version"]), ("kvmspf-compare", 1))
+        self.assertEqual((results["schema"], results["schema_version"]), ("kvmspf-compare", 2))
 
     def test_results_name_what_the_image_was_made_with(self):
         sample = compare_sample.results(load="build")
@@ -446,7 +521,7 @@ class Output(unittest.TestCase):
         results = compare_sample.results()
         for one in (results["storms"][2], results["runs"][0]):
             one["host_trouble"] = ["WARNING: CPU: 0"]
-        said = " ".join(figures.notes(results, len(results["runs"])))
+        said = " ".join(figures.notes(results))
         self.assertIn("complained during 1 of 30 runs;", said)
         self.assertIn("complained during 1 of 8 storms;", said)
 

@@ -31,7 +31,7 @@ class Difference(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         faster = [line.split()[:2] for line in done.stdout.splitlines() if line.endswith("faster")]
         self.assertEqual(faster, [["quiet", "on"], ["busy", "on"]])
-        self.assertEqual(done.stdout.count("no difference shown"), 10 + 2 * 4 * 3)
+        self.assertEqual(done.stdout.count("no difference shown"), 10 + 2 * 4 * 3 + 2 * 6 * 3)
         self.assertNotIn("Not alike", done.stdout)
         cells = json.loads(self.compare(old, new, words=["--json"]).stdout)["cells"]
         ratios = {round(cell["ratio"]["estimate"], 3) for cell in cells}
@@ -57,9 +57,18 @@ class Difference(unittest.TestCase):
         del old["settings"]["load"]
         self.assertNotIn("Not alike", self.compare(old, new).stdout)
 
+    def test_results_of_before_there_were_simulated_hosts(self):
+        new = compare_sample.results()
+        old = {**copy.deepcopy(new), "schema_version": 1}
+        del old["simulated"]
+        done = self.compare(old, new)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("simulated", done.stdout)
+        self.assertEqual(self.compare(old, {**new, "schema_version": 3}).returncode, 2)
+
     def test_bad_input_is_one_line(self):
         good = compare_sample.results()
-        other = dict(copy.deepcopy(good), storms=[])
+        other = dict(copy.deepcopy(good), storms=[], simulated=None)
         other["runs"] = [dict(run, mode="stock") for run in other["runs"]]
         for results in ((good,), (good, good, good), (good, "{"), (good, "[]"), (good, "{}"),
                         (good, other)):

@@ -5,8 +5,9 @@
 void __guest guest_walk(struct walk *walk)
 {
 	const uint64_t mask = walk->mask, mul = walk->mul, add = walk->add;
-	uint64_t index = walk->first, left = mask;
+	uint64_t index = walk->first, left = mask, next = walk->part, *stamp = walk->stamp;
 
+	walk->began = guest_clock();
 	do {
 		if (index < walk->count) {
 			volatile uint64_t *page = (void *)(uintptr_t)(walk->base + index * walk->stride);
@@ -21,7 +22,10 @@ void __guest guest_walk(struct walk *walk)
 			walk->latency[bucket_of(guest_clock() - start)]++;
 			if (walk->access & WALK_WRITE)
 				page[1] = walk->generation;
-			walk->touched++;
+			if (++walk->touched == next && stamp < walk->stamp + WALK_STAMPS) {
+				*stamp++ = guest_clock();
+				next += walk->part;
+			}
 		}
 		walk->done++;
 		index = (index * mul + add) & mask;

@@ -10,6 +10,7 @@
 
 #include "buckets.h"
 
+enum { WALK_STAMPS = 32 };
 enum walk_access { WALK_READ = 1, WALK_WRITE = 2 };
 
 /* Touch `count` pages: page i is at base + i * stride, in the order of i = (i * mul + add) & mask. */
@@ -19,11 +20,13 @@ struct walk {
 	uint64_t access;	/* enum walk_access; both: read, then write */
 	uint64_t generation;	/* written to each page, after its guest address */
 	uint64_t stop;		/* the host asks the guest to end */
+	uint64_t part;		/* the guest stamps the end of each part of so many touches; 0: of none */
 
 	uint64_t page;		/* guest address being touched */
 	uint64_t done;		/* steps of the order taken */
 	uint64_t touched;	/* pages */
-	uint64_t latency[BUCKETS];	/* ticks of guest_clock() */
+	uint64_t began, stamp[WALK_STAMPS];	/* ticks of guest_clock() */
+	uint64_t latency[BUCKETS];	/* the same */
 	uint64_t stack[128];
 } __attribute__((aligned(128)));	/* of one vCPU's cache lines alone */
 

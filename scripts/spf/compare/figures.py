@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""results.json of compare, and what is made of it; docs/results-schema.md."""
+"""results.json of compare, or of a bundle, and what is made of it; docs/results-schema.md."""
 
 import datetime
 import json
@@ -9,7 +9,7 @@ import re
 from spf.compare import loads
 from spf.report import document, spreadsheet, summary, words
 
-SCHEMA = {"schema": "kvmspf-compare", "schema_version": 1}
+SCHEMA = {"schema": "kvmspf-compare", "schema_version": 2}
 
 
 def describe_machine():
@@ -19,7 +19,11 @@ def describe_machine():
             if model else "unknown CPU"}
 
 
-def notes(results, wanted):
+def wanted(settings):
+    return settings["runs"] * len(settings["modes"]) * len(settings["vmm"])
+
+
+def notes(results):
     out = []
     platform = results["platform"]
     if platform["emulated"]:
@@ -34,16 +38,34 @@ def notes(results, wanted):
                    "thrown away: "
                    + ", ".join(f"{k} {sum(d['kind'] == k for d in results['discards'])}"
                                for k in sorted({d["kind"] for d in results["discards"]})) + ".")
-    if len(results["runs"]) < wanted:
-        out.append(f"Only {len(results['runs'])} of {wanted} runs were had before too many had to "
+    most = wanted(results["settings"])
+    if results["runs"] and len(results["runs"]) < most:
+        out.append(f"Only {len(results['runs'])} of {most} runs were had before too many had to "
                    "be thrown away.")
     for what, all_of_them in (("runs", results["runs"]), ("storms", results["storms"]),
-                              ("runs thrown away", results["discards"])):
+                              ("runs thrown away", results["discards"]),
+                              ("simulated hosts", simulated_hosts(results))):
         trouble = sum(bool(one.get("host_trouble")) for one in all_of_them)
         if trouble:
             out.append(f"The host's kernel complained during {trouble} of {len(all_of_them)} "
                        f"{what}; see host_trouble in results.json.")
+    for one in simulated_hosts(results):
+        if "failed" in one:
+            out.append(f"A simulated host of {one['cpus']} CPUs with seed {one['seed']} gave "
+                       f"nothing: {one['failed']}.")
     return out
+
+
+def simulated_hosts(results):
+    return (results.get("simulated") or {}).get("hosts", [])
+
+
+def simulated(of_all, vmms, settings):
+    """What results.json has of the simulated hosts; @of_all: what each of them gave."""
+    hosts = [without(host, "storms") for host in of_all]
+    storms = [{"vmm": "busy" if storm["neighbour"] else "quiet", **without(storm, "neighbour")}
+              for host in of_all for storm in host.get("storms", ())]
+    return {**settings, "vmm": vmms, "hosts": hosts, "storms": storms}
 
 
 def without(event, *names):
@@ -62,7 +84,7 @@ def settings(args, host, manifest, modes):
 
 def platform(args, host, manifest, kvm):
     facts = host.facts()
-    return {**facts, "accelerator": words.accelerator(kvm, facts["emulated"]), "host": kvm,
+    return {**facts, "host": kvm,
             "machine": describe_machine(),
             args.load: manifest["version"]}
 
@@ -78,12 +100,21 @@ def assemble(args, host, watcher, manifest, seconds):
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1), "settings": settings(args, host, manifest, modes),
         "platform": platform(args, host, manifest, kvm), "load_text": None, "runs": runs,
-        "discards": discards,
-        "summary": summary.summarise(runs, discards, modes, args.vmm),
+        "discards": discards, "summary": [],
+        "storms": [without(event, "id") for event in watcher.of("storm")], "simulated": None,
     }
-    results["load_text"] = loads.text(results["settings"])
-    results["storms"] = [without(event, "id") for event in watcher.of("storm")]
-    results["notes"] = notes(results, args.runs * len(modes) * len(args.vmm))
+    return finish(results)
+
+
+def finish(results):
+    """Add what follows from the rest: medians and sentences."""
+    settings = results["settings"]
+    results["summary"] = summary.summarise(results["runs"], results["discards"], settings["modes"],
+                                           settings["vmm"])
+    results["load_text"] = loads.text(settings) if settings["load"] else None
+    results["platform"]["accelerator"] = words.accelerator(results["platform"]["host"],
+                                                           results["platform"]["emulated"])
+    results["notes"] = notes(results)
     results["conclusions"] = words.conclusions(results)
     results["method"] = words.method(results)
     results["platform_text"] = words.platform_text(results)

@@ -4,7 +4,7 @@
 import re
 
 from spf import ui
-from spf.compare import hosts, loads
+from spf.compare import hosts, loads, simulated
 
 
 def check(args):
@@ -16,6 +16,10 @@ def check(args):
                       "use --vcpus 512 or fewer", 2)
     if not args.modes or not args.vmm:
         raise ui.Fail("nothing to compare", "name a mode and a VMM load", 2)
+    if args.arch == "power" and args.simulate:
+        raise ui.Fail("no POWER host can be simulated", "leave out --simulate", 2)
+    if args.simulate is None:
+        args.simulate = 0 if args.arch == "power" else simulated.MOST
     check_memory(args)
 
 

@@ -6,12 +6,13 @@ import json
 import os
 import re
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 from spf import kvmparam, limits, paths, series, ui
 from spf.report import difference, table
-from spf.compare import execution, figures, hosts, loads, needs, plan
+from spf.compare import execution, figures, hosts, loads, needs, plan, simulated
 
 EPILOG = """\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
@@ -19,7 +20,8 @@ and one load time (N Redis servers load their snapshots at once, until each answ
 filled over N connections; or N threads of db-load read a table; or N compilers build a library).  The modes
 alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  compare
 throws away runs that are not comparable (stall, crash, wrong key count), counts and replaces them.  Where this host runs a
-patched kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host (kvmspf lab).  DIR gets results.json
+patched kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host (kvmspf lab).  In the end there are
+storms on simulated hosts of up to 128 CPUs, in virtual time (docs/scaling.md), two hosts at a time.  DIR gets results.json
 (docs/results-schema.md), the same as runs.csv and storms.csv, and report.html.
 Status: 0 done; 1 could not be done; 2 wrong arguments; 3 done, but runs are missing."""
 
@@ -60,6 +62,8 @@ def parser():
     p.add_argument("--host", choices=("auto", "lab", "here"), default="auto", help="where KVM runs (default auto)")
     p.add_argument("--cpus", type=limits.cpus, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
     p.add_argument("--seed", type=limits.number(0, 999999999), default=1, help="seed of the order of runs (default 1)")
+    p.add_argument("--simulate", type=limits.number(0, simulated.MOST), metavar="N",
+                   help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: none)")
     p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
     p.add_argument("--json", action="store_true", help="print results.json instead of the table")
     p.add_argument("--keep", action="store_true", help="keep the raw events and the consoles of runs thrown away")
@@ -106,13 +110,24 @@ def at_least_one_run(args, host, spec, planned, events):
     return watcher
 
 
+def simulate(args, modes):
+    """The storms on simulated hosts, as results.json has them."""
+    busy = {"quiet": None, "busy": simulated.BUSY}
+    seeds = [args.seed + i for i in range(min(args.runs, simulated.SEEDS))]
+    storms = simulated.Storms([busy[vmm] for vmm in args.vmm], modes, kernel=args.kernel)
+    begun = time.monotonic()
+    of_all = list(storms.on_all(simulated.sizes(args.simulate), seeds))
+    return figures.simulated(of_all, args.vmm, {**storms.settings(), "seeds": seeds,
+                                                "seconds": round(time.monotonic() - begun, 1)})
+
+
 def show(found, as_json, out):
     if as_json:
         json.dump(found, sys.stdout, indent=1)
         print()
         return
     for key, value in found["platform_text"].items():
-        print(f"{key + ':':20}{value}")
+        print(textwrap.fill(f"{key + ':':20}{value}", table.WIDTH, subsequent_indent=20 * " "))
     print("\n" + table.text(found))
     print(f"\n{ui.shown(out / 'results.json')} runs.csv storms.csv\n{ui.shown(out / 'report.html')}")
 
@@ -135,7 +150,11 @@ def main(argv):
     watcher = at_least_one_run(args, host, spec, planned, events)
     found = figures.assemble(args, host, watcher, manifest, time.monotonic() - began)
     figures.write(out, found)
+    if args.simulate:
+        found["simulated"] = simulate(args, found["settings"]["modes"])
+        figures.write(out, figures.finish(found))
     if not args.keep:
         events.unlink()
     show(found, args.json, out)
-    return 0 if len(found["runs"] + found["storms"]) == len(planned) - 1 else 3
+    failed = any("failed" in one for one in figures.simulated_hosts(found))
+    return 3 if failed or len(found["runs"] + found["storms"]) < len(planned) - 1 else 0

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Serial:
         of a link, what it says."""
         self.kernel, self.cpus, self.memory = kernel, cpus, memory
         self.append, self.timeout, self.files = append, timeout or TIMEOUT, files or {}
+        # Who runs several at once ends them by this.
+        self.stop = threading.Event()
 
     def words(self, directory, initramfs):
         """The emulator's command line.  It writes the serial line to `console` in the directory."""
@@ -117,6 +120,9 @@ class Serial:
                     panic = re.search(rb"Kernel panic[^\n]*", seen)
                     result.kind = "panic" if panic else "emulator"
                     result.what = panic[0].decode() if panic else f"the emulator ended with status {child.returncode}"
+                    return
+                if self.stop.is_set():
+                    result.kind, result.what = "stopped", "it was told to end"
                     return
                 if time.monotonic() - start > self.timeout:
                     result.kind, result.what = "timeout", f"the command did not end within {self.timeout:g} s"

@@ -11,7 +11,7 @@ from pathlib import Path
 from spf import ui
 from spf.source import apt
 from spf.build import meson, targets
-from spf.lab import accel, image, serial, x86
+from spf.lab import accel, holders, image, serial, x86
 
 MEMORY = 4 << 30
 # One instruction is a nanosecond.  So long are CPUs apart at most; docs/scaling.md has what that does.
@@ -30,13 +30,14 @@ class Simulated(serial.Serial):
     machine = 62
 
     def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0, line=LINE, seed=1,
-                 quantum=QUANTUM, everywhere=False, **options):
+                 quantum=QUANTUM, everywhere=False, profile=None, **options):
         """line: ns that a cache line takes from another CPU of the socket, and of another socket; everywhere: that costs
-        what runs outside of kernels as well."""
+        what runs outside of kernels as well; profile: the file to which goes who waited for what (holders.py)."""
         super().__init__(x86.kernel_path(kernel), memory, cpus, **options)
         self.qemu, self.flavour = x86.qemu_path(qemu), qemu
         self.sockets, self.nodes = sockets, nodes or sockets
         self.line, self.seed, self.quantum, self.everywhere = line, seed, quantum, everywhere
+        self.profile = profile
         check_topology(cpus, sockets, self.nodes)
 
     def words(self, directory, initramfs):
@@ -53,11 +54,19 @@ class Simulated(serial.Serial):
         if any(self.line):
             words += ["-plugin", ",".join([f"file={meson.plugins(self.flavour) / 'line_cost.so'}", f"near={self.line[0]}",
                                            f"far={self.line[1]}", f"socket={self.cpus // self.sockets}", *self.skips(),
-                                           *["all=on"] * self.everywhere])]
+                                           *["all=on"] * self.everywhere, *self.profiled()])]
         return words
 
+    def profiled(self):
+        if not self.profile:
+            return []
+        return [f"out={self.profile}", f"end={holders.mark(self.symbols()):x}"]
+
+    def symbols(self):
+        return self.kernel.with_name("System.map")
+
     def skips(self):
-        return [f"skip={first:x}-{end:x}" for first, end in functions(self.kernel.with_name("System.map"), WHOLE_PAGES)]
+        return [f"skip={first:x}-{end:x}" for first, end in functions(self.symbols(), WHOLE_PAGES)]
 
     def token(self, argv):
         # The same in each run: it is in the memory of the machine.

@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 from spf import limits, ui
-from spf.report import stats, table
+from spf.report import simulated, stats, table
 from spf.report.summary import verdict
 
 PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"),
-         ("storm", "Fault storm: microseconds between two faults", "us"))
+         ("storm", "Fault storm: microseconds between two faults", "us"),
+         ("simulated", "Fault storm on a simulated host: the same, virtual", "us"))
 # The load of results from before --load existed.
 FIRST_LOAD = "redis"
 # Settings that should be alike. A difference in one is shown beside the result.
@@ -17,9 +18,14 @@ SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value
 PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host",
             "machine")
 
+# 1: from before there were simulated hosts.
+VERSIONS = (1, 2)
 SHAPE = {"settings": {"load": str}, "platform": dict, "summary": [{"vmm": str, "mode": str}],
          "runs": [{"vmm": str, "mode": str, "boot": {"total_s": limits.time},
                    "load": {"total_s": limits.time}}]}
+# A bundle's, which has no guest lives.
+STORMS_ONLY = {"settings": {"runs": int, "modes": list, "vmm": list, "vcpus": int},
+               "platform": {"host": {"cpus": int}, "machine": dict}, "storms": [dict]}
 STORMS = [{"vmm": str, "config": {"vcpus": int}, "runs": [{"mode": str, "rate": limits.time}]}]
 
 
@@ -29,17 +35,20 @@ def load(name):
     except (OSError, ValueError) as error:
         raise ui.Fail(f"cannot read {name}: {error}",
                       "name a results.json that `kvmspf compare` wrote", 2) from None
-    if not isinstance(results, dict) or (results.get("schema"),
-                                         results.get("schema_version")) != ("kvmspf-compare", 1):
+    if not isinstance(results, dict) or results.get("schema") != "kvmspf-compare" \
+            or results.get("schema_version") not in VERSIONS:
         raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one",
                       2)
     if isinstance(results.get("settings"), dict):
         results["settings"].setdefault("load", FIRST_LOAD)
-    wrong = limits.shape(results, SHAPE)
-    if not wrong and results["settings"]["load"] not in results["platform"]:
+    alone = isinstance(results.get("settings"), dict) and results["settings"]["load"] is None
+    wrong = limits.shape(results, STORMS_ONLY if alone else SHAPE)
+    if not wrong and not alone and results["settings"]["load"] not in results["platform"]:
         wrong = f"platform has no '{results['settings']['load']}', which is the load"
     if not wrong and results.get("storms"):
         wrong = limits.shape(results["storms"], STORMS, "storms")
+    if not wrong and simulated.found(results):
+        wrong = limits.shape(simulated.found(results), STORMS, "simulated.storms")
     if wrong:
         raise ui.Fail(f"{name}: {wrong}", "name a results.json that `kvmspf compare` wrote", 2)
     return results
@@ -50,14 +59,16 @@ def times(results):
     with it."""
     found = {}
     for part in ("boot", "load"):
-        for cell in results["summary"]:
+        for cell in results.get("summary", ()):
             found[part, cell["vmm"], cell["mode"]] = [
                 run[part]["total_s"] for run in results["runs"]
                 if (run["vmm"], run["mode"]) == (cell["vmm"], cell["mode"])]
-    for storm in results.get("storms", ()):
-        for run in storm["runs"]:
-            key = "storm", storm["vmm"], f"{run['mode']}, {storm['config']['vcpus']} vCPUs"
-            found.setdefault(key, []).append(1e6 / run["rate"])
+    of_parts = {"storm": results.get("storms", ()), "simulated": simulated.found(results)}
+    for part, storms in of_parts.items():
+        for storm in storms:
+            for run in storm["runs"]:
+                key = part, storm["vmm"], f"{run['mode']}, {storm['config']['vcpus']} vCPUs"
+                found.setdefault(key, []).append(1e6 / run["rate"])
     return found
 
 

@@ -4,7 +4,7 @@ screen."""
 
 from html import escape
 
-from spf.report import curve, page, storms, svg
+from spf.report import curve, page, simulated, storms, svg, words
 from spf.report.summary import verdict
 from spf.report.table import TIER_HEADS
 
@@ -13,6 +13,8 @@ VMM = {"quiet": "Quiet VMM", "busy": "Busy VMM"}
 
 
 def _parts(results):
+    if not results["load_text"]:
+        return ()
     return ("boot", "Guest boot"), ("load", results["load_text"]["head"])
 
 
@@ -95,21 +97,35 @@ def _fault_chart(results, part, title):
                      page.legend([(f"t-{name}", name) for name, _ in TIER_HEADS]))
 
 
+def _where(platform):
+    """Of what machine the guest lives' figures are."""
+    cpus = platform["host"]["cpus"]
+    return f"{cpus} {'emulated ' if platform['emulated'] else ''}CPU{'s' if cpus > 1 else ''}"
+
+
 def _tiles(results):
-    out = []
+    out, where = [], _where(results["platform"])
     for vmm in ("quiet", "busy"):
         for part, title in _parts(results):
             for cell in results["summary"]:
                 ratio = cell[part].get("ratio")
                 chosen = (cell["mode"], cell["vmm"]) == ("on", vmm)
                 if chosen and ratio and ratio["confidence"] >= 0.95:
-                    out.append(f'<div class="card tile"><span class="small soft">{title}, {vmm} '
-                               'VMM</span>'
-                               f"<b>{ratio['estimate']:.2f}×</b><span class=\"small\">the time of "
-                               "off; "
-                               f"{ratio['low']:.2f} to {ratio['high']:.2f}: "
-                               f"{verdict(ratio)}</span></div>")
-    return page.grid(out, "tiles") if out else ""
+                    out.append(page.tile(f"{title}, {vmm} VMM", f"{ratio['estimate']:.2f}×",
+                                         f"the time of off; {ratio['low']:.2f} to "
+                                         f"{ratio['high']:.2f}: {verdict(ratio)}", where))
+    rows = simulated.tiles(results), out + _storm_tiles(results, where)
+    return "".join(page.grid(row, "tiles") for row in rows if row)
+
+
+def _storm_tiles(results, where):
+    """Of a result that has storms alone."""
+    if results["summary"]:
+        return []
+    return [page.tile(f"Fault storm, {vcpus} vCPUs, {vmm} VMM", f"{ratio['estimate']:.2f}×",
+                      f"the faults a second of off; {ratio['low']:.2f} to {ratio['high']:.2f}",
+                      where)
+            for vmm, vcpus, ratio in words.storm_ratios(results)]
 
 
 def _seconds(value):
@@ -140,6 +156,8 @@ def _fault_table(results, part, title):
 
 
 def _discards(results):
+    if not results["summary"]:
+        return ""
     rows = [(d["mode"], d["vmm"], d["kind"], d["detail"]) for d in results["discards"]]
     count = f"{len(rows)} of {len(rows) + len(results['runs'])} runs thrown away and replaced."
     if not rows:
@@ -201,21 +219,38 @@ def _storms(results, vmm):
 "all runs of a kind together.", page.table(head, [("", rows)]), css="wide")]
 
 
-def html(results):
+def _lives(results):
+    """Cards of guest lives; a bundle's result has none."""
+    if not results["summary"]:
+        return []
+    parts = _parts(results)
+    return [_boot_chart(results), _load_chart(results), _ratio_chart(results),
+            *(_fault_chart(results, part, name) for part, name in parts),
+            *(_rate_card(results, vmm) for vmm in results["settings"]["vmm"]),
+            *(_time_table(results, part, name) for part, name in parts),
+            *(_fault_table(results, part, name) for part, name in parts)]
+
+
+def _heading(results):
+    """The title, and a line that says of what."""
     s = results["settings"]
-    title = f"KVM speculative faults: guest boot and {_parts(results)[1][1].lower()}"
+    if not results["load_text"]:
+        return ("KVM speculative faults: fault storms",
+                f'{results["created"]} · up to {s["vcpus"]} vCPUs · '
+                f'{results["platform"]["accelerator"]}')
+    return (f"KVM speculative faults: guest boot and {_parts(results)[1][1].lower()}",
+            f'{results["created"]} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
+            f'{results["load_text"]["title"]} · {results["platform"]["accelerator"]}')
+
+
+def html(results):
+    title, of = _heading(results)
     storm = _storms(results, "quiet") + _storms(results, "busy")
-    body = [f"<h1>{title}</h1>",
-            f'<p class="soft">{escape(results["created"])} · {s["vcpus"]} vCPUs, {s["memory_mib"]} '
-            'MiB guest, '
-            f'{results["load_text"]["title"]} · {escape(results["platform"]["accelerator"])}</p>',
+    body = [f"<h1>{title}</h1>", f'<p class="soft">{escape(of)}</p>',
             *(f"<p><b>{escape(note)}</b></p>" for note in results["notes"]), _tiles(results),
-            page.grid([_boot_chart(results), _load_chart(results), _ratio_chart(results),
-                       *(_fault_chart(results, part, name) for part, name in _parts(results)),
-                       *(_rate_card(results, vmm) for vmm in s["vmm"]),
-                       *(_time_table(results, part, name) for part, name in _parts(results)),
-                       *(_fault_table(results, part, name) for part, name in _parts(results))]),
+            page.grid(_lives(results)),
             *(['<h2 class="part">Fault storm</h2>', page.grid(storm)] if storm else []),
+            *simulated.section(results),
             page.grid([page.bullets("What may be concluded", results["conclusions"]),
                        page.bullets("How it was measured", results["method"]), _discards(results),
                        page.facts("Where it ran", results["platform_text"])], "texts")]

@@ -18,10 +18,12 @@ h1 { font-size:1.5rem; line-height:1.25; margin:.2em 0 } h2 { font-size:1.1rem; 
 h1 + p { margin-bottom:.8em } .part { font-size:1.25rem; margin:1.4em 0 .2em }
 p { margin:.4em 0; max-width:80ch } .soft { color:var(--soft) } small,.small { font-size:.85rem }
 .grid { display:grid; gap:16px; grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr)); margin:16px 0 }
-.tiles { grid-template-columns:repeat(auto-fit,minmax(min(160px,45%),1fr)) }
+.tiles { grid-template-columns:repeat(auto-fill,minmax(min(220px,45%),1fr)) }
 .card { background:var(--card); border:1px solid var(--line); border-radius:10px; padding:14px 16px; min-width:0 }
 .card.wide { grid-column:1/-1 }
 .tile b { display:block; font-size:1.7rem; line-height:1.2; font-variant-numeric:tabular-nums }
+.tile .where { display:table; font-size:.75rem; border:1px solid var(--line); border-radius:4px; padding:0 5px; margin-bottom:3px }
+.tile .simulated { border-color:var(--plum); color:var(--plum) }
 .texts { grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr)) } .texts li { font-size:.92rem }
 .scroll { overflow-x:auto }
 .legend { display:flex; flex-wrap:wrap; gap:2px 14px; font-size:.82rem; color:var(--soft); margin:0 0 8px }
@@ -40,7 +42,7 @@ dt { color:var(--soft) } dd { margin:0; overflow-wrap:anywhere } li { margin:.35
 """
 # Of lines, which have no inside: after the colours.
 LINES = """svg polyline.line { fill:none; stroke-width:2; stroke-linejoin:round }
-svg polyline.one { stroke:var(--soft); stroke-width:1; stroke-dasharray:3 3 } .legend .one { background:var(--soft) }
+svg line.spread { stroke-width:2; stroke-linecap:butt } svg polyline.one { stroke:var(--soft); stroke-width:1; stroke-dasharray:3 3 } .legend .one { background:var(--soft) }
 """
 COLOURS = {"off": "--off", "vma-lock": "--vma-lock", "on": "--on", "stock": "--stock",
            "firmware": "--grey", "kernel": "--blue", "userspace": "--sand", "loading": "--plum",
@@ -63,6 +65,14 @@ def card(title, note, body, key="", css=""):
     """key: a legend."""
     return (f'<section class="card {css}"><h2>{escape(title)}</h2>'
             f'<p class="soft small">{escape(note)}</p>{key}{body}</section>')
+
+
+def tile(title, figure, note, where):
+    """A headline.  where: of what machine it is; a simulated one must not be taken for another."""
+    css = "where simulated" if where == "simulated" else "where"
+    return (f'<div class="card tile"><span class="{css}">{escape(where)}</span>'
+            f'<span class="small soft">{escape(title)}</span><b>{escape(figure)}</b>'
+            f'<span class="small">{escape(note)}</span></div>')
 
 
 def curves(title, note, series, drawn):

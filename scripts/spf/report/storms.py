@@ -8,6 +8,7 @@ from spf.report import curve, page, stats
 
 MODES = ("off", "vma-lock", "on", "default")
 CSS = {"default": "stock"}
+BESIDE = {"off": 0.98, "on": 1.02}
 HEAD = ["vCPUs", "mode", "runs", "faults/s", "min..max", "x off", "interval", "p50 us", "p99 us",
         "p99.9 us", "p99.99 us"]
 
@@ -96,6 +97,14 @@ def scaling(found):
     return series
 
 
+def spreads(found):
+    """The lowest and the highest rate of each cell.  The modes' bars stand beside each other."""
+    for (vcpus, mode), runs in found.items():
+        rates = [run["rate"] for run in runs]
+        if len(rates) > 1:
+            yield CSS.get(mode, mode), vcpus * BESIDE.get(mode, 1), min(rates), max(rates)
+
+
 def tail_card(title, found, vcpus, pick):
     series = [(CSS.get(mode, mode), mode, tail(histogram(runs, pick)))
               for (v, mode), runs in found.items() if v == vcpus]
@@ -105,14 +114,17 @@ def tail_card(title, found, vcpus, pick):
                               "logarithmic.", series, drawn)
 
 
-def cards(found, where=""):
+def cards(found, where="", second="second"):
     """The scaling curve, and the tails with the most vCPUs; where: what to add to their titles."""
     out, most = [], max(v for v, _ in found)
     if series := scaling(found):
-        out.append(page.curves(f"Faults a second by vCPUs{where}",
-                               "Medians; dashed: the best of the fewest vCPUs, scaled.",
-                               series, curve.plot(series, "vCPUs", "faults a second", log_x=True,
-                                                  log_y=True)))
+        out.append(page.curves(f"Faults a {second} by vCPUs{where}",
+                               f"Upwards: faults a {second}. Lines: medians; bars: lowest to "
+                               "highest run; dashed: the best of the fewest vCPUs, scaled. Both "
+                               "axes are logarithmic.",
+                               series, curve.plot(series, "vCPUs", f"faults a {second}",
+                                                  log_x=True, log_y=True, twos=True,
+                                                  spreads=list(spreads(found)))))
     out.append(tail_card(f"Latency of a touch, {most} vCPUs{where}", found, most, touch))
     runs = next(runs for (v, _), runs in found.items() if v == most)
     return out + [tail_card(f"{kind}: its calls, {most} vCPUs{where}", found, most, pick)

@@ -2,7 +2,7 @@
 """What compare says in sentences: where it ran, how it measured, and what follows from it and what
 does not."""
 
-from spf.report import stats, storms
+from spf.report import simulated, stats, storms
 
 
 def accelerator(host, emulated):
@@ -33,6 +33,10 @@ def platform_text(results):
     out["Host kernel build"] = host["kernel_build"]
     if p.get("host_config_sha256"):
         out["Host kernel config"] = f"SHA-256 {p['host_config_sha256'][:16]}..."
+    if not results["load_text"]:
+        out["VMM"] = "fault-storm"
+        out["Took"] = f"{results['seconds'] / 60:.1f} minutes"
+        return out
     out["VMM"] = f"QEMU {p['vmm_qemu']}"
     out["Guest"] = (f"kernel {p['guest_kernel']} ({p.get('guest_flavour', 'stock')}), {s['vcpus']} "
                     f"vCPUs, {s['memory_mib']} MiB, "
@@ -40,10 +44,38 @@ def platform_text(results):
                     "on the host")
     out["Load"] = f"{results['load_text']['title']} {p[s['load']]}: {results['load_text']['what']}"
     out["Took"] = f"{results['seconds'] / 60:.1f} minutes"
+    if results.get("simulated"):
+        out["Took"] += f", and the simulated hosts {results['simulated']['seconds'] / 60:.1f}"
     return out
 
 
 def method(results):
+    lines = lives_method(results) if results["load_text"] else [RATIO]
+    if results.get("storms"):
+        lines.append(storm_method(results))
+    if results.get("simulated"):
+        lines.append(simulated.method(results))
+    return lines
+
+
+def storm_method(results):
+    s = results["settings"]
+    storm = results["storms"][0]["config"]
+    ends = f"a run ends after {s.get('storm_seconds', 1)} s at the latest"
+    if storm.get("middle"):
+        ends += "; its rate is that of the middle, without the first and last tenth of all touches"
+    after = ", after the guest lives" if results["summary"] else ""
+    return ("Fault storm: bench/fault-storm, a VMM whose vCPUs do nothing but store to "
+            f"{s.get('storm_mib', 8)} MiB each of {small_pages(results)} for the first "
+            f"time{after}; the modes alternate; {ends}. Busy: a thread of the VMM maps 4 MiB, "
+            "touches four pages and unmaps them, all the time; its calls are timed as well.")
+
+
+RATIO = ("Ratio: Hodges-Lehmann estimate (median of all quotients of one run of each mode); "
+         "interval: exact Mann-Whitney. With five runs of each its confidence is 96.8 %.")
+
+
+def lives_method(results):
     s = results["settings"]
     small = small_pages(results)
     pages = (f"Guest memory is on the host's {small} (huge pages are off for the VMM alone, by "
@@ -70,19 +102,10 @@ def method(results):
         "Busy VMM: memory backends of 8 MiB are added with prealloc and removed over QMP, with 50 "
         "ms between two, and /proc/PID/smaps_rollup "
         "is read each 100 ms, from QEMU's start to the end of the load.",
-        "Ratio: Hodges-Lehmann estimate (median of all quotients of one run of each mode); "
-        "interval: exact Mann-Whitney. "
-        "With five runs of each its confidence is 96.8 %.",
+        RATIO,
         "Faults by tier: the vCPUs' KVM statistics, read through QMP's query-stats at the ready "
         "mark and after the load.",
     ]
-    if results.get("storms"):
-        lines.append("Fault storm: bench/fault-storm, a VMM whose vCPUs do nothing but store to "
-                     f"{s.get('storm_mib', 8)} MiB each of {small} for the "
-                     "first time, after the guest lives; the modes alternate, a run ends after a "
-                     "second at the latest. Busy: a thread of the "
-                     "VMM maps 4 MiB, touches four pages and unmaps them, all the time; its calls "
-                     "are timed as well.")
     return lines
 
 
@@ -98,7 +121,8 @@ def conclusions(results):
             f"The emulated host has {p['host']['cpus']} CPUs on {p['machine']['cores']} cores, so "
             "vCPUs often wait for a core, not for a lock. "
             "Cache-line contention among hundreds of CPUs, which is where mmap_lock hurts most, "
-            "does not exist here.",
+            "does not exist there"
+            + (", but does on the simulated hosts." if simulated.found(results) else "."),
             "What may be concluded: which lock each fault took (counted, not timed), that all "
             "modes give the same data, and whether, "
             "under the same emulation, a mode's time differs from off's by more than the interval.",
@@ -123,19 +147,25 @@ def conclusions(results):
             else:
                 lines.append(f"{where}: no difference from off shown ({ratio['low']:.2f} to "
                              f"{ratio['high']:.2f} of its time).")
-    return lines + [line for vmm in results["settings"]["vmm"]
-                    for line in storm_conclusions(results, vmm)]
+    return lines + [*storm_conclusions(results), *simulated.conclusions(results)]
 
 
-def storm_conclusions(results, vmm):
-    """The rate of mode on against off's, with the fewest and with the most vCPUs."""
-    found = storms.cells([storm for storm in results.get("storms", ()) if storm["vmm"] == vmm])
-    counts = sorted({vcpus for vcpus, _ in found})
-    for vcpus in dict.fromkeys(counts[:1] + counts[-1:]):
-        rates = [[run["rate"] for run in found.get((vcpus, mode), ())] for mode in ("on", "off")]
-        ratio = stats.ratio(*rates)
-        if ratio and ratio["confidence"] >= 0.95:
-            verdict = "" if stats.differs(ratio) else ", no difference shown"
-            yield (f"fault storm, {vmm} VMM, {vcpus} vCPU{'s' if vcpus > 1 else ''}, on: "
-                   f"{ratio['estimate']:.2f} times the faults "
-                   f"a second of off ({ratio['low']:.2f} to {ratio['high']:.2f}){verdict}.")
+def storm_ratios(results):
+    """VMM, vCPUs and the ratio of mode on's rate to off's, with the fewest and the most vCPUs."""
+    for vmm in results["settings"]["vmm"]:
+        found = storms.cells([storm for storm in results.get("storms", ()) if storm["vmm"] == vmm])
+        counts = sorted({vcpus for vcpus, _ in found})
+        for vcpus in dict.fromkeys(counts[:1] + counts[-1:]):
+            rates = [[run["rate"] for run in found.get((vcpus, mode), ())]
+                     for mode in ("on", "off")]
+            ratio = stats.ratio(*rates)
+            if ratio and ratio["confidence"] >= 0.95:
+                yield vmm, vcpus, ratio
+
+
+def storm_conclusions(results):
+    for vmm, vcpus, ratio in storm_ratios(results):
+        verdict = "" if stats.differs(ratio) else ", no difference shown"
+        yield (f"fault storm, {vmm} VMM, {vcpus} vCPU{'s' if vcpus > 1 else ''}, on: "
+               f"{ratio['estimate']:.2f} times the faults "
+               f"a second of off ({ratio['low']:.2f} to {ratio['high']:.2f}){verdict}.")

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Show a result again, as a table and as report.html beside it: one of `kvmspf compare`, or of the
+bundle that `kvmspf bundle` makes."""
+
+import argparse
+from pathlib import Path
+
+from spf.compare import figures, verb
+from spf.report import difference
+
+
+def parser():
+    p = argparse.ArgumentParser(prog="kvmspf report", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("results", metavar="RESULTS.json")
+    p.add_argument("--out", metavar="DIR",
+                   help="where report.html and the rest go (default: beside the results)")
+    return p
+
+
+def main(argv):
+    args = parser().parse_args(argv)
+    found = figures.finish(difference.load(args.results))
+    out = Path(args.out) if args.out else Path(args.results).resolve().parent
+    out.mkdir(parents=True, exist_ok=True)
+    figures.write(out, found)
+    verb.show(found, False, out)

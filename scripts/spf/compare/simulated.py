@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fault storms on simulated hosts of many CPUs (spf.lab.simulate), two hosts at a time.
+
+A host is one boot, in which all of its storms run one after the other, each vCPU on a CPU of its
+own.  16 vCPUs share a NUMA node and 64 a socket, and each node has one CPU more, for the VMM's
+threads.  What comes of a host is the same each time; from seed to seed it differs as runs do.
+"""
+
+import json
+import os
+import re
+import shlex
+import tempfile
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+from spf import ui
+from spf.build import meson
+from spf.lab import holders, serial, simulate
+
+A_NODE, A_SOCKET, MOST = 16, 64, 128
+SIZES = (1, 8, 16, 32, 64, 128)
+# Of each vCPU, and boots of each host: as much as compare has the time for.  Four are the least
+# that an interval of 95 % needs.
+PAGES, SEEDS = 128, 4
+PAGE, TABLE = 4096, 512
+# What a busy VMM's thread does, as in compare's other storms.
+BUSY = "mmap"
+# Of one host; it is real time, and other work may be beside it.
+LIMIT = 3600
+# What the emulator takes for one, of 136 CPUs.
+HOST_MIB = 2000
+
+
+def at_once():
+    """How many hosts this machine has cores and memory for."""
+    with open("/proc/meminfo", encoding="ascii") as f:
+        free = int(re.search(r"MemAvailable:\s+(\d+)", f.read())[1]) >> 10
+    return max(1, min(2, len(os.sched_getaffinity(0)), free // HOST_MIB))
+
+
+def shape(vcpus):
+    """CPUs, sockets and nodes of a host."""
+    nodes, sockets = -(-vcpus // A_NODE), -(-vcpus // A_SOCKET)
+    nodes = -(-nodes // sockets) * sockets
+    return (-(-vcpus // nodes) + 1) * nodes, sockets, nodes
+
+
+def sizes(most):
+    return [n for n in SIZES if n < most] + [most]
+
+
+def hosts(counts):
+    """Numbers of vCPUs that share a host: all that one socket has room for.  The largest first."""
+    small = [n for n in counts if n <= A_SOCKET]
+    return [[n] for n in sorted(counts, reverse=True) if n > A_SOCKET] + ([small] if small else [])
+
+
+def turned(items, seed):
+    return [items[(i + seed) % len(items)] for i in range(len(items))]
+
+
+def stride(pages):
+    """From one touch to the next: no two vCPUs share a page table, as they would not with more."""
+    return PAGE * max(1, TABLE // pages)
+
+
+def words(program, vcpus, neighbour, modes, pages):
+    names = ",".join("default" if mode == "stock" else mode for mode in modes)
+    return [str(word) for word in (
+        program, "--pin", "--middle", "--vcpus", vcpus, "--pages", vcpus * pages,
+        "--stride", stride(pages), "--mode", names, "--json", "-",
+        *(["--neighbour", neighbour] if neighbour else []))]
+
+
+def documents(text):
+    """One JSON value after the other."""
+    decoder, at = json.JSONDecoder(), 0
+    while text[at:].strip():
+        at += len(text[at:]) - len(text[at:].lstrip())
+        one, at = decoder.raw_decode(text, at)
+        yield one
+
+
+class Storms:
+    """What to run on each host: @neighbours, a list of fault-storm's kinds, None for a quiet VMM.
+
+    @profiled: the seeds for which it is to be told who held whom up; @machine: what
+    simulate.Simulated takes beside its shape and seed."""
+
+    def __init__(self, neighbours, modes, pages=PAGES, profiled=(), **machine):
+        self.profiled = profiled
+        self.neighbours, self.modes, self.pages, self.machine = neighbours, modes, pages, machine
+        self.program, self.stop = meson.bench() / "fault-storm", threading.Event()
+        # Not by two at once.
+        meson.plugins(machine.get("qemu", "patched"))
+        serial.init_program(simulate.Simulated.compiler)
+
+    def settings(self):
+        return {"instruction_ns": 1, "quantum_ns": simulate.QUANTUM,
+                "line_ns": list(self.machine.get("line", simulate.LINE)),
+                "pages": self.pages, "stride": stride(self.pages),
+                "node_vcpus": A_NODE, "socket_vcpus": A_SOCKET}
+
+    def on_host(self, counts, seed):
+        """Boot one, and run all storms.  Returns what there is to know of it, storms among it."""
+        if seed not in self.profiled:
+            return self.boot(counts, seed)
+        with tempfile.NamedTemporaryFile(prefix="kvmspf-lines-") as profile:
+            return self.boot(counts, seed, profile.name)
+
+    def boot(self, counts, seed, profile=None):
+        cpus, sockets, nodes = shape(max(counts))
+        jobs = turned([(n, kind) for n in counts for kind in self.neighbours], seed)
+        modes = turned(self.modes, seed)
+        script = " && ".join(shlex.join(words(self.program, n, kind, modes, self.pages))
+                             for n, kind in jobs)
+        machine = simulate.Simulated(cpus, sockets=sockets, nodes=nodes, seed=seed, timeout=LIMIT,
+                                     files=simulate.programs(), profile=profile, **self.machine)
+        machine.stop = self.stop
+        done = machine.run(["sh", "-c", script, "sh", self.program])
+        host = {"cpus": cpus, "sockets": sockets, "nodes": nodes, "seed": seed,
+                "real_s": round(done.seconds, 1), "host_trouble": done.trouble}
+        if (done.kind, done.status) != ("exit", 0):
+            said = done.out.decode(errors="replace").strip().splitlines()
+            why = done.what or (said[-1] if said else f"status {done.status}")
+            return {**host, "failed": f"{done.kind}: {why[:200]}"}
+        up, end = done.inside
+        storms = [{**found, "neighbour": kind, "seed": seed}
+                  for (_, kind), found in zip(jobs, documents(done.out.decode()))]
+        if profile:
+            runs = [run for storm in storms for run in storm["runs"]]
+            held = holders.of_runs(profile, machine.symbols(), [n for n, _ in jobs for _ in modes],
+                                   simulate.QUANTUM)
+            for run, of_run in zip(runs, held):
+                run["held"] = of_run
+        return {**host, "boot_s": up, "storms_s": end - up, "storms": storms}
+
+    def on_all(self, counts, seeds):
+        """Each host with each seed.  Yields each host when it is done."""
+        points = [(tuple(of_host), seed) for seed in seeds for of_host in hosts(counts)]
+        # A guess: the boot, and what the vCPUs touch.
+        weight = {point: 20 + sum(point[0]) / 2 for point in points}
+        begun, done = time.monotonic(), 0
+        with (ui.Progress(f"{len(points)} simulated hosts") as progress,
+              ThreadPoolExecutor(at_once()) as pool):
+            left = {pool.submit(self.on_host, *point): point for point in points}
+            try:
+                while left:
+                    for job in wait(left, 1, FIRST_COMPLETED).done:
+                        done += weight[left.pop(job)]
+                        progress.usual = ((time.monotonic() - begun)
+                                          * sum(weight.values()) / done)
+                        yield job.result()
+                    progress(f"{len(points) - len(left)} done,")
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What compare says of simulated hosts: tiles, curves, tables and sentences, each of which says
+that it is simulated."""
+
+from spf.report import page, stats, storms
+
+A_SOCKET = 64
+
+
+def found(results):
+    return (results.get("simulated") or {}).get("storms", [])
+
+
+def cells(results, vmm):
+    return storms.cells([storm for storm in found(results) if storm["vmm"] == vmm])
+
+
+def of(results):
+    return [vmm for vmm in ("quiet", "busy") if cells(results, vmm)]
+
+
+def ratio(some, vcpus, mode="on"):
+    rates = [[run["rate"] for run in some.get((vcpus, m), ())] for m in (mode, "off")]
+    return stats.ratio(*rates)
+
+
+def sizes(some):
+    """The numbers of vCPUs that are told of: the most of one socket, and the most."""
+    counts = sorted({vcpus for vcpus, _ in some})
+    return list(dict.fromkeys([max([n for n in counts if n <= A_SOCKET] or counts[-1:]),
+                               counts[-1]]))
+
+
+def told(results):
+    """VMM, vCPUs and ratio to off of what the tiles and the sentences have."""
+    for vmm in of(results):
+        some = cells(results, vmm)
+        for vcpus in sizes(some):
+            if against := ratio(some, vcpus):
+                yield vmm, vcpus, against
+
+
+def interval(against):
+    """As words; with too few runs for 95 % the lowest and highest quotient."""
+    words = f"{against['low']:.2f} to {against['high']:.2f}"
+    return words if against["confidence"] >= 0.95 else f"{words}, too few seeds for an interval"
+
+
+def tiles(results):
+    return [page.tile(f"Fault storm, {vcpus} vCPUs, {vmm} VMM", f"{against['estimate']:.2f}×",
+                      f"the faults a virtual second of off; {interval(against)}", "simulated")
+            for vmm, vcpus, against in told(results)]
+
+
+def host_words(vcpus):
+    return "one socket" if vcpus <= A_SOCKET else "two sockets"
+
+
+def assumptions(settings):
+    near, far = settings["line_ns"]
+    return (f"An instruction takes {settings['instruction_ns']} ns. Kernel code waits {near} ns "
+            f"for a cache line that another CPU of its socket has, and {far} ns for one of another "
+            "socket. Nothing else costs anything: no cache is full, and memory has no bandwidth.")
+
+
+def method(results):
+    s = results["simulated"]
+    return (f"Simulated hosts: QEMU lets all CPUs advance side by side in virtual time. "
+            f"{assumptions(s)} Each vCPU has a CPU of its own, and touches {s['pages']} pages for "
+            "the first time; the rate is that of the middle, without the first and the last tenth "
+            f"of all touches. Up to {A_SOCKET} vCPUs share a socket, and {s['node_vcpus']} a NUMA "
+            "node. With one seed all is the same each time; intervals are over "
+            f"{len(s['seeds'])} seeds, each a boot of its own. Busy: a thread of the VMM maps "
+            "4 MiB, touches four pages and unmaps them, all the time.")
+
+
+def conclusions(results):
+    for vmm, vcpus, against in told(results):
+        shown = "" if stats.differs(against) or against["confidence"] < 0.95 else \
+            ", no difference shown"
+        yield (f"simulated fault storm, {vmm} VMM, {vcpus} vCPUs, {host_words(vcpus)}, on: "
+               f"{against['estimate']:.2f} times the faults a second of off "
+               f"({interval(against)}){shown}.")
+
+
+def section(results):
+    """The report's part."""
+    body = []
+    for vmm in of(results):
+        some = cells(results, vmm)
+        head, *rows = storms.table(some)
+        where = f", simulated, {vmm} VMM"
+        body += [*storms.cards(some, where, "virtual second"),
+                 page.card(f"Fault storm{where}", "Seconds are virtual. Latencies are of the "
+                           "guest's touches, all runs of a kind together.",
+                           page.table(head, [("", rows)]), css="wide")]
+    if not body:
+        return []
+    return ['<h2 class="part">On a simulated host</h2>',
+            f'<p class="soft">{assumptions(results["simulated"])}</p>', page.grid(body)]
