@@ -57,7 +57,7 @@ class VmaLife(unittest.TestCase):
                 self.fails("-DBREAK_GRACE", f"-DLOOK={look}")
 
     def test_what_could_replace_it(self):
-        """Said in docs/linux-7.3.md."""
+        """The alternatives that our documents name."""
         self.holds("-DBREAK_GRACE", "-DLIFE")
         self.holds("-DBREAK_GRACE", "-DMM_SEQ")
 
