@@ -23,6 +23,7 @@ from spf import paths, ui
 FOLDERS = {"linux": paths.ROOT / "kvm-patches", "qemu": paths.ROOT / "qemu-patches"}
 WORDS = {"package", "suite", "version", "default"}
 CHOICE = "KVMSPF_SERIES"
+GUEST = "KVMSPF_GUEST_FLAVOUR"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ def option(parser):
     parser.add_argument("--series", metavar="NAME", help="one of " + ", ".join(
         one.name + (" (default)" if one.default == "yes" else "") for kind in FOLDERS
         for one in known(kind)))
+
+
+def guest():
+    """The flavour of the guests' kernel. A guest needs no patch; the core of `kvmspf test` boots
+    the host's kernel there and builds no other."""
+    return os.environ.get(GUEST, "stock")
 
 
 # -- where things of a series are --

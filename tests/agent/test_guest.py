@@ -24,7 +24,7 @@ APPLETS = ("cat", "grep", "sleep", "true", "wc")
 
 def setUpModule():
     apt.packages(["busybox-static"])
-    for kernel in ("stock", "patched"):
+    for kernel in {"patched", series.guest()}:
         targets.bring_up_to_date(kernel, QEMU)
     devices = subprocess.run([series.qemu(QEMU), "-device", "help"], capture_output=True, text=True,
                              check=True).stdout

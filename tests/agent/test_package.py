@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 from tests.lib import debian_disk
-from spf import paths
+from spf import paths, series
 from spf.source import apt
 from spf.build import deb, targets
 from spf.lab import image, x86
@@ -55,7 +55,7 @@ class Debian(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        for kernel in ("stock", "patched"):
+        for kernel in {"patched", series.guest()}:
             targets.bring_up_to_date(kernel)
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
             initramfs = Path(scratch) / "initramfs"

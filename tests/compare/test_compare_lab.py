@@ -26,7 +26,7 @@ SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--
 def setUpModule():
     if not patches.files("linux"):
         raise unittest.SkipTest("there is no kernel series yet")
-    for kernel in ("stock", "patched"):
+    for kernel in {"patched", series.guest()}:
         targets.bring_up_to_date(kernel)
 
 

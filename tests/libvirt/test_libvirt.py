@@ -7,7 +7,7 @@ import re
 import unittest
 from pathlib import Path
 
-from spf import paths
+from spf import paths, series
 from spf.source import apt
 from spf.build import meson, targets
 from spf.lab import image, x86
@@ -21,8 +21,8 @@ class Libvirt(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         apt.packages(PACKAGES)
-        targets.bring_up_to_date("patched")
-        targets.bring_up_to_date("stock")
+        for kernel in {"patched", series.guest()}:
+            targets.bring_up_to_date(kernel)
         initramfs = paths.BUILD / "libvirt" / "initramfs.cpio"
         initramfs.parent.mkdir(parents=True, exist_ok=True)
         image.ensure_initramfs(str(initramfs), {})

@@ -10,6 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from tests.lib import depth
 from tests.qemu import guest_image
 from spf import paths, series
 from spf.source import patches
@@ -31,7 +32,7 @@ def program(name):
 
 
 def setUpModule():
-    for kernel in ("stock", "patched"):
+    for kernel in {"patched", series.guest()}:
         targets.bring_up_to_date(kernel, FLAVOUR)
 
 
@@ -124,7 +125,7 @@ def in_lab(kernel, *what, out=None):
         guest_image.make(initramfs)
         result = x86.Lab(kernel, cpus=2, memory=2 << 30, timeout=LIMIT).run(
             ["/usr/bin/python3", HERE / "lab_qemu.py", program("qemu-system-x86_64"),
-             series.kernel("stock"), initramfs,
+             series.kernel(series.guest()), initramfs,
              *what], out_dir=out)
     if (result.kind, result.status) != ("exit", 0) or result.trouble:
         raise AssertionError(f"{result.kind} {result.status} {result.what} {result.trouble} "
@@ -324,7 +325,9 @@ class Migration(unittest.TestCase):
                 told = seen["source"].count(warning)
                 self.assertEqual(told, int(way == "precopy"), seen["source"])
 
+    @depth.long("builds a kernel")
     def test_to_a_host_without_it(self):
+        targets.bring_up_to_date("stock")
         before, seen = self.seen["saved"], in_lab("stock", "stock", f"{self.scratch.name}/stream")
         self.assertEqual(seen["right"], PAGES)
         for warning in ("speculative-faults=on: this host's KVM has none",

@@ -14,6 +14,8 @@ from spf import paths, ui
 from spf.source import apt, setup
 from spf.testing import unchanged, verb
 
+BUILDS_AHEAD = verb.builds_ahead
+
 
 class Unchanged(unittest.TestCase):
     def setUp(self):
@@ -28,6 +30,7 @@ class Unchanged(unittest.TestCase):
         for where, name, value in ((paths, "ROOT", self.root),
                                    (paths, "STAMP", self.root.parent / "stamp"),
                                    (verb, "TESTS", self.root / "tests"),
+                                   (verb, "builds_ahead", lambda _: contextlib.nullcontext()),
                                    (setup, "check_machine", mock.Mock()),
                                    (apt, "packages", mock.Mock())):
             patch = mock.patch.object(where, name, value)
@@ -68,6 +71,34 @@ class Unchanged(unittest.TestCase):
         self.program("lab", f"echo $KVMSPF_DEPTH >> {self.ran}")
         self.assertEqual(self.run_all()[0][:2], ["lab", "core"])
         self.assertEqual(self.run_all("lab")[0], ["lab", "long"])
+
+    def test_the_core_alone_builds_ahead_and_has_no_guest_kernel_of_its_own(self):
+        self.program("lab", f"echo $KVMSPF_GUEST_FLAVOUR >> {self.ran}")
+        with mock.patch.object(verb, "builds_ahead") as ahead:
+            self.assertEqual(self.run_all()[0], ["lab", "patched", "torture"])
+            self.assertEqual(ahead.call_count, 1)
+            self.assertEqual(self.run_all("--long")[0], ["lab", "torture"])
+            self.run_all("lab")
+            self.run_all("-k", "lab/it")
+            self.assertEqual(ahead.call_count, 1)
+
+    def test_what_is_built_ahead_is_told_and_does_not_fail_the_tests(self):
+        script = self.root.parent / "kvmspf"
+        script.write_text("#!/bin/sh\necho kvmspf: $*\nchrt -p $$\n"
+                          "echo 'kvmspf: building x: done in 0:07'\n"
+                          f"echo built >>{self.root.parent}/built; exit 1\n")
+        script.chmod(0o755)
+        # The program waits for what is built ahead of it.
+        self.program("lab", f"until [ -s {self.root.parent}/built ]; do sleep 0.1; done")
+        said = io.StringIO()
+        with mock.patch.object(paths, "SCRIPTS", script.parent), \
+                mock.patch.object(verb, "AHEAD", ["qemu", "x"]), \
+                mock.patch.object(verb, "builds_ahead", BUILDS_AHEAD), \
+                contextlib.redirect_stdout(said), mock.patch.dict(os.environ):
+            self.assertEqual(verb.main([]), 0)
+        for line in ("# kvmspf: build qemu x", "#   building x: done in 0:07"):
+            self.assertIn(line, said.getvalue().splitlines())
+        self.assertIn("SCHED_IDLE", said.getvalue())
 
     def test_a_machine_and_what_has_none_run_beside_each_other(self):
         (self.root / "tests" / "unit").mkdir()

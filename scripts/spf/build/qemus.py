@@ -13,9 +13,11 @@ COMMON = """--without-default-features --disable-install-blobs --disable-downloa
 OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --enable-tcg --enable-tools --enable-plugins
 --enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
 --enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
+# Debugging information is a fifth of a build. The sanitizers name lines by it.
+PLAIN = ["--disable-debug-info"]
 # alone: each patch by itself, for `patches check`.
-MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": ["--enable-werror"]}
-POWER = ["--target-list=ppc64-softmmu", "--disable-debug-info", "--static",
+MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": [*PLAIN, "--enable-werror"]}
+POWER = ["--target-list=ppc64-softmmu", *PLAIN, "--static",
          "--cross-prefix=powerpc64le-linux-gnu-"]
 PROGRAMS = ("qemu-system-x86_64", "qemu-system-ppc64", "qemu-img", "qemu-io")
 TESTS = ("tests/qtest/kvm-spf-test",)
@@ -33,7 +35,7 @@ def programs(src, flavour="patched"):
 def options(flavour):
     if flavour == "power":
         return [*COMMON, *POWER]
-    return [*COMMON, *OPTIONS, *MORE.get(flavour, ())]
+    return [*COMMON, *OPTIONS, *MORE.get(flavour, PLAIN)]
 
 
 def environment():

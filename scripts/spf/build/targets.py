@@ -97,7 +97,7 @@ def build(target):
 
     if look()[2]:
         return False
-    with ui.locked():
+    with ui.locked(f".build-{stamp}"):
         src, key, current = look()
         if current:
             return False

@@ -123,15 +123,18 @@ class Host:
 
 
 class X86(Host):
-    guest_flavour = "stock"
+    @property
+    def guest_flavour(self):
+        return series.guest()
 
     def guest_kernel(self):
-        return series.kernel("stock")
+        return series.kernel(self.guest_flavour)
 
     def prepare(self, disk):
         if not self.args.no_build:
-            targets.bring_up_to_date("stock", "patched")
-        kernel, qemu = need(self.guest_kernel(), "linux-stock"), need(series.qemu(), "qemu")
+            targets.bring_up_to_date(self.guest_flavour, "patched")
+        kernel = need(self.guest_kernel(), f"linux-{self.guest_flavour}")
+        qemu = need(series.qemu(), "qemu")
         # The guest's marks come from the agent, if QEMU has the device that it reads.
         agent = meson.agent() if has_device(qemu) else None
         return {"qemu": [str(qemu), *FIRMWARE], "kernel": str(kernel), "disk": disk,
@@ -184,7 +187,7 @@ class Lab(X86):
     text, in_lab, stage = "a host in the lab", True, True
 
     def emulated(self):
-        return accel.choose(series.qemu(), series.kernel("stock")) == "tcg"
+        return accel.choose(series.qemu(), self.guest_kernel()) == "tcg"
 
     def config(self):
         return series.kernel(self.args.kernel, "config")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab: boot a kernel on this machine's own root, as a host whose KVM works, and run a command in it."""
+"""The lab: boot a kernel on this machine's own root, as a host whose KVM works, and run a command
+in it."""
 
 import contextlib
 import os
@@ -18,16 +19,19 @@ from spf.build import targets
 from spf.lab import accel, outcome, qmp
 
 BEAT = 5
-# Seconds without a sign of life while the host boots; a kernel with KASAN and lockdep takes 40 for it.
+# Seconds without a sign of life while the host boots; a kernel with KASAN and lockdep takes 40 for
+# it.
 BOOT_STALL = {"debug": 180}
-# More CPUs than the machine has only makes the emulator's threads wait for each other: booting costs 3.8 s of CPU
-# time with four, 2.3 s with two.
+# More CPUs than the machine has only makes the emulator's threads wait for each other: booting
+# costs 3.8 s of CPU time with four, 2.3 s with two.
 DEFAULT_CPUS = max(2, len(os.sched_getaffinity(0)))
 
 
 class Lab:
-    def __init__(self, kernel="patched", qemu="patched", cpus=0, memory=4 << 30, numa=1, icount=False, append="",
-                 timeout=0, stall=120, accelerator="auto", guest_kernel=None, env=None, qemu_args=()):
+    def __init__(self, kernel="patched", qemu="patched", cpus=0, memory=4 << 30, numa=1,
+                 icount=False, append="",
+                 timeout=0, stall=120, accelerator="auto", guest_kernel=None, env=None,
+                 qemu_args=()):
         self.kernel, self.flavour = kernel_path(kernel), kernel
         self.qemu = qemu_path(qemu)
         # Each node is a package of its own, as a kernel expects it, with as many CPUs as any other.
@@ -39,7 +43,8 @@ class Lab:
         self.guest_kernel = guest_kernel
         if self.cpus % numa:
             raise ui.Fail(f"{self.cpus} CPUs cannot be shared out to {numa} NUMA nodes",
-                          "leave out --icount" if icount else f"say --cpus {-(-self.cpus // numa) * numa}", 2)
+                          "leave out --icount" if icount
+                          else f"say --cpus {-(-self.cpus // numa) * numa}", 2)
 
     # -- what QEMU is told --
 
@@ -53,15 +58,21 @@ class Lab:
             acceleration = ["-accel", "tcg,thread=multi"]
         else:
             acceleration = ["-accel", "kvm"]
-        words = [self.qemu, "-name", "kvmspf-lab", "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",
-                 *acceleration, "-cpu", accel.CPU[chosen], "-smp", f"{self.cpus},sockets={self.numa}",
-                 "-m", f"{self.memory >> 20}M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        words = [self.qemu, "-name", "kvmspf-lab",
+                 "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",
+                 *acceleration, "-cpu", accel.CPU[chosen],
+                 "-smp", f"{self.cpus},sockets={self.numa}",
+                 "-m", f"{self.memory >> 20}M", "-nodefaults", "-no-user-config",
+                 "-display", "none", "-no-reboot",
                  "-kernel", self.kernel, "-append", self.command_line(),
-                 "-chardev", f"file,id=console,path={directory}/console", "-serial", "chardev:console",
+                 "-chardev", f"file,id=console,path={directory}/console",
+                 "-serial", "chardev:console",
                  "-qmp", f"unix:{directory}/qmp,server=on,wait=off",
                  "-device", "virtio-rng-pci",
-                 "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
-                 "-virtfs", f"local,path={directory}/share,mount_tag=lab,security_model=none,multidevs=remap",
+                 "-virtfs",
+                 "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
+                 "-virtfs",
+                 f"local,path={directory}/share,mount_tag=lab,security_model=none,multidevs=remap",
                  "-device", "virtio-serial-pci"]
         if self.numa > 1:
             words += nodes(self.numa, self.memory, self.cpus)
@@ -71,10 +82,12 @@ class Lab:
 
     def command_line(self):
         words = ["console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nokaslr",
-                 "root=host rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=262144 ro",
+                 "root=host rootfstype=9p "
+                 "rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=262144 ro",
                  f"init={paths.SCRIPTS}/lab/init",
-                 # Emulated time is honest but slow: the kernel's own patience has to be longer than usual.
-                 "tsc=reliable no_timer_check watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120",
+                 # Emulated time is honest but slow: the kernel needs more patience than usual.
+                 "tsc=reliable no_timer_check watchdog_thresh=60 "
+                 "rcupdate.rcu_cpu_stall_timeout=120",
                  "sysctl.kernel.hung_task_timeout_secs=300 random.trust_cpu=1"]
         return " ".join(words + ([self.append] if self.append else []))
 
@@ -86,29 +99,36 @@ class Lab:
         cwd = os.getcwd()
         lines, columns = terminal_size()
         keep = [d for d in ("tmp", "var/tmp") if any(str(p).startswith(f"/{d}/") for p in
-                                                    (cwd + "/", str(paths.ROOT) + "/", str(paths.BUILD) + "/",
+                                                    (cwd + "/", str(paths.ROOT) + "/",
+                                                     str(paths.BUILD) + "/",
                                                      str(self.kernel), str(self.qemu)))]
         settings = {"lab_token": token, "lab_beat": 0 if self.icount else BEAT, "lab_rows": lines,
                     "lab_columns": columns, "lab_interactive": int(not argv),
                     "lab_keep": "".join(f" /{d} " for d in keep)}
-        write(share / "settings", "".join(f"{k}={shlex.quote(str(v))}\n" for k, v in settings.items()))
-        env = {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"),
-               "PATH": f"{self.qemu.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        write(share / "settings",
+              "".join(f"{k}={shlex.quote(str(v))}\n" for k, v in settings.items()))
+        env = {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8",
+               "TERM": os.environ.get("TERM", "dumb"),
+               "PATH": f"{self.qemu.parent}:/usr/local/sbin:/usr/local/bin:"
+                       "/usr/sbin:/usr/bin:/sbin:/bin",
                "TMPDIR": "/tmp", "PYTHONPATH": f"{paths.ROOT}:{paths.SCRIPTS}"}
         env |= {k: v for k, v in os.environ.items() if k.startswith("KVMSPF_")}
-        env |= {"KVMSPF_OUT": "/run/lab/out", "KVMSPF_LAB": str(self.flavour), "KVMSPF_QEMU": str(self.qemu)}
-        guest = self.guest_kernel or series.kernel("stock")
+        env |= {"KVMSPF_OUT": "/run/lab/out", "KVMSPF_LAB": str(self.flavour),
+                "KVMSPF_QEMU": str(self.qemu)}
+        guest = self.guest_kernel or series.kernel(series.guest())
         if Path(guest).exists():
             env["KVMSPF_GUEST_KERNEL"] = str(guest)
         env |= self.env
         lines = [f"export {k}={shlex.quote(str(v))}" for k, v in env.items()]
-        lines += [f"cd {shlex.quote(cwd)} 2>/dev/null || cd /", f"exec {shlex.join(argv) if argv else 'bash -l'}"]
+        lines += [f"cd {shlex.quote(cwd)} 2>/dev/null || cd /",
+                  f"exec {shlex.join(argv) if argv else 'bash -l'}"]
         write(share / "command", "\n".join(lines) + "\n")
 
     # -- the run --
 
     def run(self, argv, stdout=None, stderr=None, out_dir=None):
-        """Run argv in the lab; bytes go to the two callables, or into the result.  No argv: a shell on our terminal."""
+        """Run argv in the lab; bytes go to the two callables, or into the result.  No argv: a shell
+        on our terminal."""
         argv = [str(a) for a in argv or ()]
         directory = outcome.run_directory()
         try:
@@ -130,13 +150,15 @@ class Lab:
         if ui.verbose:
             ui.say("+ " + shlex.join(words))
         result = outcome.Result("emulator")
-        streams = {"out": outcome.Stream(token, stdout), "err": outcome.Stream(token, stderr)} if argv else {}
+        streams = {"out": outcome.Stream(token, stdout),
+                   "err": outcome.Stream(token, stderr)} if argv else {}
         with terminal(not argv):
             start = time.monotonic()
             with open(directory / "qemu.log", "wb") as log:
                 child = subprocess.Popen(words, stdin=None if not argv else subprocess.DEVNULL,
                                          stdout=None if not argv else log, stderr=log,
-                                         pass_fds=[s.fileno() for s in theirs], preexec_fn=ui.die_with_parent,
+                                         pass_fds=[s.fileno() for s in theirs],
+                                         preexec_fn=ui.die_with_parent,
                                          start_new_session=bool(argv))
             try:
                 for other in theirs:
@@ -186,13 +208,15 @@ class Lab:
                     return
                 status = child.poll()
                 if self.timeout and now - start > self.timeout:
-                    result.kind, result.what = "timeout", f"the command did not end within {self.timeout:g} s"
+                    result.kind = "timeout"
+                    result.what = f"the command did not end within {self.timeout:g} s"
                     return
                 booting = not (result.boot_seconds or self.icount)
                 limit = min(self.stall, BOOT_STALL.get(self.flavour, 60)) if booting else self.stall
                 if now - beat > limit and not (self.icount and result.boot_seconds):
                     result.kind = "stall"
-                    result.what = f"the host in the lab gave no sign of life for {limit:g} s (the emulator's fault, no result)"
+                    result.what = (f"the host in the lab gave no sign of life for {limit:g} s "
+                                   "(the emulator's fault, no result)")
                     registers(directory, self.cpus)
                     return
 
@@ -222,14 +246,16 @@ def write(path, text):
 
 
 def registers(directory, cpus):
-    """What every CPU was doing and which of its interrupts were due, for whoever has to find out why it stalled."""
+    """What every CPU was doing and which of its interrupts were due, for whoever has to find out
+    why it stalled."""
     asked = ["info registers -a", *(f"info lapic {cpu}" for cpu in range(cpus)), "info pic"]
     said = []
     with contextlib.suppress(OSError, qmp.QMPError):
         monitor = qmp.QMP(str(directory / "qmp"), timeout=5)
         # Twice: what a timer's count says is seen in how it changes.
         for line in asked + asked[1:]:
-            said.append(f"(qemu) {line}\n" + monitor.execute("human-monitor-command", {"command-line": line}))
+            said.append(f"(qemu) {line}\n"
+                        + monitor.execute("human-monitor-command", {"command-line": line}))
         monitor.close()
     (directory / "registers").write_text("".join(said).replace("\r\n", "\n"))
 
@@ -272,17 +298,21 @@ def qemu_path(qemu):
     if qemu in ("patched", "edit"):
         path = series.qemu(qemu)
         if not path.exists():
-            raise ui.Fail(f"there is no {qemu} QEMU yet", f"run: kvmspf build qemu{'-edit' if qemu == 'edit' else ''}")
+            raise ui.Fail(f"there is no {qemu} QEMU yet",
+                          f"run: kvmspf build qemu{'-edit' if qemu == 'edit' else ''}")
         return path
     path = Path(qemu).resolve()
     if not os.access(path, os.X_OK) or not path.is_file():
-        raise ui.Fail(f"'{qemu}' is not a program", "say patched, edit or the path of a qemu-system-x86_64", 2)
+        raise ui.Fail(f"'{qemu}' is not a program",
+                      "say patched, edit or the path of a qemu-system-x86_64", 2)
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", timeout=60).stdout
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace",
+                              timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):
         said = ""
     if "QEMU" not in said:
-        raise ui.Fail(f"'{qemu}' is no QEMU", "say patched, edit or the path of a qemu-system-x86_64", 2)
+        raise ui.Fail(f"'{qemu}' is no QEMU",
+                      "say patched, edit or the path of a qemu-system-x86_64", 2)
     return path
 
 
@@ -290,5 +320,6 @@ def make(args):
     """The lab that `kvmspf lab` was asked for."""
     if not args.no_build and not args.dry_run:
         targets.bring_up_to_date(args.kernel, args.qemu)
-    return Lab(args.kernel, args.qemu, args.cpus, args.memory or 4 << 30, args.numa, args.icount, args.append,
+    return Lab(args.kernel, args.qemu, args.cpus, args.memory or 4 << 30, args.numa, args.icount,
+               args.append,
                args.timeout, args.stall, args.accel)

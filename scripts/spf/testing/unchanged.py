@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from spf import paths, ui
+from spf import paths, series, ui
 
 # Each is part of the next.
 DEPTHS = CORE, LONG = "core", "long"
@@ -21,7 +21,8 @@ def _packages():
 
 
 def _setting(name):
-    return name.startswith("KVMSPF_") and name != "KVMSPF_DEPTH"
+    """A setting of the user's, not one by which `kvmspf test` tells its programs the depth."""
+    return name.startswith("KVMSPF_") and name not in ("KVMSPF_DEPTH", series.GUEST)
 
 
 def everything():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run the core of each group of tests, without what passed with the same files; or all of the groups named.  A group is a
-folder of tests/.  The output is TAP, and its last line counts.  One program that emulates no machine runs beside one that
-does."""
+"""Run the core of each group of tests, without what passed with the same files; or all of the
+groups named.  A group is a folder of tests/.  The output is TAP, and its last line counts.  One
+program that emulates no machine runs beside one that does.  The core's builds run ahead of the
+programs that need them."""
 
 import argparse
 import concurrent.futures
@@ -12,18 +13,22 @@ import signal
 import subprocess
 import threading
 import time
+from collections import namedtuple
 
 from spf import limits, paths, series, ui
 from spf.source import apt, setup
 from spf.testing import tap, unchanged
 
 TESTS = paths.ROOT / "tests"
-# Cheap ones first; the torture last, which takes what time there is, and always: it is random on purpose, and that it has passed
-# does not say that it will.  Groups that are not named here come before it.
+# Cheap ones first; the torture last, which takes what time there is, and always: it is random on
+# purpose, and that it has passed does not say that it will.  Groups that are not named here come
+# before it.
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
 LAST = ["torture"]
 # These emulate no machine.  They have one thread each, and run one after the other beside the rest.
 BESIDE = {"unit", "patches", "model", "spfctl"}
+# What the core builds, in the order in which its programs need it.
+AHEAD = ("qemu", "linux-patched", "selftests", "linux-power", "linux-planted")
 SKIPPED = 77
 # How much of each group to run: its core, or all. tests/lib/depth.py reads it.
 DEPTH = "KVMSPF_DEPTH"
@@ -32,12 +37,15 @@ PYTHON = "/usr/bin/python3"
 
 
 def groups():
-    found = {d.name for d in TESTS.iterdir() if d.is_dir() and programs(d.name)} if TESTS.is_dir() else set()
-    return [g for g in ORDER if g in found] + sorted(found - set(ORDER + LAST)) + [g for g in LAST if g in found]
+    found = {d.name for d in TESTS.iterdir() if d.is_dir() and programs(d.name)} \
+        if TESTS.is_dir() else set()
+    return [*(g for g in ORDER if g in found), *sorted(found - set(ORDER + LAST)),
+            *(g for g in LAST if g in found)]
 
 
 def programs(group):
-    """test_*.py are unittest modules; any other executable test_* speaks TAP, or only by its exit status."""
+    """test_*.py are unittest modules; any other executable test_* speaks TAP, or only by its exit
+    status."""
     return sorted(p for p in (TESTS / group).glob("test_*")
                   if p.is_file() and (p.suffix == ".py" or os.access(p, os.X_OK)))
 
@@ -47,7 +55,7 @@ class Count:
 
     def __init__(self):
         self.passed = self.failed = self.skipped = self.unchanged = 0
-        self.times = []     # (seconds, program)
+        self.times = []     # (seconds, seconds of CPU, program)
         self.builds = []    # what each build said at its end
         self.lock = threading.RLock()
 
@@ -59,16 +67,20 @@ class Count:
         return self.passed + self.failed + self.skipped + self.unchanged
 
     def spent(self):
-        """Where the time has gone: of the programs, the ten longest; all builds, which are a part of them."""
+        """Where the time has gone: of the programs, the ten longest; all builds, ahead of programs
+        or in them."""
         longest = sorted(self.times, reverse=True)[:10]
-        return [f"all programs took {ui.duration(sum(seconds for seconds, _ in self.times))}; the longest:",
-                *(f"  {name:24} {ui.duration(seconds):>8}" for seconds, name in longest),
+        took, cpu = (ui.duration(sum(row[n] for row in self.times)) for n in (0, 1))
+        return [f"all programs took {took}, {cpu} of CPU; the longest:",
+                *(f"  {name:24} {ui.duration(seconds):>8} {ui.duration(cpu):>8}"
+                  for seconds, cpu, name in longest),
                 *(f"  {build}" for build in self.builds)]
 
     def leave(self, name, when):
         with self.lock:
             self.unchanged += 1
-            print(f"ok {self.number()} - {name} # SKIP unchanged since it passed, {when}", flush=True)
+            print(f"ok {self.number()} - {name} # SKIP unchanged since it passed, {when}",
+                  flush=True)
 
     def tell(self, good, name, skip=None, note=""):
         with self.lock:
@@ -88,6 +100,13 @@ class Count:
         with self.lock:
             print(line, flush=True)
 
+    def built(self, line):
+        """Keep the line, if it says that a build is done."""
+        found = re.match(r"(?:# )?kvmspf: (building .*: done in .*)", line)
+        if found:
+            with self.lock:
+                self.builds.append(found[1])
+
 
 def label_of(program):
     return f"{program.parent.name}/{program.stem.removeprefix('test_')}"
@@ -95,22 +114,31 @@ def label_of(program):
 
 def command(program, words):
     if program.suffix == ".py":
-        return [PYTHON, "-m", "spf.testing.tap", f"tests.{program.parent.name}.{program.stem}", *words]
+        return [PYTHON, "-m", "spf.testing.tap", f"tests.{program.parent.name}.{program.stem}",
+                *words]
     return [str(program)]
 
 
+# How a program ended: its status, and the seconds of CPU that it and its children had.
+End = namedtuple("End", "status cpu")
+
+
 def lines(program, limit, words):
-    """Run it; its lines, and then its status as a number."""
-    environment = os.environ | {"PYTHONPATH": f"{paths.ROOT}:{paths.SCRIPTS}", "PYTHONDONTWRITEBYTECODE": "1"}
-    child = subprocess.Popen(command(program, words), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True, errors="replace", cwd=paths.ROOT, start_new_session=True,
+    """Run it; its lines, and then its end."""
+    environment = os.environ | {"PYTHONPATH": f"{paths.ROOT}:{paths.SCRIPTS}",
+                                "PYTHONDONTWRITEBYTECODE": "1"}
+    child = subprocess.Popen(command(program, words), env=environment, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             errors="replace", cwd=paths.ROOT, start_new_session=True,
                              preexec_fn=ui.die_with_parent)
     late = threading.Timer(limit, os.killpg, (child.pid, signal.SIGTERM))
     late.start()
     try:
         for line in child.stdout:
             yield line.rstrip("\n")
-        yield child.wait()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        yield End(child.returncode, used.ru_utime + used.ru_stime)
     finally:
         late.cancel()
         child.stdout.close()
@@ -120,7 +148,8 @@ def lines(program, limit, words):
 
 
 def run_program(program, count, limit, words=(), together=False):
-    """Whether all of it passed.  words: as tap has them; together: say nothing before it is over."""
+    """Whether all of it passed.  words: as tap has them; together: say nothing before it is
+    over."""
     start = time.monotonic()
     said = lines(program, limit, words)
     if together:
@@ -133,8 +162,8 @@ def follow(program, count, limit, words, said, start):
     label = label_of(program)
     results, bad, tail = 0, 0, []
     for line in said:
-        if isinstance(line, int):
-            status = line
+        if isinstance(line, End):
+            status, cpu = line
             break
         found = re.match(r"(not )?ok\b\s*\d*\s*-?\s*(.*?)(?:\s*#\s*SKIP\s*(.*))?$", line, re.I)
         if found:
@@ -143,40 +172,75 @@ def follow(program, count, limit, words, said, start):
             bad += bool(found[1] or found[3] is not None)
         elif not re.match(r"(1\.\.\d+|TAP version)", line):
             tail = (tail + [line])[-40:]
+            count.built(line)
             if line.startswith("#"):
                 count.note(line)
-                built = re.match(r"# kvmspf: (building .*): done in ", line)
-                count.builds += [line.removeprefix("# kvmspf: ")] if built else []
     took = time.monotonic() - start
     if status == tap.NONE and words:
         return False
     if not results:
         reason = (tail or ["no reason given"])[-1].lstrip("# ")
-        count.tell(status == 0, label, reason if status == SKIPPED else None, f" ({took:.1f} s)")
+        count.tell(status == 0, label, reason if status == SKIPPED else None,
+                   f" ({took:.1f} s)")
         bad += status != 0
     elif status not in (0, 1, SKIPPED):
-        count.tell(False, f"{label}: ended with status {status}" + (f" (limit {limit} s)" if took >= limit else ""))
+        over = f" (limit {limit} s)" if took >= limit else ""
+        count.tell(False, f"{label}: ended with status {status}{over}")
         bad += 1
     if status not in (0, SKIPPED):
         for line in tail:
             if not line.startswith("#"):
                 count.note(f"# {line}")
-    count.note(f"# {label} took {ui.duration(took)}")
-    count.times.append((took, label))
+    count.note(f"# {label} took {ui.duration(took)}, {ui.duration(cpu)} of CPU")
+    count.times.append((took, cpu, label))
     return not bad
+
+
+# -- builds --
+
+def lowest():
+    """At the lowest priority there is: a build has the time that no program wants."""
+    ui.die_with_parent()
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+@contextlib.contextmanager
+def builds_ahead(count):
+    """Build what the core needs.  A program that comes to a target before it is done waits for it;
+    one that comes to a later target builds that itself.  A build that fails does so again in the
+    programs that need it."""
+    with subprocess.Popen([paths.SCRIPTS / "kvmspf", "build", *AHEAD], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", preexec_fn=lowest) as child:
+        def follow_it():
+            for line in child.stdout:
+                count.built(line)
+                count.note(f"# {line.rstrip()}")
+
+        reader = threading.Thread(target=follow_it)
+        reader.start()
+        try:
+            yield
+        finally:
+            child.terminate()
+            reader.join()
 
 
 # -- the verb --
 
 def parser(known):
-    p = argparse.ArgumentParser(prog="kvmspf test", description=__doc__, epilog=f"groups: {' '.join(known)}")
+    p = argparse.ArgumentParser(prog="kvmspf test", description=__doc__,
+                                epilog=f"groups: {' '.join(known)}")
     p.add_argument("group", nargs="*", help="run all of this group, also what has passed before")
     p.add_argument("-k", dest="words", metavar="WORD", action="append", default=[],
                    help="only tests with WORD in their names; may be given more than once")
-    p.add_argument("--long", action="store_true", help="all of every group: hours (docs/testing.md)")
-    p.add_argument("--list", action="store_true", help="list the programs, and how long each took here last")
+    p.add_argument("--long", action="store_true",
+                   help="all of every group: hours (docs/testing.md)")
+    p.add_argument("--list", action="store_true",
+                   help="list the programs, and how long each took here last")
     p.add_argument("--limit", type=limits.seconds, default=0,
-                   help=f"seconds for one test program (default {LIMIT}; with --long or a group {LONG_LIMIT})")
+                   help=f"seconds for one test program (default {LIMIT}; with --long or a group "
+                        f"{LONG_LIMIT})")
     series.option(p)
     return p
 
@@ -188,7 +252,8 @@ def took(program, depth):
 
 def show(known):
     rows = [["program", "core", "all of it"]]
-    rows += [[label_of(program), *(took(program, depth) for depth in unchanged.DEPTHS)] for group in known for program in programs(group)]
+    rows += [[label_of(program), *(took(program, depth) for depth in unchanged.DEPTHS)]
+             for group in known for program in programs(group)]
     width = max(len(row[0]) for row in rows)
     print("\n".join(f"{name:{width}}  {core:>9}  {whole:>9}" for name, core, whole in rows))
 
@@ -202,9 +267,12 @@ def main(argv):
         return 0
     unknown = [g for g in args.group if g not in known]
     if unknown:
-        raise ui.Fail(f"there is no test group '{unknown[0]}'", f"the groups are {' '.join(known)}", 2)
+        raise ui.Fail(f"there is no test group '{unknown[0]}'",
+                      f"the groups are {' '.join(known)}", 2)
     depth = unchanged.LONG if args.long or args.group else unchanged.CORE
     os.environ[DEPTH] = depth
+    if depth == unchanged.CORE:
+        os.environ[series.GUEST] = "patched"
     setup.check_machine()
     # lintian, of test agent, may bring a newer perl: a change to all that has passed before it.
     apt.packages([*apt.PACKAGES, "lintian"])
@@ -217,9 +285,11 @@ def main(argv):
                 one(program, group, together)
 
     def one(program, group, together):
-        if args.words and not (program.suffix == ".py" or any(word in label_of(program) for word in args.words)):
+        if args.words and not (program.suffix == ".py"
+                               or any(word in label_of(program) for word in args.words)):
             return
-        when = None if args.group or args.words or group in LAST else unchanged.since(program, depth, inputs)
+        runs = args.group or args.words or group in LAST
+        when = None if runs else unchanged.since(program, depth, inputs)
         if when:
             count.leave(label_of(program), when)
             return
@@ -229,18 +299,22 @@ def main(argv):
         limit = args.limit or (LIMIT if depth == unchanged.CORE else LONG_LIMIT)
         good = run_program(program, count, limit, args.words, together)
         if good and not args.words:
-            ui.remember(f"took-{depth}-{label_of(program)}", seconds=round(time.monotonic() - began, 1))
+            ui.remember(f"took-{depth}-{label_of(program)}",
+                        seconds=round(time.monotonic() - began, 1))
             if inputs and inputs == unchanged.everything():
                 unchanged.passed(program, depth, inputs)
 
     chosen = args.group or known
     light, machines = [g for g in chosen if g in BESIDE], [g for g in chosen if g not in BESIDE]
-    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+    ahead = depth == unchanged.CORE and not args.words
+    with (builds_ahead(count) if ahead else contextlib.nullcontext(),
+          concurrent.futures.ThreadPoolExecutor(1) as beside):
         over = beside.submit(each, light, bool(machines))
         each(machines)
         over.result()
     if args.words and not count.number():
-        raise ui.Fail(f"no test has {' or '.join(args.words)} in its name", "the output of kvmspf test has the names", 2)
+        raise ui.Fail(f"no test has {' or '.join(args.words)} in its name",
+                      "the output of kvmspf test has the names", 2)
     print(*(f"# {line}" for line in count.spent()), sep="\n")
     print(count, flush=True)
     return 1 if count.failed or not count.passed else 0
