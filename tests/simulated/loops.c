@@ -48,7 +48,7 @@ static uint64_t swap(void)
 {
 	uint64_t tried = 1, old = __atomic_load_n(&shared.number, __ATOMIC_RELAXED);
 
-	while (!__atomic_compare_exchange_n(&shared.number, &old, old + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	while (!__atomic_compare_exchange_n(&shared.number, &old, old + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		tried++;
 	return tried;
 }
