@@ -710,12 +710,14 @@ proctype writer()
 		if
 		:: op_unmap()
 		:: op_unmap_other()
+#ifndef UNMAP_ONLY
 		:: op_remove_shared()
 		:: op_remove_exclusive()
 		:: atomic { !zapping -> zapping = 1 }; op_zap_root()
 		:: atomic { !mem[TRACKED] -> mem[TRACKED] = 1 }; op_track()
 		:: atomic { !slot_dirty -> slot_dirty = 1 }; op_log()
 		:: atomic { !slot_gone -> slot_gone = 1 }; op_delete()
+#endif
 		fi
 	:: else -> break
 	od;
