@@ -198,10 +198,11 @@ def follow(program, count, limit, words, said, start):
 
 # -- builds --
 
-def lowest():
-    """At the lowest priority there is: a build has the time that no program wants."""
+def in_the_background():
+    """A build has the time that no program wants, and a tenth of a busy CPU: a program may be
+    waiting for it on a machine that others keep busy."""
     ui.die_with_parent()
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.nice(10)
 
 
 @contextlib.contextmanager
@@ -211,17 +212,21 @@ def builds_ahead(count):
     programs that need it."""
     with subprocess.Popen([paths.SCRIPTS / "kvmspf", "build", *AHEAD], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", preexec_fn=lowest) as child:
+                          errors="replace", preexec_fn=in_the_background) as child:
+        over = threading.Event()
+
         def follow_it():
             for line in child.stdout:
                 count.built(line)
-                count.note(f"# {line.rstrip()}")
+                if not over.is_set():
+                    count.note(f"# {line.rstrip()}")
 
         reader = threading.Thread(target=follow_it)
         reader.start()
         try:
             yield
         finally:
+            over.set()
             child.terminate()
             reader.join()
 
