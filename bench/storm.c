@@ -99,9 +99,8 @@ static int64_t pass(struct gate *gate)
 	return clock__ns() - start;
 }
 
-static void *work(void *data)
+static void touch(struct worker *me)
 {
-	struct worker *me = data;
 	uint64_t running, waiting, spun;
 	int status;
 
@@ -109,7 +108,7 @@ static void *work(void *data)
 	schedstat(&running, &waiting);
 	spun = pass(me->gate);
 	if (me->failed)
-		return NULL;
+		return;
 	me->start = clock__ns();
 	while ((status = vcpu__run(me->vcpu)) == -EFAULT) {
 		me->efaults++;
@@ -125,6 +124,15 @@ static void *work(void *data)
 	me->running -= spun < me->running ? spun : me->running;
 	me->waiting -= waiting;
 	me->failed = status;
+}
+
+static void *work(void *data)
+{
+	struct worker *me = data;
+
+	touch(me);
+	/* A thread's end gives its stack back, for which all CPUs that run others of the process are interrupted. */
+	pthread_barrier_wait(&me->gate->barrier);
 	return NULL;
 }
 

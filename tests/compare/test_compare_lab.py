@@ -111,6 +111,14 @@ class Compare(unittest.TestCase):
             self.assertEqual(tiers["off"]["speculative"] + tiers["off"]["vma_lock"], 0)
             self.assertEqual(tiers["on"]["mmap_lock"] + tiers["vma-lock"]["mmap_lock"], 0, tiers)
             self.assertGreater(tiers["on"]["speculative"], tiers["on"]["vma_lock"])
+        lives = found["lives"]
+        self.assertEqual(sorted((run["vmm"], run["mode"]) for run in lives["runs"]),
+                         sorted((vmm, mode) for vmm in ("quiet", "busy")
+                                for mode in ("off", "vma-lock", "on")), lives)
+        for run in lives["runs"]:
+            self.assertEqual(run["keys"], lives["keys"])
+            n = run["counters"]["boot"]
+            self.assertEqual(n["hva_fault_mmap_lock"] > 1000, run["mode"] == "off", n)
         page = Path(self.directory.name, "report.html").read_text(encoding="utf-8")
         self.assertIn("Faults a virtual second by vCPUs, simulated, busy VMM", page)
 

@@ -97,6 +97,24 @@ class Simulated(unittest.TestCase):
         self.assertEqual([simulated.shape(n) for n in (1, 16, 17, 64, 128)],
                          [(2, 1, 1), (17, 1, 1), (20, 1, 2), (68, 1, 4), (136, 2, 8)])
 
+    def test_an_interrupt_ends_the_hosts_that_run(self):
+        stop, ended = threading.Event(), []
+
+        def run(point):
+            if point and stop.wait(60):
+                ended.append(point)
+            return point
+
+        with contextlib.redirect_stderr(io.StringIO()), \
+                mock.patch.object(simulated, "at_once", return_value=2), \
+                mock.patch.object(ui, "remember"):
+            hosts_done = simulated.on_each([0, 1, 2, 3], lambda _: 1, run, stop, "hosts")
+            self.assertEqual(next(hosts_done), 0)
+            with self.assertRaises(KeyboardInterrupt):
+                hosts_done.throw(KeyboardInterrupt())
+        self.assertIn(1, ended)
+        self.assertNotIn(3, ended)
+
     def test_no_vcpus_share_a_page_table(self):
         for pages in (64, 128, 256, 512, 1024):
             self.assertGreaterEqual(pages * simulated.stride(pages), 2 << 20)
@@ -432,7 +450,7 @@ class Output(unittest.TestCase):
     def test_the_simulated_hosts_have_their_spread_and_their_name(self):
         results = compare_sample.results()
         page = document.html(results)
-        self.assertEqual(page.count('class="where simulated"'), 4)
+        self.assertEqual(page.count('class="where simulated"'), 8)
         self.assertRegex(page, "where simulated.>simulated</span><span[^>]*>"
                                "Fault storm, 64 vCPUs, busy VMM")
         for vmm in ("quiet", "busy"):
@@ -442,6 +460,10 @@ class Output(unittest.TestCase):
             self.assertEqual(len(re.findall(r'class="spread (?:off|vma-lock|on)"', card)), 6 * 3)
         said = [line for line in results["conclusions"] if "simulated fault storm" in line]
         self.assertEqual(len(said), 4)
+        self.assertEqual(len([line for line in results["conclusions"]
+                              if "simulated guest boot" in line]), 2)
+        self.assertIn("Database load on a simulated host, 32 vCPUs", table.text(results))
+        self.assertIn("Guest boot, simulated, 32 vCPUs", page)
         self.assertIn("seeds", results["method"][-1])
         self.assertIn("on a simulated host, busy VMM", table.text(results))
 

@@ -77,5 +77,41 @@ class Difference(unittest.TestCase):
                              done.stderr)
 
 
+class Report(unittest.TestCase):
+    """kvmspf report."""
+
+    def report(self, result):
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "old.json"
+            file.write_text(result if isinstance(result, str) else json.dumps(result))
+            done = subprocess.run([paths.SCRIPTS / "kvmspf", "report", file, "--out",
+                                   Path(directory) / "new"], capture_output=True, text=True)
+            made = {f.name: f.read_text() for f in (Path(directory) / "new").glob("*")}
+            return done, made
+
+    def test_a_result_is_shown_again(self):
+        result = compare_sample.results()
+        done, made = self.report(result)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(sorted(made), ["report.html", "results.json", "runs.csv", "storms.csv"])
+        self.assertEqual(json.loads(made["results.json"]), result)
+        self.assertIn("on a simulated host", done.stdout)
+
+    def test_a_result_of_before_there_were_simulated_hosts(self):
+        result = {**compare_sample.results(), "schema_version": 1}
+        del result["simulated"], result["load_text"]
+        done, made = self.report(result)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("simulated", done.stdout)
+        self.assertIn("Guest boot", made["report.html"])
+
+    def test_bad_input_is_one_line(self):
+        for result in ("{", "[]", {"schema": "kvmspf-compare", "schema_version": 2, "settings": {}},
+                       {**compare_sample.results(), "schema_version": 3}):
+            done, made = self.report(result)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n"), made),
+                             (2, "", 1, {}), done.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()

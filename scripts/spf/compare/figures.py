@@ -57,7 +57,8 @@ def notes(results):
 
 
 def simulated_hosts(results):
-    return (results.get("simulated") or {}).get("hosts", [])
+    found = results.get("simulated") or {}
+    return found.get("hosts", []) + found.get("lives", {}).get("hosts", [])
 
 
 def simulated(of_all, vmms, settings):
@@ -66,6 +67,13 @@ def simulated(of_all, vmms, settings):
     storms = [{"vmm": "busy" if storm["neighbour"] else "quiet", **without(storm, "neighbour")}
               for host in of_all for storm in host.get("storms", ())]
     return {**settings, "vmm": vmms, "hosts": hosts, "storms": storms}
+
+
+def simulated_lives(of_all, settings):
+    """What results.json has of the guests on simulated hosts."""
+    return {**settings, "hosts": [without(host, "runs", "discards") for host in of_all],
+            **{name: [without(event) for host in of_all for event in host[name]]
+               for name in ("runs", "discards")}}
 
 
 def without(event, *names):
@@ -111,6 +119,9 @@ def finish(results):
     settings = results["settings"]
     results["summary"] = summary.summarise(results["runs"], results["discards"], settings["modes"],
                                            settings["vmm"])
+    if lives := (results.get("simulated") or {}).get("lives"):
+        lives["summary"] = summary.summarise(lives["runs"], lives["discards"], settings["modes"],
+                                             settings["vmm"])
     results["load_text"] = loads.text(settings) if settings["load"] else None
     results["platform"]["accelerator"] = words.accelerator(results["platform"]["host"],
                                                            results["platform"]["emulated"])

@@ -83,6 +83,26 @@ def documents(text):
         yield one
 
 
+def on_each(points, weigh, run, stop, name):
+    """Run each point, as many at once as there can be.  Yields what comes of each when it is done;
+    @weigh tells how much of the time a point takes.  @stop ends those that run."""
+    weight = {point: weigh(point) for point in points}
+    begun, done = time.monotonic(), 0
+    with ui.Progress(name) as progress, ThreadPoolExecutor(at_once()) as pool:
+        left = {pool.submit(run, point): point for point in points}
+        try:
+            while left:
+                for job in wait(left, 1, FIRST_COMPLETED).done:
+                    done += weight[left.pop(job)]
+                    progress.usual = (time.monotonic() - begun) * sum(weight.values()) / done
+                    yield job.result()
+                progress(f"{len(points) - len(left)} done,")
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 class Storms:
     """What to run on each host: @neighbours, a list of fault-storm's kinds, None for a quiet VMM.
 
@@ -141,20 +161,6 @@ class Storms:
         """Each host with each seed.  Yields each host when it is done."""
         points = [(tuple(of_host), seed) for seed in seeds for of_host in hosts(counts)]
         # A guess: the boot, and what the vCPUs touch.
-        weight = {point: 20 + sum(point[0]) / 2 for point in points}
-        begun, done = time.monotonic(), 0
-        with (ui.Progress(f"{len(points)} simulated hosts") as progress,
-              ThreadPoolExecutor(at_once()) as pool):
-            left = {pool.submit(self.on_host, *point): point for point in points}
-            try:
-                while left:
-                    for job in wait(left, 1, FIRST_COMPLETED).done:
-                        done += weight[left.pop(job)]
-                        progress.usual = ((time.monotonic() - begun)
-                                          * sum(weight.values()) / done)
-                        yield job.result()
-                    progress(f"{len(points) - len(left)} done,")
-            except BaseException:
-                self.stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+        return on_each(points, lambda point: 20 + sum(point[0]) / 2,
+                       lambda point: self.on_host(*point), self.stop,
+                       f"storms on {len(points)} simulated hosts")

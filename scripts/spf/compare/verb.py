@@ -12,7 +12,8 @@ from pathlib import Path
 
 from spf import kvmparam, limits, paths, series, ui
 from spf.report import difference, table
-from spf.compare import execution, figures, hosts, loads, needs, plan, simulated
+from spf.compare import execution, figures, hosts, loads, needs, plan, simulated, \
+    simulated_lives
 
 EPILOG = """\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
@@ -63,7 +64,8 @@ def parser():
     p.add_argument("--cpus", type=limits.cpus, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
     p.add_argument("--seed", type=limits.number(0, 999999999), default=1, help="seed of the order of runs (default 1)")
     p.add_argument("--simulate", type=limits.number(0, simulated.MOST), metavar="N",
-                   help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: none)")
+                   help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: none); with an N also guest "
+                        "lives with N vCPUs and N Redis servers there, which takes an hour with 32")
     p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
     p.add_argument("--json", action="store_true", help="print results.json instead of the table")
     p.add_argument("--keep", action="store_true", help="keep the raw events and the consoles of runs thrown away")
@@ -117,8 +119,12 @@ def simulate(args, modes):
     storms = simulated.Storms([busy[vmm] for vmm in args.vmm], modes, kernel=args.kernel)
     begun = time.monotonic()
     of_all = list(storms.on_all(simulated.sizes(args.simulate), seeds))
-    return figures.simulated(of_all, args.vmm, {**storms.settings(), "seeds": seeds,
-                                                "seconds": round(time.monotonic() - begun, 1)})
+    found = figures.simulated(of_all, args.vmm, {**storms.settings(), "seeds": seeds})
+    if args.simulated_guests:
+        lives = simulated_lives.Lives(args.simulated_guests, args.data or 64, modes, args.vmm,
+                                      kernel=args.kernel)
+        found["lives"] = figures.simulated_lives(list(lives.on_all(seeds)), lives.settings())
+    return {**found, "seconds": round(time.monotonic() - begun, 1)}
 
 
 def show(found, as_json, out):

@@ -18,7 +18,7 @@ h1 { font-size:1.5rem; line-height:1.25; margin:.2em 0 } h2 { font-size:1.1rem; 
 h1 + p { margin-bottom:.8em } .part { font-size:1.25rem; margin:1.4em 0 .2em }
 p { margin:.4em 0; max-width:80ch } .soft { color:var(--soft) } small,.small { font-size:.85rem }
 .grid { display:grid; gap:16px; grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr)); margin:16px 0 }
-.tiles { grid-template-columns:repeat(auto-fill,minmax(min(220px,45%),1fr)) }
+.tiles { grid-template-columns:repeat(auto-fill,minmax(min(250px,45%),1fr)) }
 .card { background:var(--card); border:1px solid var(--line); border-radius:10px; padding:14px 16px; min-width:0 }
 .card.wide { grid-column:1/-1 }
 .tile b { display:block; font-size:1.7rem; line-height:1.2; font-variant-numeric:tabular-nums }

@@ -5,6 +5,7 @@ that it is simulated."""
 from spf.report import page, stats, storms
 
 A_SOCKET = 64
+PARTS = ("boot", "Guest boot"), ("load", "Database load")
 
 
 def found(results):
@@ -46,10 +47,28 @@ def interval(against):
     return words if against["confidence"] >= 0.95 else f"{words}, too few seeds for an interval"
 
 
+def lives(results):
+    """The guest lives there, or None."""
+    return (results.get("simulated") or {}).get("lives")
+
+
+def lives_told(results):
+    """VMM, part's title and ratio to off of mode on's."""
+    for cell in (lives(results) or {"summary": ()})["summary"]:
+        for part, title in PARTS:
+            if cell["mode"] == "on" and (against := cell[part].get("ratio")):
+                yield cell["vmm"], title, against
+
+
 def tiles(results):
-    return [page.tile(f"Fault storm, {vcpus} vCPUs, {vmm} VMM", f"{against['estimate']:.2f}×",
-                      f"the faults a virtual second of off; {interval(against)}", "simulated")
-            for vmm, vcpus, against in told(results)]
+    vcpus = (lives(results) or {}).get("vcpus")
+    out = [page.tile(f"{title}, {vcpus} vCPUs, {vmm} VMM", f"{against['estimate']:.2f}×",
+                     f"the virtual time of off; {interval(against)}", "simulated")
+           for vmm, title, against in lives_told(results)]
+    return out + [page.tile(f"Fault storm, {vcpus} vCPUs, {vmm} VMM",
+                            f"{against['estimate']:.2f}×",
+                            f"the faults a virtual second of off; {interval(against)}", "simulated")
+                  for vmm, vcpus, against in told(results)]
 
 
 def host_words(vcpus):
@@ -75,12 +94,30 @@ def method(results):
 
 
 def conclusions(results):
+    for vmm, title, against in lives_told(results):
+        yield (f"simulated {title.lower()}, {vmm} VMM, {lives(results)['vcpus']} vCPUs, on: "
+               f"{against['estimate']:.2f} of off's virtual time ({interval(against)}).")
     for vmm, vcpus, against in told(results):
         shown = "" if stats.differs(against) or against["confidence"] < 0.95 else \
             ", no difference shown"
         yield (f"simulated fault storm, {vmm} VMM, {vcpus} vCPUs, {host_words(vcpus)}, on: "
                f"{against['estimate']:.2f} times the faults a second of off "
                f"({interval(against)}){shown}.")
+
+
+def _lives_card(of_lives, part, title):
+    groups = {}
+    for cell in of_lives["summary"]:
+        c, against = cell[part], cell[part].get("ratio")
+        groups.setdefault(f"{cell['vmm'].capitalize()} VMM", []).append([
+            cell["mode"], str(c["n"]), f"{c['median']:.3f}", f"{c['min']:.3f}–{c['max']:.3f}",
+            f"{against['estimate']:.2f}\n{against['low']:.2f}–{against['high']:.2f}"
+            if against else ""])
+    return page.card(f"{title}, simulated, {of_lives['vcpus']} vCPUs",
+                     f"Virtual seconds; {of_lives['servers']} Redis servers load "
+                     f"{of_lives['data_mib']} MiB. Last column: the time relative to off, and its "
+                     "interval.", page.table(["mode", "runs", "median", "range", "vs off"],
+                                             list(groups.items())))
 
 
 def section(results):
@@ -96,5 +133,7 @@ def section(results):
                            page.table(head, [("", rows)]), css="wide")]
     if not body:
         return []
+    if of_lives := lives(results):
+        body += [_lives_card(of_lives, part, title) for part, title in PARTS]
     return ['<h2 class="part">On a simulated host</h2>',
             f'<p class="soft">{assumptions(results["simulated"])}</p>', page.grid(body)]

@@ -9,7 +9,7 @@ from spf.report import curve, page, stats
 MODES = ("off", "vma-lock", "on", "default")
 CSS = {"default": "stock"}
 BESIDE = {"off": 0.98, "on": 1.02}
-HEAD = ["vCPUs", "mode", "runs", "faults/s", "min..max", "x off", "interval", "p50 us", "p99 us",
+HEAD = ["vCPUs", "mode", "runs", "faults/s", "x off", "interval", "min..max", "p50 us", "p99 us",
         "p99.9 us", "p99.99 us"]
 
 
@@ -66,10 +66,10 @@ def row(found, key):
                           [run["rate"] for run in base]) if base and key[1] != "off" else None
     counts = histogram(runs, touch)
     words = [str(key[0]), key[1], str(len(runs)), f"{spread['median']:.0f}",
-             f"{spread['min']:.0f}..{spread['max']:.0f}", f"{against['estimate']:.2f}" if against
-             else "", ""]
+             f"{against['estimate']:.2f}" if against else "", "",
+             f"{spread['min']:.0f}..{spread['max']:.0f}"]
     if against and len(runs) > 1:
-        words[-1] = f"{against['low']:.2f}..{against['high']:.2f} ({against['confidence']:.0%})"
+        words[-2] = f"{against['low']:.2f}..{against['high']:.2f} ({against['confidence']:.0%})"
     words += [f"{percentile(counts, part) / 1e3:.1f}" for part in (0.5, 0.99, 0.999, 0.9999)]
     return words + [f"{percentile(histogram(runs, pick), 0.99) / 1e3:.1f}"
                     for _, pick in calls(runs)]

@@ -130,6 +130,11 @@ def text(results):
     for vmm in simulated.of(results):
         lines += [f"Fault storm on a simulated host, {vmm} VMM: faults a virtual second",
                   *storm_lines(simulated.cells(results, vmm)), ""]
+    if lives := simulated.lives(results):
+        for part, title in simulated.PARTS:
+            lines += [f"{title} on a simulated host, {lives['vcpus']} vCPUs: virtual seconds",
+                      *_by_vmm(lives["summary"], lambda mine, part=part: _times(mine, part),
+                               last=True), ""]
     for note in results["notes"]:
         lines += textwrap.wrap(note, WIDTH)
     return "\n".join(lines)

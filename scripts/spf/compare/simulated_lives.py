@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guest lives on simulated hosts: QEMU, its guest and the database load that compare has elsewhere,
+by the same runner, with a host CPU for each vCPU.
+
+A host is one boot, in which each kind has one life, in an order that its seed gives."""
+
+import json
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+from spf import paths, series, ui
+from spf.build import meson
+from spf.compare import hosts, loads, plan, simulated
+from spf.lab import bundle, simulate
+
+LOAD = "redis"
+PYTHON = Path("/usr/bin/python3")
+# Of its library; the others are large, and nobody here asks for them.
+NOT_NEEDED = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "pydoc_data"}
+# Of the host, beside its guest: what is unpacked, and the kernel's.
+OWN_MIB = 3072
+# By the clock in there.
+TIMEOUT = 300
+
+
+def library():
+    """Python's: name in there -> path here."""
+    where = Path("/usr/lib") / PYTHON.resolve().name
+    found = {str(p).lstrip("/"): p for p in where.rglob("*") if p.is_file()
+             and not NOT_NEEDED & set(p.parts) and not p.parent.name.startswith("config-")}
+    for module in ("_ctypes", "_json", "_socket", "select"):
+        for path in (where / "lib-dynload").glob(f"{module}.*"):
+            found |= simulate.libraries(path)
+    return found | {str(PYTHON).lstrip("/"): PYTHON.resolve(), **simulate.libraries(PYTHON)}
+
+
+class Lives:
+    """@vcpus of each guest, as many servers, and @data MiB for all of them."""
+
+    def __init__(self, vcpus, data, modes, vmms, **machine):
+        self.vcpus, self.modes, self.vmms, self.machine = vcpus, modes, vmms, machine
+        self.data, self.stop = max(data, vcpus), threading.Event()
+        self.memory = loads.memory_needed_mib(LOAD, self.data, vcpus, vcpus)
+        self.manifest = loads.ensure(str(paths.BUILD / "compare"), LOAD, self.data, vcpus)
+        qemu = series.qemu()
+        self.qemu = paths.BUILD / "compare" / "qemu-stripped"
+        new = self.qemu.with_suffix(f".{os.getpid()}")
+        new.write_bytes(bundle.stripped(qemu))
+        new.chmod(0o755)
+        new.replace(self.qemu)
+        self.files = {
+            **library(), **simulate.libraries(qemu), "usr/bin/qemu": self.qemu,
+            **{f"kvmspf/{file.relative_to(paths.SCRIPTS)}": file
+               for file in (paths.SCRIPTS / "spf").rglob("*.py")},
+            **{f"firmware/{Path(name).name}": Path(name) for name in bundle.FIRMWARE
+               if Path(name).exists()},
+            "guest/kernel": series.kernel("stock"), "guest/disk": Path(self.manifest["image"]),
+            "guest/initramfs": hosts.initramfs(LOAD, meson.agent())}
+
+    def settings(self):
+        return {"vcpus": self.vcpus, "servers": self.vcpus, "memory_mib": self.memory,
+                "data_mib": self.data, "load": LOAD, "keys": self.manifest["keys"],
+                "snapshot_sha256": self.manifest["image_sha256"]}
+
+    def plan(self, seed):
+        spec = {"qemu": ["/usr/bin/qemu", "-L", "/firmware"], "kernel": "/guest/kernel",
+                "initramfs": "/guest/initramfs", "disk": "/guest/disk", "agent": True,
+                "vcpus": self.vcpus, "memory_mib": self.memory, "servers": self.vcpus,
+                "pages": "4k", "keys": self.manifest["answers"]}
+        # The first one is the warm-up, which nobody needs where nothing is cached outside.
+        return {"spec": spec, "jobs": plan.jobs(self.modes, self.vmms, 1, seed)[1:], "stage": False,
+                "max_discards": 2, "boot_timeout": TIMEOUT, "load_timeout": TIMEOUT}
+
+    def on_all(self, seeds):
+        """Yields what each host gave when it is done."""
+        return simulated.on_each(list(seeds), lambda _: 1, self.on_host, self.stop,
+                                 f"guests on {len(seeds)} simulated hosts")
+
+    def on_host(self, seed):
+        """The runner's runs and discards on one host."""
+        cpus, sockets, nodes = simulated.shape(self.vcpus)
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(self.plan(seed), file)
+            file.flush()
+            machine = simulate.Simulated(
+                cpus, sockets=sockets, nodes=nodes, seed=seed,
+                files={**self.files, "plan.json": Path(file.name)},
+                timeout=2 * simulated.LIMIT, memory=(OWN_MIB + self.memory) << 20, **self.machine)
+            machine.stop = self.stop
+            done = machine.run([PYTHON, "/kvmspf/spf/compare/runner.py", "/plan.json"])
+        events = []
+        for line in done.out.decode(errors="replace").splitlines():
+            try:
+                events.append({**json.loads(line), "seed": seed})
+            except ValueError:
+                continue
+        failed = hosts.trouble(done)
+        if failed:
+            ui.say(f"guests on a simulated host, seed {seed}: {failed}")
+        return {"cpus": cpus, "sockets": sockets, "nodes": nodes, "seed": seed,
+                "real_s": round(done.seconds, 1), "host_trouble": done.trouble,
+                **({"failed": failed} if failed else {}),
+                "runs": [e for e in events if e.get("event") == "run"],
+                "discards": [e for e in events if e.get("event") == "discard"]}
