@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A plugin for QEMU's TCG: the atomic read-modify-writes, and the stores to cache lines that another CPU also wrote, of
- * each guest fault that KVM resolves in an emulated x86-64 host.
+ * A plugin for QEMU's TCG: the atomic read-modify-writes, and the stores to and loads of cache lines that another CPU also
+ * wrote, of each guest fault that KVM resolves in an emulated x86-64 host.
  *
  * A fault is what a thread executes from `begin=ADDRESS`, the entry of KVM's fault handler, until that returns.  It is
  * followed by its kernel stack: the thread may sleep meanwhile, and wake up on another CPU; and interrupts that come in
@@ -32,11 +32,13 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 #define STACK_MASK	(~UINT64_C(0x3fff))
 #define MAX_CPUS	48
 
-enum { MAX_TIERS = 8, MAX_OBJECTS = 8, MAX_MARKS = 16, MAX_EVENTS = 1 << 17, BASES = 64 };
+enum { MAX_TIERS = 8, MAX_OBJECTS = 16, MAX_MARKS = 16, MAX_EVENTS = 1 << 17, BASES = 64 };
 
-/* The writers of a line: a bit for each CPU, and above them the last one; kept as a pointer in the table below. */
-#define LAST_SHIFT	MAX_CPUS
-#define ALL_CPUS	((UINT64_C(1) << MAX_CPUS) - 1)
+/* Of a line, a bit for each CPU */
+struct line {
+	uint64_t writers;
+	uint64_t holders;	/* that would have it in their cache, were that large enough */
+};
 
 struct object {
 	char *name;
@@ -60,12 +62,12 @@ struct key {
 
 struct row {
 	struct key key;
-	uint64_t atomic, shared, moved;
+	uint64_t atomic, shared, moved, loads, fetched;
 };
 
 struct event {
 	uint64_t pc, address;
-	bool atomic, shared, moved;
+	bool atomic, shared, moved, load, fetched;
 };
 
 /* A fault in the making, of the thread with this kernel stack. */
@@ -185,6 +187,8 @@ static void close_window(struct window *window)
 		row->atomic += event->atomic;
 		row->shared += event->shared;
 		row->moved += event->moved;
+		row->loads += event->load;
+		row->fetched += event->fetched;
 	}
 	g_mutex_unlock(&lock);
 	window->open = false;
@@ -276,11 +280,12 @@ known:
 
 /*
  *	faults TIER COUNT STORES
- *	row TIER PC DATA ATOMICS SHARED MOVED
+ *	row TIER PC DATA ATOMICS SHARED MOVED LOADS FETCHED
  *	end LOST
  *
- * SHARED: stores to lines that another CPU wrote before, MOVED: to lines that another CPU wrote last.  LOST: events for
- * which there was no room.
+ * SHARED: stores to lines that another CPU wrote before; MOVED: those of them to a line that another CPU has had since.
+ * LOADS: loads of lines that another CPU wrote before; FETCHED: those of them after another CPU's store.  So MOVED and
+ * FETCHED are transfers.  LOST: events for which there was no room.
  */
 static void write_result(FILE *file)
 {
@@ -294,8 +299,9 @@ static void write_result(FILE *file)
 	while (g_hash_table_iter_next(&at, &key, NULL)) {
 		const struct row *row = key;
 
-		fprintf(file, "row %" PRIu64 " 0x%" PRIx64 " %s %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", row->key.tier,
-			row->key.pc, row->key.data, row->atomic, row->shared, row->moved);
+		fprintf(file, "row %" PRIu64 " 0x%" PRIx64 " %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+			row->key.tier, row->key.pc, row->key.data, row->atomic, row->shared, row->moved, row->loads,
+			row->fetched);
 	}
 	fprintf(file, "end %" PRIu64 "\n", lost);
 }
@@ -326,32 +332,53 @@ static void at_end(unsigned int index, void *data)
 /* An instruction's address, with the highest bit, which each of the kernel's has, cleared for an atomic one. */
 #define ATOMIC (UINT64_C(1) << 63)
 
-static void at_store(unsigned int index, qemu_plugin_meminfo_t info, uint64_t address, void *data)
+static void store_to(struct line *line, uint64_t me, struct event *event)
+{
+	event->shared = line->writers & ~me;
+	event->moved = event->shared && (line->holders & ~me);
+	line->writers |= me;
+	line->holders = me;
+}
+
+static void load_of(struct line *line, uint64_t me, struct event *event)
+{
+	event->load = line->writers & ~me;
+	event->fetched = event->load && !(line->holders & me);
+	line->holders |= me;
+}
+
+static void at_access(unsigned int index, qemu_plugin_meminfo_t info, uint64_t address, void *data)
 {
 	struct window *window = cpus[index].window;
-	uint64_t insn = (uintptr_t)data, line, writers;
+	uint64_t insn = (uintptr_t)data;
+	bool store = qemu_plugin_mem_is_store(info);
+	struct event event = { .pc = insn | ATOMIC, .address = address, .atomic = store && !(insn & ATOMIC) };
 	struct qemu_plugin_hwaddr *where;
-	struct event event = { .pc = insn | ATOMIC, .address = address, .atomic = !(insn & ATOMIC) };
+	struct line *line;
+	gpointer number;
 
 	if (!window)
 		return;
-	window->stores++;
+	window->stores += store;
 	where = qemu_plugin_get_hwaddr(info, address);
 	if (!where || qemu_plugin_hwaddr_is_io(where))
 		return;
-	line = qemu_plugin_hwaddr_phys_addr(where) >> 6;
+	number = GSIZE_TO_POINTER(qemu_plugin_hwaddr_phys_addr(where) >> 6);
 
 	g_mutex_lock(&lock);
-	writers = GPOINTER_TO_SIZE(g_hash_table_lookup(lines, GSIZE_TO_POINTER(line)));
-	event.shared = writers & ALL_CPUS & ~(UINT64_C(1) << index);
-	event.moved = writers && writers >> LAST_SHIFT != index;
-	writers = (writers & ALL_CPUS) | UINT64_C(1) << index | (uint64_t)index << LAST_SHIFT;
-	g_hash_table_insert(lines, GSIZE_TO_POINTER(line), GSIZE_TO_POINTER(writers));
-	if ((event.atomic || event.shared) && window->events == MAX_EVENTS)
+	line = g_hash_table_lookup(lines, number);
+	/* A line that no fault stores to is nobody's; most loads are of such. */
+	if (!line && store) {
+		line = g_new0(struct line, 1);
+		g_hash_table_insert(lines, number, line);
+	}
+	if (line)
+		(store ? store_to : load_of)(line, UINT64_C(1) << index, &event);
+	if ((event.atomic || event.shared || event.load) && window->events == MAX_EVENTS)
 		lost++;
 	g_mutex_unlock(&lock);
 
-	if ((event.atomic || event.shared) && window->events < MAX_EVENTS)
+	if ((event.atomic || event.shared || event.load) && window->events < MAX_EVENTS)
 		window->event[window->events++] = event;
 }
 
@@ -385,7 +412,7 @@ static void translate_insn(struct qemu_plugin_insn *insn)
 	for (unsigned int i = 0; i < nr_objects; i++)
 		if (pc == objects[i].address)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, at_object, QEMU_PLUGIN_CB_R_REGS, &objects[i]);
-	qemu_plugin_register_vcpu_mem_cb(insn, at_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W,
+	qemu_plugin_register_vcpu_mem_cb(insn, at_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
 					 GSIZE_TO_POINTER(is_atomic(insn) ? pc & ~ATOMIC : pc));
 }
 
@@ -441,7 +468,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 		return 1;
 	}
 	windows = g_hash_table_new(NULL, NULL);
-	lines = g_hash_table_new(NULL, NULL);
+	lines = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	rows = g_hash_table_new_full(key_hash, key_equal, g_free, NULL);
 	qemu_plugin_register_vcpu_init_cb(id, init_cpu);
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translate);

@@ -2,8 +2,9 @@
 """The series: a folder of kvm-patches/ or qemu-patches/ each, named for what it applies to.
 
 The folder has `series`, the names of the patches in order; `base`, of which a line is a word and
-its value; and, where there are any, `planted.patch` for the torture and fragments that override
-those of the same name in scripts/kernel.  The words of base are
+its value; and, where there are any, `planted.patch` for the torture, `shared-lines` for
+tests/bench, and fragments that override those of the same name in scripts/kernel.  The words of
+base are
 
 package   Debian's package with the source
 suite     of Debian, where it is not what this machine's own apt knows

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Make a directory with fault storms for another machine: patched kernel, emulator, fault-storm and a
-script that runs them.
+"""Make a directory with fault storms for another machine: patched kernel, emulator, fault-storm
+and a script that runs them.
 
 It runs on any x86-64 Linux, as an ordinary user, and installs nothing: DIR/run.  Copy it to where
 there are many CPUs, and bring results.json back to kvmspf report."""

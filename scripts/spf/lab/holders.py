@@ -72,7 +72,7 @@ def storms(path, runs):
 
 
 def lines(rows, names, most=6):
-    """The lines that cost most: fetches, ns taken and waited, and the functions that fetched them."""
+    """The lines that cost most: fetches, ns taken and waited, and the functions that did it."""
     found = {}
     for _, line, pc, fetches, _, took, waited in (row for row in rows if row[0] == "fetch"):
         one = found.setdefault(line, {"fetches": 0, "took_ns": 0, "waited_ns": 0, "by": {}})
