@@ -233,7 +233,7 @@ class Faults(unittest.TestCase):
                                        1000)
 
     def test_instructions_of_a_fault(self):
-        """Measured: 0.758 of off, above off's present page 0.488, a present page 0.970 of off's;
+        """Measured: 0.745 of off, above off's present page 0.459, a present page 0.970 of off's;
         off is 1.007 of a stock kernel, which only --long builds."""
         got = cost("instructions", *() if depth.LONG else ("--no-stock",))
         for name, row in got.items():
@@ -241,8 +241,8 @@ class Faults(unittest.TestCase):
                   f"{row['present']} with the host page present")
         present = got["off"]["present"]
         above = {name: row["fault"] - present for name, row in got.items()}
-        self.assertLessEqual(got["on"]["fault"], 0.762 * got["off"]["fault"])
-        self.assertLessEqual(above["on"], 0.495 * above["off"])
+        self.assertLessEqual(got["on"]["fault"], 0.749 * got["off"]["fault"])
+        self.assertLessEqual(above["on"], 0.466 * above["off"])
         self.assertLessEqual(got["on"]["present"], 0.98 * present)
         self.assertLess(got["vma-lock"]["fault"], got["off"]["fault"])
         if depth.LONG:
