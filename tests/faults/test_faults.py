@@ -83,7 +83,8 @@ def setUpModule():
     if not patches.files("linux"):
         raise unittest.SkipTest("there is no kernel series")
     apt.packages(["busybox-static", "e2fsprogs", "util-linux"])
-    targets.bring_up_to_date("patched")
+    for kernel in {"patched", series.guest()}:
+        targets.bring_up_to_date(kernel)
     subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True,
                    stdout=subprocess.DEVNULL)
 

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests import native  # noqa: E402
-from spf import ui  # noqa: E402
+from spf import series, ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
@@ -28,7 +28,8 @@ LIMIT = 1500
 
 def run(kernel, seed, times, checks):
     """What the checks printed, line by line."""
-    targets.bring_up_to_date(kernel)
+    for flavour in {kernel, series.guest()}:
+        targets.bring_up_to_date(flavour)
     programs = [native.program(name) for name in ("rounds", "failures", "torture")]
     machine = x86.Lab(kernel, cpus=2, numa=2, memory=3 << 30, timeout=LIMIT, stall=180)
     done = machine.run(["/usr/bin/python3", HERE / "lab_injection.py", programs[0].parent,
