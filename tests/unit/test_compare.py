@@ -465,7 +465,7 @@ class Output(unittest.TestCase):
         self.assertIn("Database load on a simulated host, 32 vCPUs", table.text(results))
         self.assertIn("Guest boot, simulated, 32 vCPUs", page)
         self.assertIn("seeds", results["method"][-1])
-        self.assertIn("on a simulated host, busy VMM", table.text(results))
+        self.assertIn("Simulated fault storm, busy VMM", table.text(results))
 
     def test_a_simulated_host_that_gave_nothing_is_in_the_notes(self):
         results = compare_sample.results()

@@ -94,7 +94,7 @@ def libraries(path):
 def functions(map_file, names):
     """Where the functions begin and end that this kernel has of these."""
     if not map_file.exists():
-        raise ui.Fail(f"there is no {ui.shown(map_file)}", "put the kernel's System.map beside it, or say --line 0,0")
+        raise ui.Fail(f"there is no {ui.shown(map_file)}", "put the kernel's System.map beside it, or say --line 0,0 (compare: --simulate 0)")
     rows = sorted((int(address, 16), name) for address, kind, name in map(str.split, map_file.read_text().splitlines())
                   if kind in "tTwW")
     for at, (address, name) in enumerate(rows):

@@ -128,7 +128,7 @@ def text(results):
             lines += [f"Fault storm, {vmm} VMM: faults a second; latencies in us",
                       *storm_lines(found), ""]
     for vmm in simulated.of(results):
-        lines += [f"Fault storm on a simulated host, {vmm} VMM: faults a virtual second",
+        lines += [f"Simulated fault storm, {vmm} VMM: faults a virtual second; latencies in us",
                   *storm_lines(simulated.cells(results, vmm)), ""]
     if lives := simulated.lives(results):
         for part, title in simulated.PARTS:
