@@ -247,10 +247,10 @@ RARE = 0.1
 
 
 def expected_lines():
-    """{line: most stores a fault}, of the series in use"""
-    rows = [line.split(None, 1) for line in
-            (series.of("linux").folder / "shared-lines").read_text().splitlines()
-            if line and not line.startswith("#")]
+    """{line: most stores a fault}, of the series in use; one without the file may have none"""
+    file = series.of("linux").folder / "shared-lines"
+    lines = file.read_text().splitlines() if file.exists() else []
+    rows = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
     return {name: float(most) for most, name in rows}
 
 
