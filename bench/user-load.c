@@ -106,6 +106,24 @@ static long file_shared__round(unsigned int *seed)
 	return touch(map_as(REGION, MAP_SHARED, file()), seed);
 }
 
+/*
+ * A VMA is made and freed, and no page.  Nothing else here may be executed and
+ * not written, so that it is not merged with a neighbour.
+ */
+static long map_unmap__round(unsigned int *seed)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	void *area = mmap(NULL, page, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)seed;
+	if (area == MAP_FAILED) {
+		perror("user-load: mmap");
+		exit(1);
+	}
+	munmap(area, page);
+	return 1;
+}
+
 /* As ebizzy: a copy of a sorted table, in memory of its own, is searched for a key and given back. */
 static long ebizzy__round(unsigned int *seed)
 {
@@ -134,6 +152,7 @@ static const struct load loads[] = {
 	{ "multi-fault", "first touches of base pages", "faults", multi_fault__round },
 	{ "file-private", "first stores to pages of a private mapping of a file", "faults", file_private__round },
 	{ "file-shared", "first stores to pages of a shared mapping of a file", "faults", file_shared__round },
+	{ "map-unmap", "a page is mapped, and unmapped without a touch", "pairs", map_unmap__round },
 	{ "ebizzy", "a table is copied to new memory, searched, and given back", "records", ebizzy__round },
 };
 

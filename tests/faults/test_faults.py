@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.lib import console_guest, depth
+from tests.lib import console_guest, depth, expected
 from spf import paths, series
 from spf.source import apt, patches
 from spf.build import targets
@@ -201,7 +201,7 @@ class Faults(unittest.TestCase):
             self.assertEqual(locks, 0, name)
             self.assertEqual(got["0", name][1], 0, name)
         # What the switch is for: without it, copies and direct I/O take the mmap_lock.
-        self.assertGreater(got["0", "copy"][2], 1000)
+        self.assertEqual(got["0", "copy"][2] > 1000, expected.of("copies") == "mmap_lock")
         self.assertGreater(got["0", "direct-io"][2], 0)
 
     def test_async_page_faults(self):
@@ -234,21 +234,24 @@ class Faults(unittest.TestCase):
                                        1000)
 
     def test_instructions_of_a_fault(self):
-        """Measured: 0.745 of off, above off's present page 0.459, a present page 0.970 of off's;
-        off is 1.007 of a stock kernel, which only --long builds."""
+        """The ratios that the series is to have; docs/measurements.md has the numbers.  Those to a
+        stock kernel are for --long, which builds one."""
         got = cost("instructions", *() if depth.LONG else ("--no-stock",))
         for name, row in got.items():
             print(f"# {name}: {row['fault']} instructions a fault, "
                   f"{row['present']} with the host page present")
         present = got["off"]["present"]
         above = {name: row["fault"] - present for name, row in got.items()}
-        self.assertLessEqual(got["on"]["fault"], 0.749 * got["off"]["fault"])
-        self.assertLessEqual(above["on"], 0.466 * above["off"])
-        self.assertLessEqual(got["on"]["present"], 0.98 * present)
+        ratios = [("fault", got["on"]["fault"], got["off"]["fault"]),
+                  ("above", above["on"], above["off"]),
+                  ("present", got["on"]["present"], present)]
+        if stock := got.get("stock"):
+            ratios += [("off", got["off"]["fault"], stock["fault"]),
+                       ("off-present", present, stock["present"])]
+        for word, mine, base in ratios:
+            with self.subTest(word):
+                self.assertLessEqual(mine, expected.number(word) * base)
         self.assertLess(got["vma-lock"]["fault"], got["off"]["fault"])
-        if depth.LONG:
-            self.assertLessEqual(got["off"]["fault"], 1.008 * got["stock"]["fault"])
-            self.assertLessEqual(present, 1.002 * got["stock"]["present"])
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class Row:
 
 
 ONCE = "once a VMA: its anon_vma"
+# A read that may find no page for writing: some series do not ask GUP-fast.
+READ_ONLY = "read-only slot, read"
 ERROR = "an error: the mmap_lock's to tell"
 SWAPPED = "its anon_vma; and the VMM's own memory comes back"
 PFNMAP = "no struct page: only the mmap_lock's code looks through such mappings"
@@ -147,7 +149,7 @@ ROWS = [
         before=HUGETLB[0], after=HUGETLB[1]),
     Row("secretmem", "secret", "measure write", None, ERROR, "EFAULT"),
     Row("DIMM pulled", "anon", "write unplug measure read", None, outcome="MMIO"),
-    Row("read-only slot, read", "anon", "write read-only-slot measure read", "fast"),
+    Row(READ_ONLY, "anon", "write read-only-slot measure read", "fast"),
     Row("read-only slot, written", "anon", "write read-only-slot measure write", None,
         outcome="MMIO"),
     Row("cgroup's limit, swap", "anon", "measure overwrite host", "speculative", SWAPPED, mib=32,

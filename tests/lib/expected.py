@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the series in use is expected to do, where series differ: kvm-patches/NAME/expected, of
+which a line is a word and its value.
+
+fault         instructions of a fault in mode on, at most this part of mode off's
+above         the same of what is above mode off's present page
+present       a present page in mode on, at most this part of mode off's
+off           a fault in mode off, at most this part of a stock kernel's
+off-present   the same of a present page
+copies        mmap_lock or vma_lock: what the kernel's accesses to user memory take without
+              speculation
+read-only     fast or vma_lock: what finds a page for a read where no write may follow
+poisoned      vma_lock or mmap_lock: what finds that a page is poisoned
+"""
+
+from spf import series
+
+
+def of(word):
+    file = series.of("linux").folder / "expected"
+    lines = (line.split("#")[0].split() for line in file.read_text(encoding="utf-8").splitlines())
+    return dict(line for line in lines if line)[word]
+
+
+def number(word):
+    return float(of(word))
