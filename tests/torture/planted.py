@@ -27,6 +27,9 @@ from tests.torture.torture import series, targets  # noqa: E402
 STRETCH = 8000
 Rule = namedtuple("Rule", "words found")
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
+# Of a page that stays mapped in the guest: by what takes it away, by a vCPU that finds it where
+# another one should be, or by what is in it.
+LEAF = rf"\b(spf_look_at_leaves|kvm_tdp_mmu_map)\b|{LATE}"
 # For each rule the mutations that test it hardest, as others only take their time, and the report
 # that shows it broken: a machine that hangs proves nothing.
 RULES = {
@@ -43,6 +46,11 @@ RULES = {
     "lock-gone": Rule(["userfaultfd"], r"\b(spf_look_at_lock|locking/rwsem\.c)\b"),
     # From 6.15 on the memory of a VMA may be used again at once.
     "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
+    # What maps a page without mmu_lock; of no series but linux-7.3.
+    "leaf-recheck": Rule(["dontneed", "protect"], LEAF),
+    "leaf-barrier": Rule(["dontneed", "protect"], LEAF),
+    "leaf-id": Rule(["dontneed"], LEAF),
+    "leaf-steal": Rule(["dontneed", "protect"], LEAF),
 }
 
 
