@@ -47,10 +47,10 @@ RULES = {
     # From 6.15 on the memory of a VMA may be used again at once.
     "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
     # What maps a page without mmu_lock; of no series but linux-7.3.
-    "leaf-recheck": Rule(["dontneed", "protect"], LEAF),
-    "leaf-barrier": Rule(["dontneed", "protect"], LEAF),
+    "leaf-recheck": Rule(["protect", "forbid"], LEAF),
+    "leaf-barrier": Rule(["protect", "forbid"], LEAF),
     "leaf-id": Rule(["dontneed"], LEAF),
-    "leaf-steal": Rule(["dontneed", "protect"], LEAF),
+    "leaf-steal": Rule(["protect", "forbid"], LEAF),
 }
 
 
