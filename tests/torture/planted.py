@@ -46,7 +46,7 @@ RULES = {
     "lock-gone": Rule(["userfaultfd"], r"\b(spf_look_at_lock|locking/rwsem\.c)\b"),
     # From 6.15 on the memory of a VMA may be used again at once.
     "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
-    # What maps a page without mmu_lock; of no series but linux-7.3.
+    # What maps a page without mmu_lock: not in every series.
     "leaf-recheck": Rule(["protect", "forbid"], LEAF),
     "leaf-barrier": Rule(["protect", "forbid"], LEAF),
     "leaf-id": Rule(["dontneed"], LEAF),
