@@ -15,9 +15,10 @@ def flat(text):
 
 
 def added(patch):
-    """What a patch adds to C files, and what stands beside it there."""
+    """What a patch adds to the kernel's C files, and what stands beside it there.  The selftests'
+    programs are no kernel."""
     files = re.split(r"^diff --git ", patch.read_text(errors="replace"), flags=re.M)[1:]
-    lines = [line[1:] for file in files if re.match(r"\S+\.[ch] ", file)
+    lines = [line[1:] for file in files if re.match(r"(?!a/tools/)\S+\.[ch] ", file)
              for line in file.splitlines() if line.startswith("+") and not line.startswith("+++")]
     return flat("\n".join(lines))
 
@@ -56,7 +57,7 @@ class Litmus(unittest.TestCase):
         self.assertGreater(len(pairs()), 5)
         for words, patches in pairs().items():
             with self.subTest(words):
-                self.assertIn(f"Pairs with {words}", known, f"said in {', '.join(patches)}")
+                self.assertTrue(f"Pairs with {words}" in known, f"said in {', '.join(patches)}")
 
 
 if __name__ == "__main__":
