@@ -41,7 +41,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 /* Of physical memory, reserved and not used before it is touched; what lies beyond is free. */
 #define MAX_LINES	(UINT64_C(1) << (36 - LINE_SHIFT))
 
-enum { MAX_SKIPS = 8, GRANTS = 4, SAMPLE = 8, STACK = 48, CALLERS = 6, MOST_ROWS = 200 };
+enum { MAX_SKIPS = 64, GRANTS = 4, SAMPLE = 8, STACK = 48, CALLERS = 6, MOST_ROWS = 200 };
 
 /* Of the kernel's code, loaded where it is linked to. */
 #define TEXT		UINT64_C(0xffffffff81000000)

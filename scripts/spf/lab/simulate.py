@@ -5,6 +5,7 @@ What happens in there, and how long it takes by its own clock, depends on nothin
 
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -19,8 +20,11 @@ QUANTUM = 200
 LINE = (50, 150)
 # Of xAPIC; the lab's kernel cannot remap interrupts, which more would need.
 MAX_APIC_ID = 254
-# They store whole pages, which a CPU does without fetching lines.
-WHOLE_PAGES = ("clear_page_rep", "clear_page_erms", "clear_page_orig")
+# They store whole pages, which a CPU does without fetching lines.  Newer kernels make each call of
+# the last one the CPU's own instruction, at the place of the call.
+IN_PLACE = "__clear_pages_unrolled"
+WHOLE_PAGES = ("clear_page_rep", "clear_page_erms", "clear_page_orig", IN_PLACE)
+CALL, CALL_BYTES = b"\xe8", 8
 COMMAND_LINE = ("mitigations=off nokaslr tsc=reliable no_timer_check watchdog_thresh=60 "
                 "rcupdate.rcu_cpu_stall_timeout=120 random.trust_cpu=1")
 
@@ -66,7 +70,11 @@ class Simulated(serial.Serial):
         return self.kernel.with_name("System.map")
 
     def skips(self):
-        return [f"skip={first:x}-{end:x}" for first, end in functions(self.symbols(), WHOLE_PAGES)]
+        found = list(functions(self.symbols(), WHOLE_PAGES))
+        for first, _ in functions(self.symbols(), (IN_PLACE,)):
+            found += [(at, at + CALL_BYTES)
+                      for at in calls(self.kernel.with_name("vmlinux"), first)]
+        return [f"skip={first:x}-{end:x}" for first, end in found]
 
     def token(self, argv):
         # The same in each run: it is in the memory of the machine.
@@ -100,6 +108,27 @@ def functions(map_file, names):
     for at, (address, name) in enumerate(rows):
         if name in names:
             yield address, next(later for later, _ in rows[at:] if later > address)
+
+
+def calls(vmlinux, function):
+    """The addresses at which a kernel calls the function that is at this one."""
+    if not vmlinux.exists():
+        raise ui.Fail(f"there is no {ui.shown(vmlinux)}",
+                      "put the kernel's vmlinux beside it, or say --line 0,0")
+    data = vmlinux.read_bytes()
+    headers, = struct.unpack_from("<Q", data, 32)
+    size, number = struct.unpack_from("<HH", data, 54)
+    for header in range(headers, headers + size * number, size):
+        kind, flags, offset, address, _, length = struct.unpack_from("<IIQQQQ", data, header)
+        # PT_LOAD, and code
+        if kind != 1 or not flags & 1:
+            continue
+        at = data.find(CALL, offset, offset + length - 4)
+        while at >= 0:
+            here = address + at - offset
+            if here + 5 + struct.unpack_from("<i", data, at + 1)[0] == function:
+                yield here
+            at = data.find(CALL, at + 1, offset + length - 4)
 
 
 def check_topology(cpus, sockets, nodes):
