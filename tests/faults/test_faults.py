@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults of guest memory on the patched host: who resolves them, what they cost, and what they
+"""Faults of guest memory on the patched host: what resolves them, what they cost, and what they
 lock."""
 
 import json

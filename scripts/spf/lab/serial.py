@@ -34,7 +34,7 @@ class Serial:
         of a link, what it says."""
         self.kernel, self.cpus, self.memory = kernel, cpus, memory
         self.append, self.timeout, self.files = append, timeout or TIMEOUT, files or {}
-        # Who runs several at once ends them by this.
+        # By this a caller that runs several at once ends them.
         self.stop = threading.Event()
 
     def words(self, directory, initramfs):

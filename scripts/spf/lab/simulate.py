@@ -18,7 +18,7 @@ MEMORY = 4 << 30
 # One instruction is a nanosecond.  So long are CPUs apart at most; docs/scaling.md has what that does.
 QUANTUM = 200
 LINE = (50, 150)
-# Of xAPIC; the lab's kernel cannot remap interrupts, which more would need.
+# Of xAPIC.  More would need an IOMMU that remaps interrupts; the machine has none.
 MAX_APIC_ID = 254
 # They store whole pages, which a CPU does without fetching lines.  Newer kernels make each call of
 # the last one the CPU's own instruction, at the place of the call.
