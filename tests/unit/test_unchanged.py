@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from spf import paths, ui
+from spf import paths, series, ui
 from spf.source import apt, setup
 from spf.testing import unchanged, verb
 
@@ -27,6 +27,12 @@ class Unchanged(unittest.TestCase):
             (self.root / "tests" / group).mkdir(parents=True)
             self.program(group, "exit 0")
         subprocess.run(["git", "init", "-q", self.root], check=True)
+        # What the run that these tests belong to has set.
+        environment = mock.patch.dict(os.environ)
+        environment.start()
+        self.addCleanup(environment.stop)
+        for name in verb.DEPTH, series.GUEST:
+            os.environ.pop(name, None)
         for where, name, value in ((paths, "ROOT", self.root),
                                    (paths, "STAMP", self.root.parent / "stamp"),
                                    (verb, "TESTS", self.root / "tests"),
