@@ -56,7 +56,8 @@ class Lives:
                for file in (paths.SCRIPTS / "spf").rglob("*.py")},
             **{f"firmware/{Path(name).name}": Path(name) for name in bundle.FIRMWARE
                if Path(name).exists()},
-            "guest/kernel": series.kernel(series.guest()), "guest/disk": Path(self.manifest["image"]),
+            "guest/kernel": series.kernel(series.guest()),
+            "guest/disk": Path(self.manifest["image"]),
             "guest/initramfs": hosts.initramfs(LOAD, meson.agent())}
 
     def settings(self):

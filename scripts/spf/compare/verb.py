@@ -16,14 +16,16 @@ from spf.compare import execution, figures, hosts, loads, needs, plan, simulated
     simulated_lives
 
 EPILOG = """\
-One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into firmware, kernel, userspace)
-and one load time (N Redis servers load their snapshots at once, until each answers with all its keys; or memcached is
-filled over N connections; or N threads of db-load read a table; or N compilers build a library).  The modes
-alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  compare
-throws away runs that are not comparable (stall, crash, wrong key count), counts and replaces them.  Where this host runs a
-patched kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host (kvmspf lab).  In the end there are
-storms on simulated hosts of up to 128 CPUs, in virtual time (docs/scaling.md), two hosts at a time.  DIR gets results.json
-(docs/results-schema.md), the same as runs.csv and storms.csv, and report.html.
+One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into
+firmware, kernel, userspace) and one load time (N Redis servers load their snapshots at once, until
+each answers with all its keys; or memcached is filled over N connections; or N threads of db-load
+read a table; or N compilers build a library).  The modes alternate, with a quiet and a busy VMM.
+Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  compare throws away runs
+that are not comparable (stall, crash, wrong key count), counts and replaces them.  Where this host
+runs a patched kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host
+(kvmspf lab).  In the end there are storms on simulated hosts of up to 128 CPUs, in virtual time
+(docs/scaling.md), two hosts at a time.  DIR gets results.json (docs/results-schema.md), the same as
+runs.csv and storms.csv, and report.html.
 Status: 0 done; 1 could not be done; 2 wrong arguments; 3 done, but runs are missing."""
 
 
@@ -42,43 +44,62 @@ def mib(text):
 def parser():
     p = Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG,
                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("results", nargs="*", metavar="RESULTS.json", help="two earlier results: compare these, run nothing")
-    p.add_argument("--runs", type=limits.positive, default=5, help="guest lives of each kind (default 5)")
-    p.add_argument("--modes", type=limits.some_of(tuple(kvmparam.MODES)), default=list(kvmparam.MODES), metavar="LIST",
+    p.add_argument("results", nargs="*", metavar="RESULTS.json",
+                   help="two earlier results: compare these, run nothing")
+    p.add_argument("--runs", type=limits.positive, default=5,
+                   help="guest lives of each kind (default 5)")
+    p.add_argument("--modes", type=limits.some_of(tuple(kvmparam.MODES)),
+                   default=list(kvmparam.MODES), metavar="LIST",
                    help="some of off,vma-lock,on (default all)")
-    p.add_argument("--vmm", type=limits.some_of(("quiet", "busy")), default=["quiet", "busy"], metavar="LIST",
+    p.add_argument("--vmm", type=limits.some_of(("quiet", "busy")), default=["quiet", "busy"],
+                   metavar="LIST",
                    help="some of quiet,busy (default both)")
-    p.add_argument("--vcpus", type=limits.positive, default=8, metavar="N", help="the guest's vCPUs (default 8)")
-    p.add_argument("--memory", type=mib, default=1024, metavar="SIZE", help="the guest's memory (default 1G)")
-    p.add_argument("--data", type=mib, metavar="SIZE", help="size of the loaded database (default 64M); a build has none")
+    p.add_argument("--vcpus", type=limits.positive, default=8, metavar="N",
+                   help="the guest's vCPUs (default 8)")
+    p.add_argument("--memory", type=mib, default=1024, metavar="SIZE",
+                   help="the guest's memory (default 1G)")
+    p.add_argument("--data", type=mib, metavar="SIZE",
+                   help="size of the loaded database (default 64M); a build has none")
     p.add_argument("--load", choices=tuple(loads.KINDS), default=loads.DEFAULT,
                    help=f"what the guest does: load a database, or build (default {loads.DEFAULT})")
     p.add_argument("--servers", type=limits.positive, metavar="N",
-                   help="Redis servers, memcached's connections, threads, compilers (default: one a vCPU, at most 8)")
+                   help="Redis servers, memcached's connections, threads, compilers (default: one "
+                        "a vCPU, at most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
-                   help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent huge pages (default 4k)")
-    p.add_argument("--arch", choices=("x86", "power"), default="x86", help="architecture of host and guests (default x86)")
-    p.add_argument("--kernel", default="patched", metavar="FLAVOUR", help="kernel of the host in the lab: patched, stock, debug or a file")
+                   help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent "
+                        "huge pages (default 4k)")
+    p.add_argument("--arch", choices=("x86", "power"), default="x86",
+                   help="architecture of host and guests (default x86)")
+    p.add_argument("--kernel", default="patched", metavar="FLAVOUR",
+                   help="kernel of the host in the lab: patched, stock, debug or a file")
     series.option(p)
-    p.add_argument("--host", choices=("auto", "lab", "here"), default="auto", help="where KVM runs (default auto)")
-    p.add_argument("--cpus", type=limits.cpus, metavar="N", help="CPUs of the host in the lab (default: this machine's, at most 4)")
-    p.add_argument("--seed", type=limits.number(0, 999999999), default=1, help="seed of the order of runs (default 1)")
+    p.add_argument("--host", choices=("auto", "lab", "here"), default="auto",
+                   help="where KVM runs (default auto)")
+    p.add_argument("--cpus", type=limits.cpus, metavar="N",
+                   help="CPUs of the host in the lab (default: this machine's, at most 4)")
+    p.add_argument("--seed", type=limits.number(0, 999999999), default=1,
+                   help="seed of the order of runs (default 1)")
     p.add_argument("--simulate", type=limits.number(0, simulated.MOST), metavar="N",
-                   help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: none); with an N also guest "
+                   help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: "
+                        "none); with an N also guest "
                         "lives with N vCPUs and N Redis servers there, which takes an hour with 32")
     p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
     p.add_argument("--json", action="store_true", help="print results.json instead of the table")
-    p.add_argument("--keep", action="store_true", help="keep the raw events and the consoles of runs thrown away")
-    p.add_argument("--no-build", action="store_true", help="use the kernels and QEMU that are there")
+    p.add_argument("--keep", action="store_true",
+                   help="keep the raw events and the consoles of runs thrown away")
+    p.add_argument("--no-build", action="store_true",
+                   help="use the kernels and QEMU that are there")
     return p
 
 
 def compare_two(args):
     """Two earlier results: no other option goes with them."""
     default = parser().get_default
-    given = [name for name in vars(args) if name not in ("results", "json") and getattr(args, name) != default(name)]
+    given = [name for name in vars(args) if name not in ("results", "json")
+             and getattr(args, name) != default(name)]
     if given:
-        raise ui.Fail(f"--{given[0].replace('_', '-')} says how to run, and two results are compared as they are",
+        raise ui.Fail(f"--{given[0].replace('_', '-')} says how to run, and two results are "
+                      "compared as they are",
                       "leave it out, or the results", 2)
     return difference.main(args.results, args.json)
 
@@ -96,7 +117,8 @@ def planned_jobs(args, host):
     modes = ["stock"] if host.flavour() == "stock" else args.modes
     lives = plan.jobs(modes, args.vmm, args.runs, args.seed)
     storms = plan.storms(modes, args.vmm, args.vcpus, args.runs, host.storm_mib)
-    ui.say(f"{len(lives)} guest lives and {len(storms)} storms on {host.text}; an estimate follows the first")
+    ui.say(f"{len(lives)} guest lives and {len(storms)} storms on {host.text}; an estimate "
+           f"follows the first")
     return lives + storms
 
 
@@ -107,8 +129,10 @@ def at_least_one_run(args, host, spec, planned, events):
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if len(watcher.of("run")) < 2:
-        last = watcher.of("discard")[-1] if watcher.of("discard") else {"kind": "host", "detail": "no run at all"}
-        raise ui.Fail(f"no comparable run: {last['kind']}: {last['detail']}", f"see {ui.shown(events)}")
+        last = watcher.of("discard")[-1] if watcher.of("discard") else {"kind": "host",
+                                                                        "detail": "no run at all"}
+        raise ui.Fail(f"no comparable run: {last['kind']}: {last['detail']}",
+                      f"see {ui.shown(events)}")
     return watcher
 
 
@@ -135,7 +159,8 @@ def show(found, as_json, out):
     for key, value in found["platform_text"].items():
         print(textwrap.fill(f"{key + ':':20}{value}", table.WIDTH, subsequent_indent=20 * " "))
     print("\n" + table.text(found))
-    print(f"\n{ui.shown(out / 'results.json')} runs.csv storms.csv\n{ui.shown(out / 'report.html')}")
+    print(f"\n{ui.shown(out / 'results.json')} runs.csv storms.csv\n"
+          f"{ui.shown(out / 'report.html')}")
 
 
 def main(argv):

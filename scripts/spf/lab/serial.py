@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A lab of an initramfs and a serial line, without this machine's root: what EPT on Bochs, POWER and the simulated host
-have in common.
+"""A lab of an initramfs and a serial line, without this machine's root: what EPT on Bochs, POWER
+and the simulated host have in common.
 
 scripts/lab/init.c is process 1 in there and says what comes over the line."""
 
@@ -27,11 +27,12 @@ TIMEOUT = 900
 
 
 class Serial:
-    """What an architecture adds: compiler (of its programs), machine (its number in ELF), words()."""
+    """What an architecture adds: compiler (of its programs), machine (its number in ELF),
+    words()."""
 
     def __init__(self, kernel, memory, cpus=1, append="", timeout=0, files=None):
-        """files: what is to be in there besides the command; name in there, without the first slash -> path here, or,
-        of a link, what it says."""
+        """files: what is to be in there besides the command; name in there, without the first slash
+        -> path here, or, of a link, what it says."""
         self.kernel, self.cpus, self.memory = kernel, cpus, memory
         self.append, self.timeout, self.files = append, timeout or TIMEOUT, files or {}
         # By this a caller that runs several at once ends them.
@@ -42,7 +43,8 @@ class Serial:
         raise NotImplementedError
 
     def command_line(self, console):
-        # Of the kernel's messages only an oops may get in between the command's own; the init has the rest.
+        # Of the kernel's messages only an oops may get in between the command's own; the init has
+        # the rest.
         return f"console={console} loglevel=1 panic=-1 oops=panic " + self.append
 
     def token(self, _argv):
@@ -50,7 +52,8 @@ class Serial:
         return secrets.token_hex(16)
 
     def needs(self, path, machine):
-        """The files that a program cannot run without, as `files`; refuses one that does not run in there."""
+        """The files that a program cannot run without, as `files`; refuses one that does not run in
+        there."""
         return check_program(path, machine)
 
     def run(self, argv, stdout=None, _stderr=None, _out_dir=None):
@@ -66,7 +69,8 @@ class Serial:
     def _run(self, directory, argv, stdout):
         token = self.token(argv)
         archive = directory / "initramfs"
-        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine, self.files, self.needs))
+        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine,
+                                      self.files, self.needs))
         words = [str(w) for w in self.words(directory, archive)]
         if ui.verbose:
             ui.say("+ " + shlex.join(words))
@@ -76,7 +80,8 @@ class Serial:
         master, slave = pty.openpty()
         with open(directory / "qemu.log", "wb") as log:
             child = subprocess.Popen(words, cwd=directory, stdin=slave, stdout=slave, stderr=log,
-                                     env={**os.environ, "TERM": "xterm"}, preexec_fn=ui.die_with_parent,
+                                     env={**os.environ, "TERM": "xterm"},
+                                     preexec_fn=ui.die_with_parent,
                                      start_new_session=True)
         os.close(slave)
         try:
@@ -95,7 +100,8 @@ class Serial:
         return result
 
     def follow(self, child, master, console, token, stream, result, start):
-        """Pass on what the command prints until its end is told, or until it is clear that it will not be."""
+        """Pass on what the command prints until its end is told, or until it is clear that it will
+        not be."""
         up = re.compile(rf"\n{token} up (\d+)\n".encode())
         end = re.compile(rf"\n{token} end (\d+) (\d+)\n".encode())
         console.touch()
@@ -119,13 +125,15 @@ class Serial:
                 if dead:
                     panic = re.search(rb"Kernel panic[^\n]*", seen)
                     result.kind = "panic" if panic else "emulator"
-                    result.what = panic[0].decode() if panic else f"the emulator ended with status {child.returncode}"
+                    result.what = panic[0].decode() if panic else \
+                        f"the emulator ended with status {child.returncode}"
                     return
                 if self.stop.is_set():
                     result.kind, result.what = "stopped", "it was told to end"
                     return
                 if time.monotonic() - start > self.timeout:
-                    result.kind, result.what = "timeout", f"the command did not end within {self.timeout:g} s"
+                    result.kind = "timeout"
+                    result.what = f"the command did not end within {self.timeout:g} s"
                     return
 
 
@@ -152,20 +160,24 @@ def init_program(compiler):
 
 
 def check_program(path, machine):
-    """There are no libraries and no other machine's instructions in there; so a program needs no other files."""
+    """There are no libraries and no other machine's instructions in there; so a program needs no
+    other files."""
     data = path.read_bytes()
     if data[:4] != b"\x7fELF":
         return {}
     offset, size, count = *struct.unpack_from("<Q", data, 32), *struct.unpack_from("<HH", data, 54)
     if struct.unpack_from("<H", data, 18)[0] != machine:
-        raise ui.Fail(f"{ui.shown(path)} is not a program for this lab's machine", "compile it for that", 2)
+        raise ui.Fail(f"{ui.shown(path)} is not a program for this lab's machine",
+                      "compile it for that", 2)
     if any(struct.unpack_from("<I", data, offset + i * size)[0] == PT_INTERP for i in range(count)):
-        raise ui.Fail(f"{ui.shown(path)} needs shared libraries, which this lab does not have", "link it statically", 2)
+        raise ui.Fail(f"{ui.shown(path)} needs shared libraries, which this lab does not have",
+                      "link it statically", 2)
     return {}
 
 
 def initramfs(argv, token, init, machine, files=(), needs=check_program):
-    """The init, the files, the command, each file that the command names, at its own path, and what that needs."""
+    """The init, the files, the command, each file that the command names, at its own path, and what
+    that needs."""
     cpio = image.Cpio()
     for name in ("dev", "proc", "sys", "tmp"):
         cpio.directory(name)
@@ -178,7 +190,8 @@ def initramfs(argv, token, init, machine, files=(), needs=check_program):
     words, packed = list(argv), set(files)
 
     def pack(path):
-        """The file as it is called, whatever it is a link to, and what it needs as that is called."""
+        """The file as it is called, whatever it is a link to, and what it needs as that is
+        called."""
         for name, file in {str(path).lstrip("/"): path, **needs(path, machine)}.items():
             if name not in packed:
                 cpio.file(name, file.read_bytes(), file.stat().st_mode & 0o777)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The simulated host: N CPUs side by side in virtual time, whatever this machine has (QEMU's -icount parallel=on).
+"""The simulated host: N CPUs side by side in virtual time, whatever this machine has (QEMU's
+-icount parallel=on).
 
-What happens in there, and how long it takes by its own clock, depends on nothing but the files and the seed."""
+What happens in there, and how long it takes by its own clock, depends on nothing but the files and
+the seed."""
 
 import re
 import shutil
@@ -15,11 +17,12 @@ from spf.build import meson, targets
 from spf.lab import accel, holders, image, serial, x86
 
 MEMORY = 4 << 30
-# One instruction is a nanosecond.  So long are CPUs apart at most; docs/scaling.md has what that does.
+# The most nanoseconds that CPUs are apart; an instruction is one.  See docs/scaling.md.
 QUANTUM = 200
 LINE = (50, 150)
-# Of xAPIC.  More would need an IOMMU that remaps interrupts; the machine has none.
+# Of xAPIC.  An interrupt reaches a CPU beyond only through an IOMMU that remaps it, in x2APIC mode.
 MAX_APIC_ID = 254
+REMAPPER = "intel-iommu,intremap=on,eim=on"
 # They store whole pages, which a CPU does without fetching lines.  Newer kernels make each call of
 # the last one the CPU's own instruction, at the place of the call.
 IN_PLACE = "__clear_pages_unrolled"
@@ -33,10 +36,11 @@ class Simulated(serial.Serial):
     compiler = "gcc"
     machine = 62
 
-    def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0, line=LINE, seed=1,
-                 quantum=QUANTUM, everywhere=False, profile=None, **options):
-        """line: ns that a cache line takes from another CPU of the socket, and of another socket; everywhere: that costs
-        what runs outside of kernels as well; profile: the file to which goes who waited for what (holders.py)."""
+    def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0,
+                 line=LINE, seed=1, quantum=QUANTUM, everywhere=False, profile=None, **options):
+        """line: ns that a cache line takes from another CPU of the socket, and of another socket;
+        everywhere: code outside of kernels pays for lines, too; profile: the file that gets which
+        code waited for which line (holders.py)."""
         super().__init__(x86.kernel_path(kernel), memory, cpus, **options)
         self.qemu, self.flavour = x86.qemu_path(qemu), qemu
         self.sockets, self.nodes = sockets, nodes or sockets
@@ -45,21 +49,34 @@ class Simulated(serial.Serial):
         check_topology(cpus, sockets, self.nodes)
 
     def words(self, directory, initramfs):
-        words = [self.qemu, "-M", "q35,usb=off,smbus=off,sata=off,graphics=off", "-accel", "tcg,thread=single,tb-size=512",
-                 "-icount", f"shift=0,sleep=off,parallel=on,quantum={self.quantum}", "-seed", self.seed,
-                 "-rtc", "base=2026-01-01,clock=vm", "-cpu", accel.CPU["tcg"] + ",-monitor", "-m", f"{self.memory >> 20}M",
-                 # The kernel has each node for a package, as it expects them; sockets are what lines cost by.
+        words = [self.qemu, "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",
+                 "-accel", "tcg,thread=single,tb-size=512",
+                 "-icount", f"shift=0,sleep=off,parallel=on,quantum={self.quantum}",
+                 "-seed", self.seed, "-rtc", "base=2026-01-01,clock=vm",
+                 "-cpu", f"{accel.CPU['tcg']},-monitor{',+x2apic' * self.remaps()}",
+                 "-m", f"{self.memory >> 20}M",
+                 # The kernel expects a package to be a node.  Sockets are what lines cost by.
                  "-smp", f"{self.cpus},sockets={self.nodes},threads=1",
-                 "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{directory}/console",
+                 "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                 "-serial", f"file:{directory}/console",
                  "-kernel", self.kernel, "-initrd", initramfs,
                  "-append", f"{self.command_line('ttyS0')} {COMMAND_LINE}"]
         if self.nodes > 1:
             words += x86.nodes(self.nodes, self.memory, self.cpus)
+        if self.remaps():
+            words += ["-device", REMAPPER]
         if any(self.line):
-            words += ["-plugin", ",".join([f"file={meson.plugins(self.flavour) / 'line_cost.so'}", f"near={self.line[0]}",
-                                           f"far={self.line[1]}", f"socket={self.cpus // self.sockets}", *self.skips(),
-                                           *["all=on"] * self.everywhere, *self.profiled()])]
+            words += ["-plugin", ",".join(self.plugin())]
         return words
+
+    def remaps(self):
+        return highest_apic_id(self.cpus, self.nodes) > MAX_APIC_ID
+
+    def plugin(self):
+        return [f"file={meson.plugins(self.flavour) / 'line_cost.so'}",
+                f"near={self.line[0]}", f"far={self.line[1]}",
+                f"socket={self.cpus // self.sockets}", *self.skips(),
+                *["all=on"] * self.everywhere, *self.profiled()]
 
     def profiled(self):
         if not self.profile:
@@ -95,16 +112,19 @@ def libraries(path):
     """The shared libraries of a program, each at the path that the loader looks for."""
     done = subprocess.run(["ldd", path], capture_output=True, text=True, errors="replace")
     if done.returncode:
-        raise ui.Fail(f"{ui.shown(path)} is not a program that this machine runs", "name another one", 2)
+        raise ui.Fail(f"{ui.shown(path)} is not a program that this machine runs",
+                      "name another one", 2)
     return {name.lstrip("/"): Path(name) for name in re.findall(r"(/\S+) \(0x", done.stdout)}
 
 
 def functions(map_file, names):
     """Where the functions begin and end that this kernel has of these."""
     if not map_file.exists():
-        raise ui.Fail(f"there is no {ui.shown(map_file)}", "put the kernel's System.map beside it, or say --line 0,0 (compare: --simulate 0)")
-    rows = sorted((int(address, 16), name) for address, kind, name in map(str.split, map_file.read_text().splitlines())
-                  if kind in "tTwW")
+        raise ui.Fail(f"there is no {ui.shown(map_file)}",
+                      "put the kernel's System.map beside it, or say --line 0,0 "
+                      "(compare: --simulate 0)")
+    rows = sorted((int(address, 16), name) for address, kind, name
+                  in map(str.split, map_file.read_text().splitlines()) if kind in "tTwW")
     for at, (address, name) in enumerate(rows):
         if name in names:
             yield address, next(later for later, _ in rows[at:] if later > address)
@@ -131,22 +151,25 @@ def calls(vmlinux, function):
             at = data.find(CALL, at + 1, offset + length - 4)
 
 
+def highest_apic_id(cpus, nodes):
+    """An APIC ID has the package's number above the bits that a CPU's number in it needs."""
+    each = cpus // nodes
+    return (nodes - 1) << (each - 1).bit_length() | each - 1
+
+
 def check_topology(cpus, sockets, nodes):
     if cpus % sockets or nodes % sockets or cpus % nodes:
         raise ui.Fail(f"{cpus} CPUs cannot be shared out to {sockets} sockets and {nodes} nodes",
                       "each socket has as many nodes, and each node as many CPUs, as any other", 2)
-    each = cpus // nodes
-    highest = (nodes - 1) << (each - 1).bit_length() | each - 1
-    if highest > MAX_APIC_ID:
-        raise ui.Fail(f"{cpus} CPUs in {sockets} sockets and {nodes} nodes have APIC IDs up to {highest}, and {MAX_APIC_ID} "
-                      "is the last that this kernel can interrupt", "have fewer CPUs, or powers of two of all of them", 2)
 
 
 def programs():
-    """busybox, and a link to it for each of its programs, after those that are packed by their names."""
+    """busybox, and a link to it for each of its programs, after those that are packed by their
+    names."""
     busybox = shutil.which("busybox")
-    names = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    return {"bin/busybox": Path(busybox), **{f"applets/{name}": "/bin/busybox" for name in names}}
+    names = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
+    return {"bin/busybox": Path(busybox),
+            **{f"applets/{name}": "/bin/busybox" for name in names.stdout.split()}}
 
 
 def bring_up_to_date(kernel, qemu):
@@ -159,5 +182,6 @@ def make(args):
     check_topology(args.simulate, args.sockets, args.nodes or args.sockets)
     if not args.no_build:
         bring_up_to_date(args.kernel, args.qemu)
-    return Simulated(args.simulate, args.kernel, args.qemu, args.memory or MEMORY, args.sockets, args.nodes, args.line,
-                     args.seed, append=args.append, timeout=args.timeout, files=programs())
+    return Simulated(args.simulate, args.kernel, args.qemu, args.memory or MEMORY, args.sockets,
+                     args.nodes, args.line, args.seed, append=args.append, timeout=args.timeout,
+                     files=programs())
