@@ -120,12 +120,13 @@ def bring_up_to_date(kernel, qemu="patched"):
 
 
 def parser():
+    wide = max(map(len, [*TARGETS, *GROUPS])) + 2
     p = argparse.ArgumentParser(
         prog="kvmspf build", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="targets (default: all):\n" + "\n".join(
-            [f"  {n:16}{t}" for n, t in TARGETS.items()] +
-            [f"  {n:16}{' '.join(t)}" for n, t in GROUPS.items()])
+            [f"  {n:{wide}}{t}" for n, t in TARGETS.items()] +
+            [f"  {n:{wide}}{' '.join(t)}" for n, t in GROUPS.items()])
         + f"\n\nResults go to {ui.shown(paths.OUT)}.")
     series.option(p)
     p.add_argument("target", nargs="*", default=["all"])
