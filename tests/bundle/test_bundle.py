@@ -10,9 +10,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from tests.lib import depth
 from spf import paths, series
 from spf.build import targets
-from spf.lab import bundle
+from spf.lab import bundle, x86
 
 KVMSPF = paths.SCRIPTS / "kvmspf"
 NOBODY = 65534
@@ -80,6 +81,23 @@ class Bundle(unittest.TestCase):
         self.assertEqual(machine["cores"], len(os.sched_getaffinity(0)))
         self.assertIn("emulation" if found["platform"]["emulated"] else "hardware",
                       self.ran.stderr)
+
+    @depth.long("a machine in a machine in a machine")
+    def test_hardware_where_kvm_nests(self):
+        """/dev/kvm of the lab's host, under which the bundle's own host has KVM as well."""
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as out:
+            done = x86.Lab("patched", memory=6 << 30, stall=600, timeout=LIMIT).run(
+                ["sh", "-c", '"$0/busybox" sh "$0/run" --cpus 2 --runs 1 '
+                 '--out "$KVMSPF_OUT/results.json"', self.root / "bundle"], out_dir=out)
+            self.assertEqual(done.status, 0, done.err.decode())
+            self.assertIn("run: 2 CPUs, hardware", done.err.decode())
+            found = json.loads(Path(out, "results.json").read_text(encoding="utf-8"))
+        self.assertEqual((found["platform"]["emulated"], found["platform"]["in_lab"]),
+                         (False, True))
+        for storm in found["storms"]:
+            tiers = {run["mode"]: run["tiers"] for run in storm["runs"]}
+            self.assertGreater(tiers["off"]["mmap_lock"], tiers["on"]["mmap_lock"])
+            self.assertGreater(tiers["on"]["speculative"], tiers["on"]["vma_lock"])
 
     def test_kvmspf_reads_it(self):
         self.results()
