@@ -19,10 +19,11 @@ DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
 TIERS = ("fast", "speculative", "vma_lock", "mmap_lock")
 INTRODUCTION = """\
-`tests/matrix/matrix.py --write`: faults of one vCPU by tier, mode `on`, and how often its thread
-took the mmap_lock for whatever reason, by the kernel's tracepoint, in mode `on` and in mode
-`off`. What a VMM does (balloon, virtio-mem, post-copy, snapshot, migration) the test does as QEMU
-would, without QEMU. `fast` has the pages of the guest's own program, too."""
+`tests/matrix/matrix.py --write` renews this table: the faults of one vCPU by tier in mode `on`,
+and how often its thread took the mmap_lock for any reason, in mode `on` and in mode `off`. The
+kernel's tracepoint counts the latter. The test does what a VMM does (balloon, virtio-mem,
+post-copy, snapshot, migration) as QEMU would, without QEMU. `fast` includes the pages of the
+guest's own program."""
 LIMIT = 900
 
 
