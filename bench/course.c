@@ -3,7 +3,7 @@
 
 void course__add(struct course *course, double at, uint64_t touched)
 {
-	/* The guest's clock and the host's are not read at once: no point is before the one before it. */
+	/* The guest's clock and the host's are not read at once.  Keep each point at or after the one before. */
 	if (course->points && at < course->at[course->points - 1])
 		at = course->at[course->points - 1];
 	course->at[course->points] = at;
@@ -20,7 +20,7 @@ static double touched_by(const struct course *course, double at)
 	return course->touched[course->points - 1];
 }
 
-/* When so many are done of all. */
+/* The time by which so many touches are done. */
 static double when(const struct course *course, unsigned int n, double touched)
 {
 	double low = course->at[0], high = low;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How vCPUs came on, and the rate of all of them together where the first ones' start and the last ones' end do not count. */
+/* The progress of vCPUs, and their common rate without the beginning and the end of a run. */
 #ifndef BENCH_COURSE_H
 #define BENCH_COURSE_H
 
@@ -7,7 +7,7 @@
 
 #include "vmm/guest.h"
 
-/* By when one vCPU had touched how much, upwards; evenly between two points. */
+/* Points of one vCPU: a time, and how many pages it had touched by then.  It is linear between two points. */
 struct course {
 	unsigned int points;
 	double at[WALK_STAMPS + 2];		/* ns */
@@ -16,7 +16,7 @@ struct course {
 
 void course__add(struct course *course, double at, uint64_t touched);
 
-/* Touches a second from when a tenth of all are done to when nine tenths are. */
+/* Touches a second, from the time when a tenth of all are done to that when nine tenths are. */
 double courses__middle(const struct course *course, unsigned int n);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The load of an in-memory database: a table file is read past the page cache, by io_uring, into a hash table in
- * memory that nobody touched before; a thread for each CPU.
+ * The load of an in-memory database: read a table file past the page cache, by io_uring, into a hash table in untouched
+ * memory, with THREADS threads.
  *
  *	db-load make FILE RECORDS
  *	db-load load FILE THREADS
@@ -33,7 +33,7 @@ struct record {
 enum { PER_BLOCK = BLOCK / sizeof(struct record) };
 
 static const char *path;
-static uint64_t records;	/* in the file, which has whole blocks: the rest of the last one is empty */
+static uint64_t records;	/* in the file.  It has whole blocks; the rest of the last one is empty */
 static struct record *table;
 static uint64_t mask;
 
@@ -51,7 +51,7 @@ static int fail(const char *what, int error, const char *todo)
 	return -1;
 }
 
-/* Invertible, so that no two records have the same key; 0 comes of 0 alone. */
+/* Invertible, so that no two records have the same key.  Only 0 gives 0. */
 static uint64_t mix(uint64_t x)
 {
 	x = (x ^ x >> 31) * UINT64_C(0x9e3779b97f4a7c15);
@@ -84,7 +84,7 @@ static int make(void)
 	return 0;
 }
 
-/* Threads meet in the table only where two of their keys hash to one place. */
+/* Two threads contend for a place in the table only if their keys hash to the same one. */
 static void insert(const struct record *record)
 {
 	for (uint64_t at = record->key & mask;; at = (at + 1) & mask) {
@@ -108,7 +108,7 @@ static void insert_block(struct worker *me, const struct record *block)
 	}
 }
 
-/* The thread's next block into this slot's buffer, if there is one. */
+/* Read the thread's next block into this slot's buffer, if there is one left. */
 static unsigned int read_next(struct worker *me, struct io_uring *ring, char *buffers, unsigned int slot)
 {
 	struct io_uring_sqe *sqe;
@@ -122,7 +122,7 @@ static unsigned int read_next(struct worker *me, struct io_uring *ring, char *bu
 	return 1;
 }
 
-/* Every nth block is this thread's; DEPTH of them are on their way at any time. */
+/* A thread reads every nth block, DEPTH of them at a time. */
 static int load_blocks(struct worker *me, struct io_uring *ring, char *buffers)
 {
 	unsigned int busy = 0;

@@ -29,7 +29,7 @@ static const char *const accesses[] = { [WALK_READ] = "read", [WALK_WRITE] = "wr
 static void help(void)
 {
 	puts("usage: fault-storm [OPTION...]\n"
-	     "Run a guest whose vCPUs touch memory, and say what that took.\n\n"
+	     "Run a guest whose vCPUs touch memory, and print how long that took.\n\n"
 	     "  --vcpus N          vCPUs (default 1)\n"
 	     "  --size SIZE        guest memory, all vCPUs together, as in 64M (default)\n"
 	     "  --pages N          the same in pages touched\n"
@@ -44,7 +44,7 @@ static void help(void)
 	     "                     with several, each is run in turn, all of it --repeat times\n"
 	     "  --repeat N         (default 1)\n"
 	     "  --pin              each vCPU thread, then each neighbour, stays on a CPU of its own, as far as they go\n"
-	     "  --seconds S        end a run after so long, with whatever was touched by then\n"
+	     "  --seconds S        end a run after so long, even if not all is touched\n"
 	     "  --middle           the rate is that of the middle, after the first tenth of all touches and before the last\n"
 	     "  --neighbour KIND[:THREADS]  threads of the VMM that are busy with its address space; may be repeated\n"
 	     "  --json FILE        write the results here, - for standard output in place of the table\n\n"
@@ -197,7 +197,7 @@ static void parse(struct options *options, int argc, char **argv)
 		bad(argv[optind], "is no option", "what --help lists");
 }
 
-/* What one option asks for may not go with another. */
+/* Refuse options that do not go together. */
 static void check(struct options *options)
 {
 	struct storm *storm = &options->storm;
@@ -210,7 +210,7 @@ static void check(struct options *options)
 		bad("holes", "are too many", "at most as many as there are pages");
 }
 
-/* Each vCPU is two files. */
+/* Each vCPU takes two file descriptors. */
 static void raise_limits(void)
 {
 	struct rlimit limit;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The cost of a cache line that another CPU has just stored to: the first CPU
- * that we may run on and each of the others pass one back and forth.
- * bench/scaling needs the figure.
+ * Measure the cost of a cache line that another CPU has just stored to: the first CPU that we may use and each of the
+ * others pass a line back and forth. bench/scaling needs the figure.
  */
 #include <json-c/json.h>
 #include <pthread.h>

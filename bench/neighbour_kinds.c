@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What a VMM does to its own address space: each kind makes its calls in an endless loop. */
+/* Calls by which a VMM changes its own address space.  Each kind makes its calls in an endless loop. */
 #include "neighbour_kinds.h"
 
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static int fail(const struct neighbour *me, const char *call)
 	return -1;
 }
 
-/* Time one call; its value. */
+/* Time one call; return its value. */
 #define timed(me, call) ({						\
 	int64_t start_ = clock__ns();					\
 	__auto_type value_ = (call);					\
@@ -30,8 +30,8 @@ static int fail(const struct neighbour *me, const char *call)
 })
 
 /*
- * Between guards: the kernel merges what lies side by side and is alike, and where an area comes to lie differs from run
- * to run.  Each mprotect() of one that has been merged splits it and merges it again, and frees a VMA by RCU, whose
+ * Map an area between guard pages.  The kernel merges adjacent areas that are alike, and the address of an area differs
+ * from run to run.  Each mprotect() of a merged area would split and merge it again, and free a VMA by RCU, whose
  * threads then run beside, or before, the vCPUs.
  */
 #define GUARD ((size_t)64 << 10)
@@ -81,8 +81,8 @@ static int mprotect__step(struct neighbour *me)
 }
 
 /*
- * 2 MiB at an address aligned to that: page tables are moved whole, where the kernel does so.  What they are moved from
- * stays mapped: another thread's mmap() must not find a hole there, which the way back would overwrite.
+ * Move 2 MiB at an aligned address, so that the kernel can move a whole page table.  The old place stays mapped:
+ * otherwise another thread's mmap() could take it, and moving back would overwrite that mapping.
  */
 static int mremap__setup(struct neighbour *me)
 {

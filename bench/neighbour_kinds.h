@@ -12,7 +12,7 @@
 struct neighbour;
 struct vmm;
 
-/* Each function returns 0, or -1 and has said why; teardown also after a setup that failed. */
+/* Each function returns 0, or prints an error and returns -1.  teardown is also called after a failed setup. */
 struct neighbour_kind {
 	const char *name, *what;
 	int (*setup)(struct neighbour *me);

@@ -9,13 +9,13 @@
 struct vmm;
 struct neighbours;
 
-/* "mprotect" or "mprotect:4"; may be called again for more.  NULL `to` makes the first. */
+/* Add "mprotect" or "mprotect:4".  Call again to add more; for the first, `to` is NULL. */
 struct neighbours *neighbours__add(struct neighbours *to, const char *kind_and_threads);
 void neighbours__list(void);
 
-/* All have begun their work when this returns.  Each has a CPU of its own, from the nth on; n of -1: any. */
+/* Start them; all have begun when this returns.  Each has a CPU of its own, from the nth on; n of -1: any. */
 int neighbours__start(struct neighbours *all, struct vmm *vmm, int n);
-/* -1 if one of them could not go on; it has said why. */
+/* Returns -1 if one of them had to give up; it has printed why. */
 int neighbours__stop(struct neighbours *all);
 
 struct json_object *neighbours__json(const struct neighbours *all);

@@ -49,7 +49,7 @@ static void schedstat(uint64_t *running, uint64_t *waiting)
 		fclose(file);
 }
 
-/* KVM has found no memory behind a page: map some. */
+/* KVM has found no memory for a page: map some. */
 static int fill_hole(const struct worker *me)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -64,8 +64,8 @@ static int fill_hole(const struct worker *me)
 }
 
 /*
- * KVM's first run of a vCPU by a thread waits for RCU, a hundred times as long as for a page: let that be over.  What is
- * put aside meanwhile is in memory: on an emulated POWER9 a KVM_RUN can lose v31, see docs/found-bugs.md.
+ * Run the vCPU once before the storm: its first KVM_RUN by a thread waits for RCU, a hundred times as long as for a
+ * page.  Keep the saved walk in memory: on an emulated POWER9 a KVM_RUN can lose v31, see docs/found-bugs.md.
  */
 static int run_without_touches(struct worker *me)
 {
@@ -83,8 +83,8 @@ static int run_without_touches(struct worker *me)
 }
 
 /*
- * The barrier wakes the threads one after the other, so that with many the first is done before the last begins.  Where
- * each has a CPU they look at a number instead, which all see at once.  Returns the ns for which this one looked.
+ * The barrier wakes the threads one after the other, so that of many threads the first is done before the last begins.
+ * If each has a CPU, they poll a number instead, which all see at once.  Returns the ns for which this thread polled.
  */
 static int64_t pass(struct gate *gate)
 {
@@ -119,7 +119,7 @@ static void touch(struct worker *me)
 	}
 	me->end = clock__ns();
 	schedstat(&me->running, &me->waiting);
-	/* The scheduler has not always counted what was a moment ago. */
+	/* The scheduler may not yet have counted the last moment. */
 	me->running -= running;
 	me->running -= spun < me->running ? spun : me->running;
 	me->waiting -= waiting;
@@ -131,7 +131,7 @@ static void *work(void *data)
 	struct worker *me = data;
 
 	touch(me);
-	/* A thread's end gives its stack back, for which all CPUs that run others of the process are interrupted. */
+	/* A thread that ends frees its stack, which interrupts all CPUs that run the process's other threads. */
 	pthread_barrier_wait(&me->gate->barrier);
 	return NULL;
 }
@@ -176,7 +176,7 @@ static void punch_holes(const struct storm *storm, const struct backing *backing
 	}
 }
 
-/* What each touched page must contain, walking as the guest did. */
+/* Check the contents of each touched page, in the guest's order. */
 static void verify(const struct storm *storm, const struct worker *worker, struct storm_result *result)
 {
 	const struct walk *walk = worker->vcpu->walk;

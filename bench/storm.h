@@ -28,7 +28,7 @@ struct storm {
 	const char *backing, *numa;
 	bool prefault;			/* the VMM touches each page first */
 	unsigned int holes;		/* pages that the VMM has no mapping for until KVM has failed to find one */
-	bool pin;			/* each vCPU thread, then each neighbour, to a CPU of its own, as far as they go */
+	bool pin;			/* each vCPU thread, then each neighbour, has a CPU of its own while there are enough */
 	unsigned int seconds;		/* end early; 0: when all pages are touched */
 	bool middle;			/* the rate is of the middle: after a tenth of all touches, before the last tenth */
 	struct neighbours *neighbours;
@@ -46,7 +46,7 @@ struct storm_result {
 	double running, waiting, blocked;	/* seconds of all vCPU threads: on a CPU, for a CPU, for anything else */
 };
 
-/* Returns -1 if it could not be done.  The caller checks the result for wrong pages. */
+/* Run a storm.  Returns -1 on failure.  The caller checks the result for wrong pages. */
 int storm__run(const struct storm *storm, enum vmm_mode mode, uint64_t generation, struct storm_result *result);
 
 #endif

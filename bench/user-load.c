@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Loads of user-mode faults and of calls that change the address space, as the figures of the 2017 series have them:
- * threads of one process, for some time, and beside them threads that change its address space.
+ * Loads of user-mode faults and of calls that change the address space, like those of the 2017 series.  Threads of one
+ * process run a load for some time, and other threads change the address space beside them.
  */
 #include <json-c/json.h>
 #include <pthread.h>
@@ -21,7 +21,7 @@ enum { CHUNK = 512 << 10, CHUNKS = 8, REGION = 16 << 20 };
 
 struct load {
 	const char *name, *what, *unit;
-	/* One round of a thread: how many units it did, or -1 if what it found in memory was wrong. */
+	/* One round of a thread: returns how many units it did, or -1 if it found wrong contents in memory. */
 	long (*round)(unsigned int *seed);
 };
 
@@ -45,7 +45,7 @@ static void *map_as(size_t size, int how, int fd)
 		perror("user-load: mmap");
 		exit(1);
 	}
-	/* The figures are of base pages. */
+	/* Turn huge pages off: the figures are for base pages. */
 	madvise(area, size, MADV_NOHUGEPAGE);
 	return area;
 }
@@ -55,7 +55,7 @@ static void *map(size_t size)
 	return map_as(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
-/* Memory touched for the first time, page by page: by the store, or its fault would replace the page of zeroes. */
+/* Touch memory for the first time, page by page.  Store first: after a load the store would replace the zero page. */
 static long touch(volatile uint64_t *area, unsigned int *seed)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -107,8 +107,8 @@ static long file_shared__round(unsigned int *seed)
 }
 
 /*
- * A VMA is made and freed, and no page.  Nothing else here may be executed and
- * not written, so that it is not merged with a neighbour.
+ * Create and free a VMA, but no page.  No other mapping here is executable and not writable, so that the kernel does
+ * not merge this one with a neighbour.
  */
 static long map_unmap__round(unsigned int *seed)
 {
@@ -124,7 +124,7 @@ static long map_unmap__round(unsigned int *seed)
 	return 1;
 }
 
-/* As ebizzy: a copy of a sorted table, in memory of its own, is searched for a key and given back. */
+/* As ebizzy: copy a sorted table to new memory, search it for a key, and free the memory. */
 static long ebizzy__round(unsigned int *seed)
 {
 	const size_t count = CHUNK / sizeof(uint64_t);
@@ -216,7 +216,7 @@ static struct worker *start_workers(const struct load *load, long threads)
 	return workers;
 }
 
-/* Returns what they have done; *@wrong says whether one of them found wrong contents. */
+/* Returns the sum of their work; *@wrong says whether one of them found wrong contents. */
 static uint64_t stop_workers(struct worker *workers, long threads, bool *wrong)
 {
 	uint64_t done = 0;

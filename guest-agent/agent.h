@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The subcommands: each returns the status to exit with.
+ * The subcommands.  Each returns the exit status.
  */
 #ifndef SPF_AGENT_H
 #define SPF_AGENT_H
@@ -12,7 +12,7 @@
 
 /* The options before the subcommand's name. */
 struct globals {
-	const char *device;	/* --device, or NULL: find it */
+	const char *device;	/* --device; NULL: search for the device */
 };
 
 int cmd_stat(const struct globals *globals, int argc, char **argv);

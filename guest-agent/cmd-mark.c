@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * spf-agent mark: note a moment, for the host or for later.
+ * spf-agent mark: record a moment, for the host or for later.
  */
 #include <errno.h>
 #include <getopt.h>

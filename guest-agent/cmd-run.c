@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * spf-agent run: what the host's fault handling did while a command ran.
+ * spf-agent run: run a command, and show the host's faults meanwhile.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -18,7 +18,7 @@
 struct lap {
 	struct snapshot before, after;
 	uint64_t wall_ns;
-	int status;	/* of the command, as a shell says it */
+	int status;	/* of the command, as a shell reports it */
 };
 
 static void report_text(FILE *out, const struct lap *lap, const struct counters *delta)
@@ -61,7 +61,7 @@ static int wall(char **command, struct lap *lap, struct error *error)
 	return 0;
 }
 
-/* -1 and @error: there are no figures.  The command may have run all the same: lap->status is 0 if not. */
+/* Returns -1 and @error if there are no figures.  The command may still have run: lap->status is 0 if it did not. */
 static int measure(struct device *device, char **command, struct lap *lap, struct counters *delta,
 		   struct error *error)
 {
@@ -78,7 +78,7 @@ static int measure(struct device *device, char **command, struct lap *lap, struc
 	return 0;
 }
 
-/* The file that the figures go to, or NULL and @error. */
+/* Returns the file for the figures, or NULL and @error. */
 static FILE *open_output(const char *path, struct error *error)
 {
 	FILE *out = path ? fopen(path, "we") : stderr;
@@ -124,7 +124,7 @@ static int run(struct device *device, char **command, const char *path, bool jso
 		failed = -1;
 		error__print(&error);
 	}
-	/* Without figures the agent has failed; a failure of the command goes first. */
+	/* Without figures the agent has failed.  If the command failed as well, return the command's status. */
 	return failed && !lap.status ? STATUS_RUN_FAILED : lap.status;
 }
 

@@ -59,7 +59,7 @@ static int serve(struct agent *agent, int port, int watch, struct error *error)
 	}
 }
 
-/* Do all that takes privileges, drop them, and serve without them. */
+/* Open what needs privileges, drop them, and serve without them. */
 static int open_and_serve(struct agent *agent, const struct settings *settings, int *port, struct error *error)
 {
 	int watch;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * spf-agent snapshot: the figures of one moment.
+ * spf-agent snapshot: print the figures of one moment.
  */
 #include <getopt.h>
 #include <inttypes.h>

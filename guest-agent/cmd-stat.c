@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * spf-agent stat: a line an interval, as vmstat's.
+ * spf-agent stat: print a line each interval, as vmstat does.
  */
 #define _GNU_SOURCE
 #include <errno.h>

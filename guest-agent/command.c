@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Signals that end a program by default, or that have the meaning that a program gives them. */
+/* Signals that by default end a program, or whose meaning the program defines. */
 static const int passed_on[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
 
 #define NR_PASSED_ON	(sizeof(passed_on) / sizeof(passed_on[0]))
@@ -20,7 +20,7 @@ static int status_of(int waited)
 	return WIFSIGNALED(waited) ? 128 + WTERMSIG(waited) : WEXITSTATUS(waited);
 }
 
-/* Between fork() and here nothing is lost: a signal for us waits until we ask for it, and the child is there until we do. */
+/* Nothing is lost between fork() and here: signals for us stay pending, and an ended child remains until we wait. */
 static int wait_for(pid_t child, const sigset_t *watched, int *status, struct error *error)
 {
 	int waited;
@@ -33,7 +33,7 @@ static int wait_for(pid_t child, const sigset_t *watched, int *status, struct er
 		if (number < 0)
 			continue;	/* interrupted */
 		if (number != SIGCHLD) {
-			/* A signal of the kernel's comes from the terminal, which sends it to the child as well. */
+			/* A signal from the kernel comes from the terminal, which sends it to the child as well. */
 			if (info.si_code <= 0)
 				kill(child, number);
 			continue;

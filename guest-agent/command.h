@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Another program, as a shell would run it in the foreground.
+ * Run another program as a shell does in the foreground.
  */
 #ifndef SPF_COMMAND_H
 #define SPF_COMMAND_H

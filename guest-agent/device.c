@@ -137,7 +137,7 @@ static int read_bar(struct device *device, bool records, struct snapshot *s, str
 }
 
 /*
- * Ring, and wait until the generation grows or a new epoch begins, which has a count of its own.
+ * Ring, and wait until the generation grows or a new epoch begins, in which it starts anew.
  */
 static bool wait_for_news(struct device *device)
 {
@@ -165,9 +165,8 @@ int device__collect(struct device *device, bool records, struct snapshot *snapsh
 	bool news = true;
 
 	/*
-	 * The first news may be of a collection that had begun before we rang,
-	 * at the host's interval or for another reader; the second is not.
-	 * The host may be another one by then, whose device has no counters.
+	 * The first new generation may be of a collection that had begun before we rang, at the host's interval or for
+	 * another reader.  The second is not. By then the guest may be on another host, whose device has no counters.
 	 */
 	for (int ring = 0; ring < 2 && news && collects(device); ring++)
 		news = wait_for_news(device);

@@ -22,10 +22,10 @@ struct device {
 int device__open(struct device *device, const char *path, struct error *error);
 void device__close(struct device *device);
 
-/* Ask a host that counts for new figures and wait for them; read what is there, with the per-vCPU records if @records. */
+/* Ask a host that counts for new figures and wait for them.  Then read them, with the per-vCPU records if @records. */
 int device__collect(struct device *device, bool records, struct snapshot *snapshot, struct error *error);
 
-/* Tells the person at the terminal if the host collected nothing new. */
+/* The same, but print a warning if the host collected nothing new. */
 void device__warn_stale(const struct snapshot *snapshot);
 
 #endif

@@ -21,7 +21,7 @@ struct error {
 __attribute__((format(printf, 3, 4)))
 int fail(struct error *error, int status, const char *format, ...);
 
-/* Prints the line; returns the status to exit with. */
+/* Prints the line; returns the exit status. */
 int error__print(const struct error *error);
 
 #endif

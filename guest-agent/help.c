@@ -8,9 +8,9 @@
 static const struct text {
 	const char *name, *arguments, *what, *options;
 } texts[] = {
-	{ "stat", "[-i SEC] [-c LINES] [--json]", "host faults, a line an interval",
+	{ "stat", "[-i SEC] [-c LINES] [--json]", "host faults, a line each interval",
 	  "  -i, --interval SEC    from 0.001 to 86400, default 1\n"
-	  "  -c, --count LINES     stop after so many lines\n"
+	  "  -c, --count LINES     stop after this many lines\n"
 	  "  -j, --json            one object a line\n" },
 	{ "snapshot", "[--json]", "all figures of this moment",
 	  "  -j, --json            one object\n" },
@@ -25,11 +25,11 @@ static const struct text {
 	{ "mark", "[--marks FILE] NAME", "note that a phase begins",
 	  "      --marks FILE      where marks lie, default /run/spf-agent.marks\n" },
 	{ "serve", "[--allow LIST | --block LIST] [OPTION...]", "answer the host's requests",
-	  "      --allow LIST      no other requests than these; names have a comma between\n"
-	  "      --block LIST      not these requests\n"
+	  "      --allow LIST      only these requests; separate names by commas\n"
+	  "      --block LIST      all but these requests\n"
 	  "      --max-load SIZE   the most that spf-load may touch, default 1G\n"
 	  "      --port FILE       default: the port org.kvmspf.agent.0\n"
-	  "      --user NAME       whom to become, default spf-agent\n"
+	  "      --user NAME       the user to become, default spf-agent\n"
 	  "      --marks FILE      where marks lie, default /run/spf-agent.marks\n" },
 };
 

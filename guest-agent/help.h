@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What --help says.
+ * The texts of --help.
  */
 #ifndef SPF_HELP_H
 #define SPF_HELP_H

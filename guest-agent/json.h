@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Figures as JSON, in the names of QMP's query-kvm-spf.
+ * Figures as JSON, with the names of QMP's query-kvm-spf.
  */
 #ifndef SPF_JSON_H
 #define SPF_JSON_H
@@ -18,7 +18,7 @@ void json__counters(json_object *object, const struct counters *counters, uint64
 
 json_object *json__snapshot(const struct snapshot *snapshot);
 
-/* One line on standard output; @object is freed.  0, or -1 and @error. */
+/* Print @object as one line, and free it.  Returns 0, or -1 and @error. */
 int json__print(json_object *object, struct error *error);
 
 #endif

@@ -16,7 +16,7 @@
 
 const char *const pattern_names[NR_PATTERNS] = { "sequential", "random", "stride" };
 
-/* Held while the threads are created, so that all of them begin together, or none does. */
+/* Held while the threads are created, so that all of them begin together, or none of them does. */
 struct gate {
 	pthread_mutex_t lock;
 	bool closed;
@@ -50,8 +50,8 @@ static void touch(const struct share *share, uint64_t page)
 }
 
 /*
- * A congruential generator modulo a power of two, with its multiplier 1 modulo
- * 4 and an odd increment, takes every value once: no table of what was touched.
+ * A congruential generator modulo a power of two, whose multiplier is 1 modulo 4 and whose increment is odd, yields
+ * every value once.  So no table of touched pages is needed.
  */
 static void touch_random(const struct share *share)
 {
@@ -176,7 +176,7 @@ int load__run(const struct load *load, struct load_result *result, struct error 
 
 	if (memory == MAP_FAILED)
 		return fail(error, STATUS_FAILED, "cannot map that much memory: %s", strerror(errno));
-	/* Page by page; a kernel without huge pages does so anyway. */
+	/* Have each page fault by itself.  A kernel without huge pages refuses this, and does so anyway. */
 	madvise(memory, load->bytes, MADV_NOHUGEPAGE);
 	result->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	result->pages = (load->bytes + result->page_size - 1) / result->page_size;

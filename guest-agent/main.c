@@ -33,7 +33,7 @@ static int dispatch(int argc, char **argv)
 	struct globals globals = {};
 	int option;
 
-	opterr = 0;	/* usage__refused() says it in one line */
+	opterr = 0;	/* usage__refused() prints the error in one line */
 	while ((option = getopt_long(argc, argv, "+:hV", options, NULL)) != -1) {
 		switch (option) {
 		case 'd':

@@ -31,7 +31,7 @@ void mark__set_times(struct mark *mark, const struct snapshot *snapshot)
 }
 
 /*
- * Only its owner may open the file: whoever can open it could hold its lock.
+ * Only its owner may open the file: any process that can open it could hold its lock.
  */
 int marks__open(const char *path, struct error *error)
 {

@@ -31,7 +31,7 @@ static int set_lock(int fd, short type)
 {
 	struct flock all = { .l_type = type, .l_whence = SEEK_SET };
 
-	/* The lock belongs to the open file, so that two in one process exclude each other, too. */
+	/* The lock belongs to the open file, so that two open files of one process exclude each other, too. */
 	return fcntl(fd, F_OFD_SETLK, &all);
 }
 
@@ -109,7 +109,7 @@ int marks_file__append(int fd, const char *line, size_t length, struct error *er
 	if (put == (ssize_t)length)
 		return 0;
 	why = put < 0 ? errno : ENOSPC;
-	/* Half a line would swallow the next mark. */
+	/* Remove half a line: the next mark would become a part of it. */
 	if (put > 0 && ftruncate(fd, st.st_size))
 		why = errno;
 	return fail(error, STATUS_FAILED, "cannot write the mark: %s", strerror(why));

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The file that marks lie in: lines, of which the newest are kept.
+ * The file of marks.  It consists of lines, and keeps the newest.
  *
  * A file that is full drops the older half of its lines.  Its first line is
- * then "# N bytes of older marks were dropped", N of all times together.  A
- * position counts the bytes of all lines there ever were: a reader keeps its
- * place when lines are dropped.
+ * then "# N bytes of older marks were dropped", where N is the sum of all
+ * drops.  A position counts the bytes of all lines ever written, so that a
+ * reader keeps its place when lines are dropped.
  */
 #ifndef SPF_MARKS_FILE_H
 #define SPF_MARKS_FILE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Standard output: output that could not be written is an error.
+ * Standard output.  Output that cannot be written is an error.
  */
 #ifndef SPF_OUTPUT_H
 #define SPF_OUTPUT_H

@@ -128,7 +128,7 @@ static json_object *parse(const char *line, size_t length, struct error *error)
 	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
 	json_object *object;
 
-	/* The tokener would stop at a NUL, which no request contains. */
+	/* A request contains no NUL.  The tokener would stop at one. */
 	if (memchr(line, 0, length))
 		length = 0;
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);

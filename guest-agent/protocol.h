@@ -25,7 +25,7 @@ struct agent {
 	void (*send)(void *context, const char *text, size_t length);
 	void *context;		/* of send() */
 
-	/* Of this connection. */
+	/* State of this connection. */
 	bool following;		/* the host asked to be told of new marks */
 	off_t marks_told;
 	bool too_long;		/* discarding the rest of a line */
@@ -33,13 +33,13 @@ struct agent {
 	char line[REQUEST_MAX];
 };
 
-/* @list: names, comma between; with @allow all others are blocked, else these are. */
+/* @list: names, separated by commas.  With @allow, block all other requests, else block these. */
 int protocol__filter(struct agent *agent, const char *list, bool allow, struct error *error);
 
 /* The host has gone: forget its unfinished request and that it followed marks. */
 void protocol__reset(struct agent *agent);
 
-/* Take bytes in whatever pieces they come, and answer each complete request. */
+/* Take bytes in pieces of any size, and answer each complete request. */
 void protocol__feed(struct agent *agent, const char *bytes, size_t count);
 
 /* Send new marks to the host, if it follows them. */

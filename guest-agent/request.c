@@ -15,7 +15,7 @@
 
 /* ---- arguments ---- */
 
-/* False: @name is there, but not of this type. */
+/* Returns false if @name is there, but not of this type. */
 static bool get(json_object *arguments, const char *name, enum json_type type, json_object **value)
 {
 	*value = NULL;
@@ -32,7 +32,7 @@ static int get_bool(json_object *arguments, const char *name, bool *value, struc
 	return 0;
 }
 
-/* @value is left alone if @name is not there. */
+/* Leaves @value alone if @name is not there. */
 static int get_count(json_object *arguments, const char *name, uint64_t max, uint64_t *value, struct error *error)
 {
 	json_object *found;
@@ -49,7 +49,7 @@ static int get_count(json_object *arguments, const char *name, uint64_t max, uin
 	return 0;
 }
 
-/* NULL: it is not there, or holds a NUL. */
+/* Returns NULL if @name is not there, or contains a NUL. */
 static const char *get_text(json_object *arguments, const char *name)
 {
 	json_object *found;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The requests: each returns its answer, or NULL and @error.  @arguments may be
- * NULL, and holds nothing but what the table in protocol.c says, of any type.
+ * The requests.  Each returns its answer, or NULL and @error.  @arguments may be NULL.  It has only members that the
+ * table in protocol.c lists, of any type.
  */
 #ifndef SPF_REQUEST_H
 #define SPF_REQUEST_H

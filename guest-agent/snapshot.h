@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a copy of the device's registers says.
+ * Parse a copy of the device's registers.
  */
 #ifndef SPF_SNAPSHOT_H
 #define SPF_SNAPSHOT_H
@@ -12,7 +12,7 @@
 #include "error.h"
 #include "kvm_spf_regs.h"
 
-/* What every device of our version has; no shorter copy is read. */
+/* The bytes that every device of our version has; a shorter copy is refused. */
 #define SNAPSHOT_MIN	KVM_SPF_RECORDS_OFF
 
 struct counters {
@@ -42,7 +42,7 @@ int snapshot__parse(struct snapshot *snapshot, const uint8_t *copy, size_t copie
 /* The @index-th record: fills in its counters, returns its vCPU's number. */
 uint32_t snapshot__record(const struct snapshot *snapshot, uint32_t index, struct counters *counters);
 
-/* What was counted from @before to @after; false if it cannot be known, because a new epoch began in between. */
+/* Compute the counts from @before to @after; false if they are unknown, because a new epoch began in between. */
 bool snapshot__minus(const struct snapshot *after, const struct snapshot *before, struct counters *delta);
 
 uint64_t counters__aborts(const struct counters *counters);

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tests: a package of groups, a folder each; what several of them use is in lib.  `kvmspf test`
-runs them."""
+"""The tests.  Each folder is a group; lib has helpers that several groups use.  `kvmspf test` runs
+them."""

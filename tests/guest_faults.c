@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Faults of a guest's memory on a host of another kind than x86 with NPT, in every mode: the pages hold what the guest
- * wrote, each fault was resolved by what the mode allows, and only mode off takes the mmap_lock.  With the word "hash",
- * of a guest with a hashed page table.  A line for each case and mode; the status is 0 if all was as it should be.
+ * Faults of a guest's memory on a host of another kind than x86 with NPT, in every mode.  The pages must hold what the
+ * guest wrote, a tier of the mode must have resolved each fault, and only mode off may take the mmap_lock.  With the
+ * word "hash", the guest has a hashed page table.  Prints a line for each case and mode; the status is 0 if all checks
+ * pass.
  */
 #include <linux/mempolicy.h>
 #include <pthread.h>
@@ -30,7 +31,7 @@ struct test {
 	bool memfd, huge, busy, dirty_log, hash, both;
 };
 
-/* Reads get the zero page, and the writes after them are copy-on-write. */
+/* Reads get the zero page, so that later writes are copy-on-write. */
 static const struct test tests[] = {
 	{ .name = "write", .vcpus = 1, .access = WALK_WRITE },
 	{ .name = "read", .vcpus = 1, .access = WALK_READ },
@@ -56,7 +57,7 @@ struct run {
 	bool failed;
 };
 
-/* How often the thread of the first vCPU took the mmap_lock. */
+/* Returns how often the thread of the first vCPU took the mmap_lock. */
 static long acquired;
 
 static void expect(struct run *run, bool good, const char *what)
@@ -76,8 +77,8 @@ static void must(bool good, const char *what)
 }
 
 /*
- * The memory, at a multiple of the size of a huge page and with room below.  Without pages; with page tables, unless
- * they are to be huge.
+ * Map the memory at a multiple of the size of a huge page, with room below.  It has no pages.  It has page tables,
+ * unless its pages are to be huge.
  */
 static char *memory(const struct test *test)
 {
@@ -172,7 +173,7 @@ static void check_faults(struct run *run, const struct fault_stats *stats)
 	const uint64_t *tier = stats->tier;
 	uint64_t pages = test->huge ? SIZE / HUGE : run->pages;
 	bool speculate = run->mode == VMM_ON && !test->memfd && !test->huge;
-	/* A read that is followed by a write is two faults, the second of them for a page that is there. */
+	/* A read and a later write are two faults.  The second finds the page there. */
 	uint64_t twice = test->access == (WALK_READ | WALK_WRITE) ? pages : 0;
 
 	if (run->mode == VMM_OFF) {
@@ -181,18 +182,18 @@ static void check_faults(struct run *run, const struct fault_stats *stats)
 		expect(run, acquired > 0, "no mmap_lock was seen");
 		return;
 	}
-	/* Memory that was never touched has no anon_vma yet: making one is the VMA's first fault. */
+	/* Memory that was never touched has no anon_vma: the VMA's first fault makes one. */
 	expect(run, !tier[MMAP_LOCK] && acquired <= test->huge, "the mmap_lock was taken");
 	expect(run, tier[SPECULATIVE] + tier[VMA_LOCK] >= pages, "fewer faults than pages");
 	if (!speculate)
 		expect(run, !tier[SPECULATIVE], "speculation where there should be none");
-	/* Other threads may hold the lock of the page table, which fragments share, even with other memory. */
+	/* Other threads may hold the lock of the page table, which other fragments share, even those of other memory. */
 	else
 		expect(run, tier[SPECULATIVE] && tier[SPECULATIVE] + tier[VMA_LOCK] == pages + twice &&
 		       tier[VMA_LOCK] == twice + stats->abort[PTL_BUSY], "not all faults were speculative");
 }
 
-/* Read the dirty log: what the guest has written since the last look.  The log is then empty. */
+/* Read the dirty log, which has the guest's writes since the last call, and empty it. */
 static uint64_t dirty_pages(struct run *run)
 {
 	uint64_t map[SIZE / 4096 / 64] = { 0 }, dirty = 0;
@@ -221,7 +222,7 @@ static void check_dirty_log(struct run *run)
 	expect(run, !dirty_pages(run), "pages are dirty that nobody wrote to");
 	touch(run, WALK_WRITE);
 	expect(run, dirty_pages(run) == run->pages, "the second writes are not all logged");
-	/* What the load leaves in the TLB must not let the store by. */
+	/* The TLB entry that the load leaves must not let the store pass. */
 	touch(run, WALK_READ | WALK_WRITE);
 	expect(run, dirty_pages(run) == run->pages, "writes that follow a read are not all logged");
 	check_pages(run);
@@ -235,9 +236,9 @@ static void move_to(struct run *run, unsigned long node)
 }
 
 /*
- * A fork leaves the host's PTEs read-only, and without CONFIG_MEM_SOFT_DIRTY a page that moves loses that bit.  The guest reads it;
- * then the VMM's write makes the PTE writable and soft-dirty again, with no invalidation, and the guest writes, too: the kernel has
- * nothing to say.
+ * A fork leaves the host's PTEs read-only, and without CONFIG_MEM_SOFT_DIRTY a page that moves loses its soft-dirty
+ * bit.  The guest reads the page.  Then the VMM's write makes the PTE writable and soft-dirty again, with no
+ * invalidation, and the guest writes, too.  The kernel must not warn.
  */
 static void check_both(struct run *run)
 {
@@ -264,8 +265,8 @@ static void check_both(struct run *run)
 
 #ifdef __powerpc64__
 /*
- * A guest with a hashed page table.  Addresses of real mode go through entries that KVM makes for it, for the slot of
- * guest address 0 alone: there the memory follows the program.
+ * A guest with a hashed page table.  Real-mode addresses go through entries that KVM makes, but only for the slot of
+ * guest address 0.  So the memory follows the program in that slot.
  */
 static void become_hash(struct run *run)
 {
@@ -310,7 +311,7 @@ static bool run_test(const struct test *test, enum vmm_mode mode)
 				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 		must(run.busy_memory != MAP_FAILED && !pthread_create(&thread, NULL, busy, &run), "busy VMM");
 	}
-	/* The program of the guest takes faults of its own. */
+	/* The guest's program has faults of its own. */
 	for (unsigned int i = 0; i < test->vcpus; i++) {
 		must(!vcpu__start(&run.vmm.vcpu[i], guest_walk) && !vcpu__run(&run.vmm.vcpu[i]), "first run");
 		must(!fault_stats__add(&before, run.vmm.vcpu[i].fd), "statistics");
@@ -351,7 +352,7 @@ static bool run_test(const struct test *test, enum vmm_mode mode)
 int main(int argc, char **argv)
 {
 	bool hash = argc > 1 && !strcmp(argv[1], "hash");
-	/* Unpatched, QEMU's powernv tells the host of no radix page but the small ones. */
+	/* Unpatched, QEMU's powernv tells the host only of small radix pages. */
 	bool huge = !access("/sys/kernel/mm/transparent_hugepage", F_OK), good = true;
 
 	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {

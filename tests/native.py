@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs that tests run on bench/lib/vmm; tests/meson.build has what they are made of."""
+"""The programs that tests run on bench/lib/vmm; tests/meson.build lists their sources."""
 
 import subprocess
 import threading
@@ -10,7 +10,7 @@ from spf.build import meson
 
 PROGRAMS = ("matrix", "rounds", "failures", "torture", "two_guests")
 PACKAGES = ["build-essential", "meson", "ninja-build", "pkg-config"]
-# For an emulated machine with nothing on it.
+# For an emulated machine without an operating system.
 BARE = """-std=gnu11 -Wall -Wextra -Werror -O2 -fno-stack-protector
 -fno-tree-loop-distribute-patterns -fno-pic -mgeneral-regs-only -fcf-protection=none
 -mno-red-zone -ffreestanding -nostdlib -static -no-pie
@@ -18,7 +18,8 @@ BARE = """-std=gnu11 -Wall -Wextra -Werror -O2 -fno-stack-protector
 
 
 def program(name, arch="x86"):
-    """Bring all of them up to date; where this one is.  They need no library but C's own."""
+    """Bring all programs up to date; return the path of this one.  They need no library but C's
+    own."""
     if name not in PROGRAMS:
         raise ValueError(f"tests/meson.build has no program {name}")
     if arch == "x86":
@@ -30,7 +31,7 @@ def program(name, arch="x86"):
 
 
 def cross():
-    """As meson.cross_power(), but with no ppc64el library to be found."""
+    """As meson.cross_power(), but without ppc64el libraries."""
     file = paths.TOOLS / "ppc64el-bare.ini"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(meson.POWER.format(root="/nonexistent"))
@@ -38,7 +39,7 @@ def cross():
 
 
 def kernel(name):
-    """Compile tests/lab/NAME.c, a kernel that the emulator boots with -kernel; where it is."""
+    """Compile tests/lab/NAME.c, a kernel that the emulator boots with -kernel; return its path."""
     apt.packages(PACKAGES)
     target = paths.OUT / "tests" / name
     with ui.locked(f".tests-{name}"):
@@ -51,10 +52,11 @@ def kernel(name):
 
 
 def static(source):
-    """Compile a file of tests/ to a static program; where it is."""
+    """Compile a file of tests/ to a static program; return its path."""
     apt.packages(PACKAGES)
     target = paths.OUT / "tests" / source.rpartition("/")[2].removesuffix(".c")
-    # The compiler writes a program before it may be executed, and another thread may read this one.
+    # A program cannot be executed while the compiler writes it, and another thread may use this
+    # one.
     new = target.with_name(f".{target.name}.{threading.get_ident()}")
     compile_c(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread",
                f"tests/{source}", "-o", new])
@@ -63,7 +65,7 @@ def static(source):
 
 
 def plugin(name):
-    """Compile tests/lab/NAME.c, a plugin for the emulator; where it is."""
+    """Compile tests/lab/NAME.c, a plugin for the emulator; return its path."""
     apt.packages(meson.BENCH_PACKAGES)
     target = paths.OUT / "tests" / f"{name}.so"
     header = series.src("qemu") / "include" / "qemu"

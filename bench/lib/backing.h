@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What lies behind guest memory in the VMM. */
+/* The VMM's memory behind guest memory. */
 #ifndef BENCH_BACKING_H
 #define BENCH_BACKING_H
 
@@ -18,7 +18,7 @@ struct backing {
 #define BACKING_KINDS	"anon, thp, memfd, hugetlb or file:PATH"
 #define BACKING_NUMA	"bind:NODES, interleave:NODES or preferred:NODES, NODES as in 0,1"
 
-/* 0, or -1 and said why.  Nothing is touched: each page's first fault is still to come. */
+/* Returns 0, or prints an error and returns -1.  Touches no page: each one's first fault is still to come. */
 int backing__create(struct backing *backing);
 void backing__destroy(struct backing *backing);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Histograms of 64-bit numbers with buckets of 1/32 of a power of two, for the guest and for the host: precise to 3 %,
- * and of one size whatever is counted.
+ * and of the same size for any range of numbers.
  */
 #ifndef VMM_BUCKETS_H
 #define VMM_BUCKETS_H

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Eight million CPUs: a kernel that refuses this much refuses for another reason. */
+/* Eight million CPUs: a kernel that refuses a set of this size refuses for another reason. */
 #define SIZE_MAX_BYTES	(1 << 20)
 
 /* The kernel refuses a set that is shorter than its own, and does not say how long that is. */

@@ -18,13 +18,13 @@ struct cpus {
 int cpus__allowed(struct cpus *cpus);
 void cpus__free(struct cpus *cpus);
 
-/* The @n-th of them; after the last comes the first again. */
+/* The @n-th of the CPUs; after the last the count begins again with the first. */
 int cpus__nth(const struct cpus *cpus, unsigned int n);
 
 /* A thread made with @attributes stays on the @n-th of them.  Returns 0 or an errno value. */
 int cpus__pin(const struct cpus *cpus, unsigned int n, pthread_attr_t *attributes);
 
-/* The same, of those that the process may use now. */
+/* The same, for the CPUs that the process may use now. */
 int cpus__pin_nth(pthread_attr_t *attributes, unsigned int n);
 
 #endif

@@ -28,7 +28,7 @@ void latency__add(struct latency *to, const struct latency *more)
 		to->bucket[i] += more->bucket[i];
 }
 
-/* The value that this part of all does not exceed, to the width of a bucket. */
+/* The value that a fraction @part of all values does not exceed, precise to the width of a bucket. */
 static uint64_t percentile(const struct latency *latency, double part)
 {
 	uint64_t below = 0;

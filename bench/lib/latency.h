@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Latencies in nanoseconds.  Made of zeros. */
+/* Latencies in nanoseconds.  Initialize with zeros. */
 #ifndef BENCH_LATENCY_H
 #define BENCH_LATENCY_H
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A plugin for QEMU's TCG: the atomic read-modify-writes, and the stores to and loads of cache lines that another CPU also
- * wrote, of each guest fault that KVM resolves in an emulated x86-64 host.
+ * A plugin for QEMU's TCG.  For each guest fault that KVM resolves in an emulated x86-64 host, count the atomic
+ * read-modify-writes, and the stores to and loads of cache lines that another CPU also wrote.
  *
- * A fault is what a thread executes from `begin=ADDRESS`, the entry of KVM's fault handler, until that returns.  It is
- * followed by its kernel stack: the thread may sleep meanwhile, and wake up on another CPU; and interrupts that come in
- * between run on a stack of their own, so that they do not count.  Which lines are shared is seen from faults only, too.
+ * A fault is all that a thread executes from `begin=ADDRESS`, the entry of KVM's fault handler, until that function
+ * returns.  The plugin follows the thread by its kernel stack, because the thread may sleep and wake up on another CPU.
+ * Interrupts run on a stack of their own, so that they do not count.  Only accesses in faults decide which lines are
+ * shared.
  *
  *	begin=ADDRESS		where a fault begins
  *	end=ADDRESS		where a VM ends: its result is written, and all is forgotten
@@ -37,7 +38,7 @@ enum { MAX_TIERS = 8, MAX_OBJECTS = 16, MAX_MARKS = 16, MAX_EVENTS = 1 << 17, BA
 /* Of a line, a bit for each CPU */
 struct line {
 	uint64_t writers;
-	uint64_t holders;	/* that would have it in their cache, were that large enough */
+	uint64_t holders;	/* that would have it in an infinite cache */
 };
 
 struct object {
@@ -91,7 +92,7 @@ static struct mark marks[MAX_MARKS];
 static unsigned int nr_objects, nr_marks;
 static uint64_t begin, end;
 static char *out;
-static gint open_windows;	/* nothing is looked at while there is none */
+static gint open_windows;	/* while there is none, accesses are ignored */
 
 /* The rest is under the lock. */
 static GMutex lock;
@@ -367,7 +368,7 @@ static void at_access(unsigned int index, qemu_plugin_meminfo_t info, uint64_t a
 
 	g_mutex_lock(&lock);
 	line = g_hash_table_lookup(lines, number);
-	/* A line that no fault stores to is nobody's; most loads are of such. */
+	/* No fault stores to this line, as to those of most loads. */
 	if (!line && store) {
 		line = g_new0(struct line, 1);
 		g_hash_table_insert(lines, number, line);

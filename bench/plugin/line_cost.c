@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A plugin for QEMU's TCG with -icount parallel=on: what it costs an x86-64 CPU to get a cache line from another one.
+ * A plugin for QEMU's TCG with -icount parallel=on: it makes an x86-64 CPU wait for a cache line of another CPU.
  *
- * Of each line of physical memory this knows exactly which CPUs have a copy, and whether any has ever stored to it.  A
- * store by a CPU that is not the only one with a copy, and a load by one that has none of a line that was stored to,
- * fetch the line.  A fetch takes near= ns, or far= ns from another socket, and one begins when the one before has ended.
- * The access waits for that, and is made afterwards.  From when it is asked for, the line is the one's who asked last;
- * those before have it for as long as the next fetch takes.  A line that nobody has costs nothing, caches have no end,
- * and nothing is fetched ahead.
+ * For each line of physical memory the plugin knows which CPUs have a copy, and whether any CPU has ever stored to it.
+ * Two accesses fetch a line: a store by a CPU that is not the only one with a copy, and a load, by a CPU without a copy,
+ * of a line that was stored to.  A fetch takes near= ns, or far= ns from another socket.  It begins when the fetch
+ * before it has ended.  The CPU waits until its fetch has ended, and then makes the access.  As soon as a CPU asks for
+ * a line, the line belongs to that CPU; the CPU that asked before keeps it until the next fetch ends.  A line of which
+ * no CPU has a copy costs nothing, caches are infinite, and there is no prefetching.
  *
  *	near=NS		(50)
  *	far=NS		(150)
  *	socket=CPUS	how many share a socket (64)
- *	skip=FROM-TO	not this code; may be repeated
- *	all=on		also what runs outside of kernels
- *	end=ADDRESS	where what was counted so far is written, and forgotten
- *	out=FILE	what was counted goes there; at the end as well
+ *	skip=FROM-TO	accesses of this code cost nothing; may be repeated
+ *	all=on		accesses outside of kernels cost time, too
+ *	end=ADDRESS	code at which the counts so far are written, and set to zero
+ *	out=FILE	the file for the counts; they are also written at the end
  *
  * The file has "total ACCESSES FETCHES TOOK WAITED", then the costliest "fetch LINE PC FETCHES FAR TOOK WAITED", each of
  * a line of physical memory by an instruction, then "spin TIMES PC CALLER...", then "end".  TOOK: ns that fetches took,
  * WAITED: ns that they waited for others to end.
  *
- * A spin is a PAUSE of the kernel's, which gives up what is left of the CPU's quantum.  One of SAMPLE is looked at.  Its
- * callers are what the top of the stack has of addresses of code: the kernel keeps no frame pointers, so that a stale one
- * may be among them.
+ * A spin is a PAUSE of the kernel's, which gives up the rest of the CPU's quantum.  The plugin records one spin in
+ * SAMPLE.  Its callers are the addresses of code at the top of the stack.  The kernel keeps no frame pointers, so that a
+ * stale address may be among them.
  */
 #include <glib.h>
 #include <inttypes.h>
@@ -38,12 +38,12 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 #define KERNEL		UINT64_C(0xffff800000000000)
 #define LINE_SHIFT	6
-/* Of physical memory, reserved and not used before it is touched; what lies beyond is free. */
+/* Physical memory that has lines: reserved, and used only once touched.  Accesses beyond it cost nothing. */
 #define MAX_LINES	(UINT64_C(1) << (36 - LINE_SHIFT))
 
 enum { MAX_SKIPS = 64, GRANTS = 4, SAMPLE = 8, STACK = 48, CALLERS = 6, MOST_ROWS = 200 };
 
-/* Of the kernel's code, loaded where it is linked to. */
+/* The kernel's code, which is loaded where it is linked to. */
 #define TEXT		UINT64_C(0xffffffff81000000)
 #define TEXT_SIZE	UINT64_C(0x02000000)
 
@@ -55,15 +55,16 @@ struct line {
 };
 
 /*
- * A line that a CPU has waited for.  Others may have asked for it since: the CPU has it until the next fetch ends.
+ * A line for which a CPU has waited.  Other CPUs may have asked for it since: the CPU has it until the next fetch ends.
  *
- * An instruction is tried again after each fetch, and must not wait for the same line again, however long it has waited
- * for another one: two CPUs that want the same two lines would take them away from each other forever.
+ * QEMU executes an instruction again after each fetch.  The instruction must not wait for the same line twice, even if
+ * it has waited for another line meanwhile: two CPUs that want the same two lines would take them from each other
+ * forever.
  */
 struct grant {
 	uint64_t index;
 	int64_t until;
-	int64_t try;		/* the CPU's clock without its stalls, which is the same as long as an instruction is tried */
+	int64_t try;		/* the CPU's clock without its stalls, the same for each try of an instruction */
 	bool store;
 };
 
@@ -78,7 +79,7 @@ struct insn {
 	bool atomic;
 };
 
-/* The first two are what it is found by. */
+/* The first two are the key. */
 struct fetches {
 	uint64_t line, pc;
 	uint64_t number, far, took, waited;
@@ -211,7 +212,7 @@ static struct fetches *find_fetches(uint64_t line, uint64_t pc)
 	return found;
 }
 
-/* Returns how long it takes from now. */
+/* Returns how long the fetch takes from now. */
 static int64_t fetch(struct line *line, const struct insn *insn, unsigned int cpu, bool store, int64_t now)
 {
 	unsigned int socket = cpu / socket_cpus;
@@ -256,7 +257,7 @@ static int64_t before_access(unsigned int number, qemu_plugin_meminfo_t info, ui
 	return wait;
 }
 
-/* -- what is told of it -- */
+/* -- output -- */
 
 static gint by_cost(gconstpointer a, gconstpointer b)
 {
@@ -308,7 +309,7 @@ static void write_out(void)
 	accesses = 0;
 }
 
-/* Which code spins, and for whom. */
+/* Count the code that spins, and its callers. */
 static void at_pause(unsigned int index, void *data)
 {
 	struct spin spin = { .pc = { GPOINTER_TO_SIZE(data) } }, *found;

@@ -2,11 +2,10 @@
 /*
  * Process 1 of a lab that has an initramfs and a serial line, and nothing
  * else: Bochs, POWER, the simulated host.  /command holds strings, each ended by
- * a NUL: the mark of this run, then the command's words.  On the console go,
- * each on a line of its own and after the mark: "up NS", then what the command
- * prints, "dmesg", then the kernel's warnings and worse, and "end STATUS NS".  NS
- * is what the clock of the machine says when the command begins, and when it has
- * ended.
+ * a NUL: the mark of this run, then the command's words.  The console gets
+ * "up NS", the command's output, "dmesg", the kernel's warnings and worse, and
+ * "end STATUS NS".  Each of the quoted lines begins with the mark.  NS is the time
+ * of the machine's clock when the command begins, and when it has ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +37,7 @@ static const struct {
 	{ "tracefs", "/sys/kernel/tracing" },
 };
 
-/* The mark must not be missed, whatever the command printed last. */
+/* The mark must begin a line, even if the command's output did not end with one. */
 static void tell(const char *mark, const char *what)
 {
 	printf("\n%s %s\n", mark, what);
@@ -46,7 +45,7 @@ static void tell(const char *mark, const char *what)
 	tcdrain(STDOUT_FILENO);
 }
 
-/* Nothing may be added to what the command prints. */
+/* The terminal must not change the command's output. */
 static void make_raw(void)
 {
 	struct termios mode;
@@ -82,7 +81,7 @@ static int run(char **words)
 		fflush(stdout);
 		_exit(127);
 	}
-	/* Orphans are reaped on the way. */
+	/* Reap orphans meanwhile. */
 	for (;;) {
 		pid_t ended = wait(&status);
 

@@ -9,13 +9,13 @@ ABORTS = ("spf_abort_no_vma", "spf_abort_vma_busy", "spf_abort_vma_changed",
           "spf_abort_unsupported",
           "spf_abort_no_table", "spf_abort_ptl_busy", "spf_abort_pte_changed",
           "spf_abort_no_memory")
-# Every x86 kernel has these; they say how many second-stage faults there were at all.
+# Every x86 kernel has these; they count all second-stage faults.
 PLAIN = ("pf_taken", "pf_fixed", "exits")
 COUNTERS = TIERS + ABORTS + PLAIN
 
 
 def present(param=PARAM):
-    """Is this kernel one of ours?"""
+    """Whether the running kernel has the series."""
     return read(param) is not None
 
 
@@ -28,14 +28,14 @@ def read(param=PARAM):
 
 
 def faults(directory):
-    """The faults of a virtual machine, by its directory in debugfs. Where KVM does not count all of
+    """The faults of a virtual machine, from its directory in debugfs.  If KVM does not count all of
     them: those that any tier has resolved."""
     counts = [read(f"{directory}/{name}") for name in ("pf_taken", *TIERS)]
     return sum(n for n in counts[1:] if n is not None) if counts[0] is None else counts[0]
 
 
 def write(value, param=PARAM):
-    """Set the mode that virtual machines made from now on get."""
+    """Set the mode of virtual machines made from now on."""
     with open(param, "w", encoding="ascii") as f:
         f.write(str(value))
     if read(param) != value:

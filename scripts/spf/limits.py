@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Bounds of arguments, and the shape of files that are read."""
+"""Bounds of arguments, and checks of the structure of files that we read."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ SHIFT = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
 def number(low, high, what="number"):
-    """A parser of whole numbers between these, both included."""
+    """A parser of whole numbers from `low` to `high`, both included."""
     def parse(text):
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
             raise argparse.ArgumentTypeError(f"'{text}' is not a {what} from {low} to {high}")
@@ -42,7 +42,7 @@ def size(text):
 
 
 def memory(text):
-    """Bytes for an emulated host: refuse less than it boots with, and more than this machine
+    """Bytes for an emulated host.  Refuse less than it needs to boot, and more than this machine
     has."""
     found = size(text)
     with open("/proc/meminfo", encoding="ascii") as f:
@@ -67,11 +67,11 @@ def some_of(known):
 
 
 def shape(value, wanted, where="it"):
-    """Say in a sentence what is wrong with a value read from a file, or "".
+    """Say in a sentence what is wrong with a value read from a file; "" if nothing is.
 
-    wanted: a type or a tuple of types; or a dictionary: the keys that must be there, and what their
-    values must be; or a list of one element: what each element of a list, which must not be empty,
-    must be; or a callable that says whether the value is good."""
+    wanted: a type or a tuple of types; or a dictionary of the keys that must be there, with what is
+    wanted of each value; or a list of one element, which is wanted of each element of a list that
+    must not be empty; or a callable that returns whether the value is good."""
     if isinstance(wanted, dict):
         if not isinstance(value, dict):
             return f"{where} is no object"

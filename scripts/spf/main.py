@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # The package, not the modules in it: a module here may have the name of one in the library.
+    # Replace the package's own folder, which Python put here: a module in it may have the name of
+    # one in the library.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from spf import paths, ui  # noqa: E402
@@ -85,7 +86,7 @@ if __name__ == "__main__":
     try:
         try:
             status = main(sys.argv[1:])
-        except SystemExit as leave:         # argparse's, with its text still to be written
+        except SystemExit as leave:         # argparse exits with its text still in the buffer
             status = leave.code
         sys.stdout.flush()
     except ui.Fail as failure:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where things are.  Everything that is made lies under one directory, build/ or $KVMSPF_BUILD;
-spf.series says what a series has in there."""
+"""Paths.  All that kvmspf makes lies under one directory, build/ or $KVMSPF_BUILD; spf.series has
+the paths of a series there."""
 
 import os
 from pathlib import Path

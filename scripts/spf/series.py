@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The series: a folder of kvm-patches/ or qemu-patches/ each, named for what it applies to.
+"""The series.  Each is a folder of kvm-patches/ or qemu-patches/, named for the version that it
+applies to.
 
-The folder has `series`, the names of the patches in order; `base`, of which a line is a word and
-its value; and, where there are any, `planted.patch` for the torture, `shared-lines` for
-tests/bench, and fragments that override those of the same name in scripts/kernel.  The words of
-base are
+The folder has `series`, the names of the patches in order, and `base`, whose lines are a word and
+its value.  It may have `planted.patch` for the torture, `shared-lines` for tests/bench, and
+fragments that override those of the same name in scripts/kernel.  The words of base are
 
 package   Debian's package with the source
-suite     of Debian, where it is not what this machine's own apt knows
-version   what the version begins with
-default   yes: the one that is meant where none is named
+suite     the suite of Debian that has the package, if this machine's own apt does not know it
+version   the beginning of the version
+default   yes: the series that is used if none is named
 
-One series of each kind is in use at a time: use() says which, or $KVMSPF_SERIES, which programs
-that we start inherit.
+One series of each kind is in use at a time.  use() chooses it, or $KVMSPF_SERIES, which the
+programs that we start inherit.
 """
 
 import os
@@ -87,7 +87,8 @@ def chosen():
 
 
 def use(text):
-    """text: a name, or one of each kind with a comma between; None: change nothing."""
+    """Choose the series; text: a name, or one of each kind, separated by a comma; None: change
+    nothing."""
     if text is None:
         return
     os.environ[CHOICE] = text
@@ -97,15 +98,15 @@ def use(text):
 
 
 def option(parser):
-    """--series, for a verb's arguments."""
+    """Add --series to a verb's arguments."""
     parser.add_argument("--series", metavar="NAME", help="one of " + ", ".join(
         one.name + (" (default)" if one.default == "yes" else "") for kind in FOLDERS
         for one in known(kind)))
 
 
 def guest():
-    """The flavour of the guests' kernel. A guest needs no patch; the core of `kvmspf test` boots
-    the host's kernel there and builds no other."""
+    """The flavour of the guests' kernel.  A guest needs no patch, but the core of `kvmspf test`
+    boots the host's kernel in its guests so as to build no other."""
     return os.environ.get(GUEST, "stock")
 
 
@@ -117,18 +118,18 @@ def src(kind):
 
 
 def tree(kind, flavour):
-    """The same with patches, to build from."""
+    """The source with the patches, to build from."""
     return paths.TREE / of(kind).name / flavour
 
 
 def edit(kind):
-    """The same for working on the patches."""
+    """The source with the patches, to work on."""
     return paths.EDIT / of(kind).name
 
 
 def _place(target):
-    """target: as in `kvmspf build`, its flavour named. A target that is neither a kernel nor QEMU
-    keeps its own name."""
+    """The folder of a target of `kvmspf build`.  Its name has the flavour.  A target that is
+    neither a kernel nor QEMU keeps its own name."""
     kind, _, flavour = target.partition("-")
     one = of("qemu" if kind == "qemu" else "linux")
     return one.name, flavour if kind == one.kind else target

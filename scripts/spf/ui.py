@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Talking to the user, running programs, and remembering what is done."""
+"""Talk to the user, run programs, and remember which steps are done."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Fail(Exception):
-    """What is wrong, and what to do about it: one line on stderr and a status that is not 0."""
+    """An error: what is wrong, and what to do about it.  It becomes one line on stderr and a status
+    that is not 0."""
 
     def __init__(self, what, todo="", status=1):
         super().__init__(what)
@@ -46,8 +47,8 @@ def duration(seconds):
 
 
 def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
-    """Run a program quietly; its output goes to `log`, or is returned. The kernel kills it when we
-    die."""
+    """Run a program quietly.  Its output goes to `log`, or is returned.  The kernel kills the
+    program when we die."""
     argv = [str(a) for a in argv]
     if verbose:
         say("+ " + shlex.join(argv))
@@ -117,9 +118,10 @@ def shown(path):
 
 
 class Progress:
-    """One line that is rewritten on a terminal; elsewhere one line at the start and one at the end.
+    """A progress line.  On a terminal it is rewritten; elsewhere there is one line at the start and
+    one at the end.
 
-    The estimate is what the same step took last time."""
+    The estimate is the time of the same step last time."""
 
     def __init__(self, name, first=0):
         """first: about how many seconds it takes, if this machine has never done it."""
@@ -155,8 +157,8 @@ def _stamp(name):
 
 
 def remember(name, **facts):
-    """Write the stamp of a finished step: after all else, atomically and synced, so that an
-    interrupted step never has one."""
+    """Write the stamp of a finished step, after everything else, atomically and synced, so that an
+    interrupted step never has a stamp."""
     target = _stamp(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(f".{os.getpid()}")
@@ -191,8 +193,8 @@ def digest(*parts):
 
 
 def _held_by_parent(lock):
-    """`flock FILE kvmspf build` passes its lock down as an open file; to take it again would wait
-    for ever."""
+    """Whether we already hold this lock.  `flock FILE kvmspf build` passes its lock down as an open
+    file; taking it again would wait for ever."""
     own = os.stat(lock)
     for name in os.listdir("/proc/self/fd"):
         try:

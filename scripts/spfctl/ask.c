@@ -37,7 +37,7 @@ struct identity identity_of_peer(pid_t pid)
 	file = fopen(path, "re");
 	if (!file)
 		return identity;
-	/* The name in parentheses may hold anything; the start is the twentieth field after it. */
+	/* The name in parentheses may contain anything.  The start time is the twentieth field after it. */
 	if (fgets(line, sizeof(line), file) && (end = strrchr(line, ')'))) {
 		for (int field = 0; end && field < 20; field++)
 			end = strchr(end + 1, ' ');

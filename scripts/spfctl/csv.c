@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The table as CSV, as in RFC 4180, but for its line ends. */
+/* The table as CSV as in RFC 4180, except for line ends. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

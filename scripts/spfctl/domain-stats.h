@@ -7,7 +7,7 @@
 
 #include "snapshot.h"
 
-/* On failure @why says why.  The snapshot has neither histograms nor the mode. */
+/* On failure sets @why to the reason.  The snapshot has neither histograms nor the mode. */
 int stats_to_snapshot(struct snapshot *snapshot, const virDomainStatsRecord *record, struct why *why);
 
 #endif

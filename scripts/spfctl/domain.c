@@ -24,7 +24,7 @@ struct found {
 	int id;
 };
 
-/* A call that is under way, or stuck, and what came of it. */
+/* A call that is under way or stuck, and its result. */
 struct call {
 	pthread_t thread;
 	char *uri;
@@ -49,7 +49,7 @@ struct domain {
 
 /* The call that lists the domains belongs to a domain without a UUID. */
 static struct domain all;
-/* Objects of calls that may yet end.  After a stuck call, closing its connection may be stuck, too. */
+/* Objects of calls that may still end.  After a stuck call, closing its connection may get stuck, too. */
 static bool ever_stuck;
 static struct domain *left;
 
@@ -174,7 +174,7 @@ static struct call *reap(struct domain *domain)
 	return call;
 }
 
-/* libvirt writes to a daemon that may have gone; only in its threads that must not end us. */
+/* libvirt may write to a daemon that has gone.  Block SIGPIPE in its threads, so that it does not end us. */
 static int start_thread(struct call *call, void *(*work)(void *))
 {
 	sigset_t pipe, before;

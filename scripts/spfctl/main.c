@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* spfctl: what the VMs of this host say of their memory faults.  See spfctl.1. */
+/* spfctl: show what the VMs of this host report of their memory faults.  See spfctl.1. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

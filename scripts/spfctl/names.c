@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Which VM a name on the command line means: what QEMU or libvirt calls it, or else the file name of its socket. */
+/* Find the VM of a name on the command line: QEMU's or libvirt's name for it, or else the file name of its socket. */
 #include <string.h>
 
 #include "settings.h"

@@ -14,7 +14,7 @@ struct row {
 	const struct vcpu *vcpu;	/* NULL: all of them */
 	const char *name;
 	enum row_state state;
-	double seconds;			/* that the rates are over; 0 for the total */
+	double seconds;			/* that the rates cover; 0 for the total */
 	double faults[NR_TIERS];	/* per second */
 	double aborts[NR_ABORTS];
 	struct counters delta;

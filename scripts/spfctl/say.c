@@ -41,7 +41,7 @@ static void say(const char *line)
 		fprintf(stderr, "spfctl: %s\n", line);
 		return;
 	}
-	/* Only the time of the day: the table above is of now. */
+	/* Only the time of day: the table above shows the present. */
 	snprintf(kept[nr_kept++ % KEPT], sizeof(kept[0]), "%.8s %s", strchr(time_stamp(stamp), 'T') + 1, line);
 }
 

@@ -9,7 +9,7 @@
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-/* The reason of a failure: one line of printable characters, also where a VM supplied it. */
+/* The reason of a failure: one line of printable characters, even if a VM supplied it. */
 struct why {
 	char text[256];
 };
@@ -18,7 +18,7 @@ struct why {
 int fail(struct why *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int complain(const char *about, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Complain, unless @told says that this was the last complaint; a live table says nothing twice. */
+/* Complain, unless @told has the same complaint: a live table repeats none. */
 void complain_once(struct why *told, const char *about, const struct why *why);
 
 /* Was there a complaint?  Then the exit status says so. */

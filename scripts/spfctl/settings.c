@@ -9,7 +9,7 @@
 
 static const char usage[] =
 	"usage: spfctl [OPTION...] [VM...]\n"
-	"What VMs do about faults of their memory: a live table, or\n"
+	"Show what VMs do about faults of their memory: a live table, or\n"
 	"  -c, --csv               the same as CSV\n"
 	"  -j, --json              their totals as JSON\n"
 	"  -p, --prometheus FILE   write FILE in Prometheus' text format, at once; '-': print it\n"
@@ -21,13 +21,13 @@ static const char usage[] =
 	"  -v, --per-vcpu          each vCPU, too\n"
 	"  -S, --sort COLUMN       by vm, fast, speculative, vma-lock, mmap-lock, aborts, p99 or max\n"
 	"  -a, --total             a last line for all VMs together\n"
-	"  -T, --time              when each line was printed, in UTC\n"
+	"  -T, --time              begin each line with the time, in UTC\n"
 	"Which VMs (default: --dir " DIRECTORY " and --libvirt, as far as they exist):\n"
 	"  -s, --socket PATH       the one with this QMP socket; may be repeated\n"
 	"  -D, --dir DIRECTORY     those with a QMP socket in DIRECTORY\n"
 	"  -l, --libvirt[=URI]     libvirt's running domains (" URI ")\n"
-	"  -M, --monitor           ask these over their monitor: mode and percentiles, too, but it taints them\n"
-	"  -t, --timeout SECONDS   how long they all may take to answer (2)\n"
+	"  -M, --monitor           ask these over their monitors, also for mode and percentiles; this taints them\n"
+	"  -t, --timeout SECONDS   how long all of them together may take to answer (2)\n"
 	"  -h, --help              this text\n"
 	"  -V, --version           the version\n"
 	"Exit status: 0, or 1 if anything did not answer or was not done, 2 for bad usage.\n";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the command line asks for. */
+/* The settings of the command line. */
 #ifndef SPFCTL_SETTINGS_H
 #define SPFCTL_SETTINGS_H
 

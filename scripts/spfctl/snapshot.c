@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What query-kvm-spf answers, checked, and the arithmetic on it. */
+/* Check the answer to query-kvm-spf, and compute with it. */
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +97,7 @@ static int parse_vcpus(struct snapshot *snapshot, struct json_object *answer, st
 	struct json_object *list;
 	size_t count;
 
-	/* They were not asked for. */
+	/* We did not ask for them. */
 	if (!json_object_object_get_ex(answer, "per-vcpu", NULL))
 		return 0;
 	list = member(answer, "per-vcpu", json_type_array, why);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a VM says of its faults, and the arithmetic on it. */
+/* A VM's report of its faults, and computations with it. */
 #ifndef SPFCTL_SNAPSHOT_H
 #define SPFCTL_SNAPSHOT_H
 
@@ -22,7 +22,7 @@ struct counters {
 	uint64_t aborts[NR_ABORTS];
 	uint64_t ns_sum;
 	uint64_t ns_max;
-	uint64_t hist[NR_BUCKETS];	/* bucket 0: 0 ns; b: [2^(b-1), 2^b) ns; the last: what is longer, too */
+	uint64_t hist[NR_BUCKETS];	/* bucket 0: 0 ns; b: [2^(b-1), 2^b) ns; the last also has all longer times */
 };
 
 struct vcpu {

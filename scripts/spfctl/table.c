@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The table: what happened in each VM since the last one. */
+/* The table: the faults of each VM since the last table. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -14,7 +14,7 @@ struct sources;
 
 enum { UUID_SIZE = 37 };
 
-/* The process, or the run of a domain: counters of another one are no base for a difference. */
+/* The process, or the run of a domain.  Do not subtract the counters of another one. */
 struct identity {
 	pid_t pid;			/* of the process at the socket's other end, else 0 */
 	uint64_t start;			/* of that process, in clock ticks since boot */
@@ -58,7 +58,7 @@ bool vms_names_are_known(const struct vm *vms, const struct sources *sources);
 void vms_check_names(const struct vm *vms, const struct sources *sources);
 /* Complain of names that two have; -1 if there are any. */
 int vms_check_unique(const struct vm *vms, const struct sources *sources);
-/* What to show it as: its name, or where it is if another one that is shown has that name. */
+/* The name to show: the VM's name, or its place if another VM that is shown has the same name. */
 const char *vm_shown_as(const struct vm *vm, const struct vm *vms);
 
 /* -- ask.c: all VMs at once, with one deadline -- */
@@ -87,7 +87,7 @@ struct identity identity_of_peer(pid_t pid);
 
 /* Search, and ask the VMs that the user named.  Complains of each that does not answer, once for the same reason. */
 void vms_collect(struct vm **vms, const struct settings *settings);
-/* Search, and learn the name of each; less than the above. */
+/* Search, and only learn the name of each VM. */
 void vms_identify(struct vm **vms, const struct settings *settings);
 void vms_set_mode(struct vm **vms, const struct settings *settings);
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A file laid out like the BAR of a kvm-spf device, for what the real one never does: errors,
-races, other versions."""
+"""A file laid out like the BAR of a kvm-spf device.  It can do what the real device never does:
+errors, races, other versions."""
 
 import mmap
 import re
@@ -67,7 +67,7 @@ class Bar:
 
     def counters(self, tiers=(0, 0, 0, 0), aborts=(0,) * 8, ns=(0, 0, 0), buckets=(0,) * 32,
                  at=None):
-        """A block of counters; at: where it begins, else the totals."""
+        """Set a block of counters; at: where it begins, by default the totals."""
         at = C["TOTALS"] if at is None else at
         struct.pack_into("<4Q", self.map, at, *tiers)
         struct.pack_into("<8Q", self.map, at + 0x40, *aborts)
@@ -76,11 +76,11 @@ class Bar:
 
     @property
     def asked(self):
-        """How often the agent has asked, the present time included: it rings twice each time."""
+        """How often the agent has asked, including now: it rings twice each time."""
         return (self.rings + 1) // 2
 
     def collect(self):
-        """Collect, as the host does when the bell rings."""
+        """Collect, as the host does at a ring of the doorbell."""
         self.set32("SEQ", self.get32("SEQ") + 1)
         self.on_bell()
         self.set64("GENERATION", self.get64("GENERATION") + 1)

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * libFuzzer target: what a host may send to the agent, in pieces of any size.
- * The first byte is the size of the pieces.  Each line of answers has to be one
- * JSON object.
+ * libFuzzer target: bytes that a host may send to the agent, in pieces of any size. The first byte is the size of the
+ * pieces.  Each line of answers has to be one JSON object.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -67,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct agent agent = { .marks = -1, .send = to_host };
 	size_t piece = size ? data[0] + 1u : 1;
 
-	/* A load is a fork, a thousand times the time of all else. */
+	/* A load forks, which takes a thousand times as long as all else. */
 	agent.max_load = size && data[0] % 32 == 31 ? 64 << 10 : 0;
 	if (agent.marks < 0)
 		agent.marks = memfd_create("marks", MFD_CLOEXEC);

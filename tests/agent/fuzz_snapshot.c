@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * libFuzzer target: a copy of the device's registers with anything in it, except
- * that it has the magic and the version half of the time.
+ * libFuzzer target: a copy of the device's registers with arbitrary contents.
+ * Half of the copies have the right magic and version.
  */
 #include <stdlib.h>
 #include <string.h>

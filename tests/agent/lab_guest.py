@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: one guest with the kvm-spf device and the agent's port, told what to do over its
-console.
+"""In the lab: run a guest with the kvm-spf device and the agent's port, and send it commands over
+its console.
 
-usage: lab_guest.py SCENARIO INITRAMFS [DISK].  Prints what SCENARIO returns as JSON; the tests know
-what it has to be.
+usage: lab_guest.py SCENARIO INITRAMFS [DISK].  Prints the result of SCENARIO as JSON, which the
+tests check.
 """
 
 import json
@@ -57,8 +57,7 @@ def faults(guest):
 
 
 def stat(guest):
-    """What a stat that looks ten times a second costs, by the scheduler's own count of its time on
-    a CPU."""
+    """The CPU time of a stat that reads ten times a second, as the scheduler counts it."""
     guest.run("spf-agent stat -i 0.1 >/tmp/stat & sleep 1")
     samples = []
     for pause in (0, 10):
@@ -86,7 +85,7 @@ def serve(guest):
     out["marks"] = port.ask("spf-marks", follow=True)
     guest.run("spf-agent mark guest")
     out["event"] = json.loads(port.lines.line())
-    # The next host finds an agent that knows nothing of this one.
+    # The next host finds an agent that remembers nothing of this host.
     port.socket.sendall(b'{"execute":"guest-pi')
     port.socket.close()
     time.sleep(1)
@@ -98,7 +97,7 @@ def serve(guest):
 
 
 def absent(guest):
-    """No device and no port: each command says so once."""
+    """No device and no port: each command reports that once."""
     return {name: guest.run(f"spf-agent {name} 2>&1")
             for name in ("snapshot", "stat", "serve", "mark x", "run -- true")}
 
@@ -115,7 +114,7 @@ def debian(guest):
         raise SystemExit(f"spf-agent.service does not become {wanted}: {said}")
 
     def serves():
-        """Active is when it has been started; it serves when it answers."""
+        """Wait until the service answers: it is active as soon as it has been started."""
         becomes("active")
         port = Port(guest.agent)
         port.sync(1)
@@ -137,14 +136,14 @@ def debian(guest):
     out["info"].append(serves())
     out["install_again"] = guest.run("dpkg --install /agent.deb 2>&1")
     out["info"].append(serves())
-    # A service that runs ends with its package; then its user can go.
+    # Removing the package stops the service; then its user can be removed.
     out["purge_running"] = guest.run("dpkg --purge spf-agent 2>&1")
     out["left_running"] = guest.run("getent passwd spf-agent; "
                                     "systemctl is-active spf-agent.service")[0]
     out["install_anew"] = guest.run("dpkg --install /agent.deb 2>&1")
     out["info"].append(serves())
     guest.text("d=$(grep -l 0x10f0 /sys/bus/pci/devices/*/device); echo 1 >${d%/*}/remove")
-    # Longer than it would wait before it tried again.
+    # Longer than systemd would wait before another start.
     guest.run("systemctl restart spf-agent.service; sleep 8")
     out["failed"] = guest.run("systemctl show -p ActiveState,ExecMainStatus,NRestarts "
                               "spf-agent.service")[0]
@@ -158,7 +157,7 @@ def debian(guest):
 
 NEW = ("-object", f"memory-backend-ram,id=new,size={PAGES * 4096}", "-device",
        "ivshmem-plain,memdev=new")
-# What is done, whether there is a device, and what else there is.
+# The scenario, whether the guest has a device, and its other options.
 SCENARIOS = {"faults": (faults, True, NEW), "stat": (stat, True, ()), "serve": (serve, True, ()),
              "absent": (absent, False, ()), "debian": (debian, True, ())}
 

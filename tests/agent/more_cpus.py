@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Have this process's kernel answer sched_getaffinity() as one that is made for more CPUs."""
+"""Make sched_getaffinity() answer this process as a kernel for more CPUs would."""
 
 import ctypes
 import errno
@@ -14,7 +14,7 @@ GETAFFINITY = {"x86_64": 204, "ppc64le": 223}
 
 
 def kernel_of(cpus):
-    """From now on, and in what this process runs, a set of fewer CPUs is EINVAL."""
+    """From now on a set of fewer CPUs gets EINVAL, in this process and in its children."""
     code = [(LOAD, 0, 0, NUMBER_AT), (EQUAL, 0, 3, GETAFFINITY[platform.machine()]),
             (LOAD, 0, 0, LENGTH_AT), (LESS_NOT, 1, 0, (cpus + 7) // 8),
             (RETURN, 0, 0, ERRNO | errno.EINVAL), (RETURN, 0, 0, ALLOW)]

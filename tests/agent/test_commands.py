@@ -96,8 +96,7 @@ class Snapshot(Case):
         self.assertIn("collected nothing new", done.stderr)
 
     def test_never_a_torn_one(self):
-        """A writer that is always in the middle of something: what is read is of one time all the
-        same."""
+        """The writer never pauses: a snapshot is still of one moment."""
         stop = threading.Event()
         number = 0
 
@@ -278,11 +277,11 @@ class Load(Case):
         plain = programs.static()
         for pattern in ("sequential", "random", "stride"):
             counts = [self.faults(plain, n * page, pattern) for n in (1, pages)]
-            # Beside them, what the kernel and the C library need for themselves.
+            # The kernel and the C library have some faults of their own.
             self.assertAlmostEqual(counts[1] - counts[0], pages, delta=16, msg=pattern)
 
     def test_a_kernel_for_more_cpus_than_the_c_librarys_set(self):
-        """Such a kernel refuses a set that is shorter than its own; seccomp has this one do so."""
+        """Such a kernel refuses a set that is shorter than its own; here seccomp refuses it."""
         for cpus in (1025, 4096, 65536):
             with self.subTest(cpus=cpus):
                 done = self.agent("load", "-s", "1M", "-t", "3", "--json", device=None,

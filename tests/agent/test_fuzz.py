@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libFuzzer with ASan and UBSan.  KVMSPF_FUZZ_SECONDS=N: so long for each target rather than a
-number of runs."""
+"""libFuzzer with ASan and UBSan.  KVMSPF_FUZZ_SECONDS=N: run each target for N seconds rather than
+a number of times."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ class Fuzz(unittest.TestCase):
         seconds = os.environ.get("KVMSPF_FUZZ_SECONDS", "600" if depth.LONG else None)
         much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS[target]}"
         with tempfile.TemporaryDirectory() as found:
-            # A fixed seed: a run of CI that fails can be repeated.
+            # A fixed seed, so that a failed run of CI can be repeated.
             done = subprocess.run([programs.fuzz(target), much, "-seed=1", "-print_final_stats=1",
                                    f"-artifact_prefix={found}/",
                                    *options, found, *[d for d in (CORPUS / target,) if d.exists()]],

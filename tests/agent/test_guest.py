@@ -56,7 +56,7 @@ class Guest(unittest.TestCase):
         for field in ("mode", "vcpus"):
             self.assertEqual(got["snapshot"][field], got["query"][field])
         self.assertTrue(got["snapshot"]["available"])
-        # A fast one found the page in QEMU: it is not new there.
+        # A fast fault found the page in QEMU: it was not new there.
         tiers = got["run"]["faults"]
         count = sum(tiers.values()) - tiers["fast"]
         print(f"# {got['pages']} new pages touched: {count} faults, and {tiers['fast']} fast ones")
@@ -86,7 +86,7 @@ class Guest(unittest.TestCase):
         self.assertEqual(got["host_ns"], sorted(got["host_ns"]))
         pages = got["load"]["return"]["pages"]
         before, after = (sum(got[k]["return"]["faults"].values()) for k in ("snapshot", "after"))
-        # Some of them the guest's kernel had from before.
+        # The guest's kernel had some of them before.
         self.assertGreater(after - before, pages / 2)
         self.assertIn("error", got["too_much"])
         self.assertEqual([m["name"] for m in got["marks"]["return"]], ["before", "host"])

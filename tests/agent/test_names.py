@@ -15,7 +15,7 @@ TESTS = ("tests/spfctl/server.py", "tests/qemu/test_qemu.py")
 
 
 def rows(kind):
-    """NAME, QMP's name, KVM's name, of each."""
+    """NAME, QMP's name and KVM's name of each."""
     table = re.search(rf"^#define EACH_FAULT_{kind}\(ROW\)(.*?[^\\])\n", HEADER, re.M | re.S)[1]
     return re.findall(r'ROW\((\w+), "([\w-]+)", "(\w+)"\)', table)
 
@@ -40,7 +40,7 @@ class Names(unittest.TestCase):
             self.assertEqual(re.findall(r"'([\w-]+)':", data), [qmp for _, qmp, _ in table], struct)
 
     def test_statistics_of_kvm(self):
-        """One descriptor each, in this order."""
+        """KVM has a descriptor for each, in this order."""
         text = added("kvm-patches")
         for prefix, table in (("hva_fault_", self.tiers), ("spf_abort_", self.aborts)):
             found = re.findall(rf"STATS_DESC_COUNTER\(VCPU_GENERIC, {prefix}(\w+)\)", text)
@@ -58,7 +58,7 @@ class Names(unittest.TestCase):
                 self.assertEqual(names, [qmp for _, qmp, _ in self.aborts], test)
 
     def test_a_name_is_one_name(self):
-        """QMP has hyphens where KVM has underscores, and that is all."""
+        """QMP has hyphens where KVM has underscores, and no other difference."""
         for name, qmp, kvm in self.tiers + self.aborts:
             self.assertEqual((qmp.replace("-", "_"), name.lower()), (kvm, kvm))
 

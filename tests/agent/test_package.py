@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian package: what is in it, and that it installs and runs in a Debian 12 guest with
+"""The Debian package: it has the right files, and installs and runs in a Debian 12 guest with
 systemd."""
 
 import json
@@ -84,7 +84,7 @@ class Debian(unittest.TestCase):
         return cpio.finish()
 
     def test_serves_once_installed_plugged_again_and_upgraded(self):
-        """And has been inactive in between, while its port was unplugged."""
+        """The service was inactive in between, while its port was unplugged."""
         for what in ("install", "install_again", "purge_running", "install_anew"):
             self.assertEqual(self.seen[what][1], 0, self.seen[what][0])
         self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]],

@@ -14,7 +14,7 @@ THEIRS = "include/hw/misc/kvm_spf_regs.h"
 
 
 def added(patch, path):
-    """The text of a file that a patch makes; None if it makes no such file."""
+    """The text of a file that a patch creates; None if it creates no such file."""
     text = patch.read_text(encoding="utf-8", errors="replace")
     found = re.search(r"^diff --git a/\S+ b/" + re.escape(path)
                       + r"\nnew file[^\n]*\n.*?^@@[^\n]*\n(.*?)(?=^diff --git |^-- \n|\Z)",
@@ -35,7 +35,7 @@ class Registers(unittest.TestCase):
         if not makers:
             self.skipTest("the QEMU series has no device yet")
         self.assertEqual(len(makers), 1, makers.keys())
-        # Include guards have the names of their places.
+        # The names of include guards differ with the files' paths.
         theirs, ours = ([line for line in code(text) if "_REGS_H" not in line]
                         for text in (next(iter(makers.values())), OURS.read_text(encoding="utf-8")))
         self.assertEqual(theirs, ours)

@@ -151,7 +151,8 @@ class Requests(Case):
         return [m["name"] for m in self.server.ask("spf-marks")["return"]]
 
     def test_a_full_file_drops_its_oldest_marks(self):
-        """The newest are there; the file never grows past its bound, and says what it has lost."""
+        """The newest marks are there; the file never grows past its bound, and says how much it has
+        dropped."""
         names = [f"{i:064}" for i in range(1500)]
         size = dropped = 0
         for name in names:
@@ -166,7 +167,7 @@ class Requests(Case):
         heading, *lines = self.server.marks.read_text(encoding="ascii").splitlines(keepends=True)
         lost = sum(len(line) for line in lines) // len(lines) * (len(names) - len(left))
         self.assertRegex(heading, r"^# \d+ bytes of older marks were dropped\n$")
-        # All lines are of one length, but for how many digits a time has.
+        # All lines have one length, except for the number of digits of a time.
         self.assertAlmostEqual(int(heading.split()[1]), lost, delta=len(names) * 4)
 
     def test_a_host_that_follows_is_told_each_mark_once_while_others_are_dropped(self):
@@ -176,11 +177,11 @@ class Requests(Case):
         for name in names:
             self.server.send(json.dumps({"execute": "spf-mark",
                                          "arguments": {"name": name}}).encode() + b"\n")
-            # The answer and the event, in whatever order.
+            # The answer and the event, in either order.
             said = [json.loads(self.server.line()) for _ in range(2)]
             told += [s["data"]["name"] for s in said if "event" in s]
         self.assertEqual(told, names)
-        # Another program empties the file: marks that come then are told, too.
+        # Another program empties the file: the host gets later marks, too.
         self.assertTrue(self.server.marks.read_text().startswith("# "))
         os.truncate(self.server.marks, 0)
         self.mark("anew")
@@ -331,7 +332,7 @@ class PrivilegesOfAnother(Privileges):
 
 
 class PrivilegesWithoutOurUser(Privileges):
-    """As after a copy of the program into a machine that has not the package."""
+    """As after the program was copied to a machine without the package."""
     users = USERS
     user, group = 61234, 61235
     said = "spf-agent: there is no user spf-agent: serving as nobody; create it, or name a --user\n"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spf-agent run and signals: what is sent to it alone reaches the command, the figures are
-written, and nothing is left behind."""
+"""spf-agent run and signals: a signal that is sent to the agent alone reaches the command, the
+figures are written, and no process is left behind."""
 
 import fcntl
 import json
@@ -74,7 +74,7 @@ class Signals(Case):
                 self.assertTrue(is_gone(child))
 
     def test_a_command_that_handles_it(self):
-        """Its clean-up is waited for, and its status is the one to exit with."""
+        """The agent waits for the command's clean-up, and exits with the command's status."""
         process, child = self.start("sh", "-c", CLEANS_UP)
         process.send_signal(SIGTERM)
         self.ends(process, 7)
@@ -88,8 +88,8 @@ class Signals(Case):
         self.assertTrue(is_gone(child))
 
     def test_the_terminals_own_is_not_passed_on(self):
-        """The terminal sends ^C to its group. The agent does not pass it on to a command outside of
-        that."""
+        """The terminal sends ^C to its group.  The agent does not pass it on to a command outside
+        of that group."""
         host, port = pty.openpty()
         self.addCleanup(os.close, host)
 

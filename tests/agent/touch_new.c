@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* In the guest: store to each of K pages of an ivshmem device's BAR, which are untouched until then. */
+/* In the guest: store to each of K untouched pages of an ivshmem device's BAR. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 
 	if (fd < 0)
 		return 2;
-	/* The guest's own page tables are filled here: what is left is the host's fault. */
+	/* Fill the guest's own page tables here, so that only the host's fault is left. */
 	at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
 		return 1;

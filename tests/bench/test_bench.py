@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The load generators do what they say, in every mode; and which functions store to which shared
-line."""
+"""The load generators work in every mode, and the plugin finds the functions that store to shared
+lines."""
 
 import json
 import runpy
@@ -18,7 +18,7 @@ BENCH = paths.ROOT / "bench"
 LIMIT = 900
 MODES = ("off", "vma-lock", "on")
 NEIGHBOURS = "mmap mprotect mremap madvise thread memslot io_uring smaps".split()
-# Name: fault-storm's arguments.  Each is run once in every mode.
+# Name -> fault-storm's arguments.  Each runs once in every mode.
 STORMS = {
     "anon": "--size 16M",
     "random": "--size 8M --vcpus 3 --order random --access read-write",
@@ -104,7 +104,7 @@ class Storms(unittest.TestCase):
                     self.assertLessEqual(run["latency_ns"]["p50"], run["latency_ns"]["max"])
 
     def test_the_middle_is_no_slower_than_the_whole_with_its_ends(self):
-        """Eight tenths of all touches are done in it, in a part of the time."""
+        """The middle has eight tenths of all touches, in a part of the time."""
         for mode in MODES:
             run = self.run_of("middle", mode)
             whole = run["touched"] / run["seconds"]
@@ -125,7 +125,7 @@ class Storms(unittest.TestCase):
                     if mode != "on":
                         self.assertEqual((tiers["speculative"], set(run["aborts"].values())),
                                          (0, {0}))
-                    # Each fault that was timed is in the kernel's histogram, and is no tier-0 one.
+                    # The kernel's histogram has each fault that was timed, and none of tier 0.
                     self.assertEqual(sum(run["kernel"]["ns_hist_log2"]),
                                      run["faults"] - tiers["fast"])
 
@@ -242,12 +242,13 @@ class Model(unittest.TestCase):
         self.assertIn("published 3.7", done.stdout)
 
 
-# Stores a fault to a line that nobody names: a queue at no number of vCPUs.
+# A line that the file does not name may have this many stores a fault: no number of vCPUs queues
+# for it.
 RARE = 0.1
 
 
 def expected_lines():
-    """{line: most stores a fault}, of the series in use; one without the file may have none"""
+    """{line: most stores a fault} of the series in use; {} without the file."""
     file = series.of("linux").folder / "shared-lines"
     lines = file.read_text().splitlines() if file.exists() else []
     rows = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
@@ -255,7 +256,7 @@ def expected_lines():
 
 
 def beyond(tier, lines):
-    """{line: stores a fault, where there are more than may be}"""
+    """{line: stores a fault} of the lines that have more than is allowed."""
     found = {}
     for row in tier["rows"]:
         found[row["line"]] = found.get(row["line"], 0) + row["shared"] / tier["faults"]
@@ -282,13 +283,13 @@ class SharedLines(unittest.TestCase):
             self.assertGreater(found["faults"], 1500)
             moved[mode] = {row[key] for row in found["rows"] if row["moved"]
                            for key in ("data", "line")}
-        # The plugin does see such lines where they are.
+        # The plugin does see such lines in modes that store to them.
         self.assertTrue(result["mmap_lock"])
         self.assertLessEqual(set(result["mmap_lock"]), moved["off"])
         self.assertIn("lock of the VMA", moved["vma-lock"])
 
     def test_speculative_faults_store_to_no_shared_line_that_the_series_does_not_name(self):
-        """Its file shared-lines has them: a line that is gone from there has to stay away."""
+        """The series' file shared-lines lists them: no other line may come back."""
         found = self.result["modes"]["on"]["speculative"]
         self.assertEqual(beyond(found, expected_lines()), {})
 

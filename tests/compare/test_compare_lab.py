@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""compare end to end, as small as it goes: real guests on the patched host, real Redis, every
+"""compare end to end, as small as possible: real guests on the patched host, real Redis, every
 mode."""
 
 import json
@@ -57,7 +57,8 @@ class Compare(unittest.TestCase):
         for run in self.results["runs"]:
             for part in ("boot", "load"):
                 n, where = run["counters"][part], (run["mode"], run["vmm"], part)
-                # How much of the load's memory the boot has touched before depends on the guest.
+                # The boot may have touched a part of the load's memory before; how much depends on
+                # the guest.
                 if run["mode"] == "off":
                     self.assertEqual((n["hva_fault_speculative"], n["hva_fault_vma_lock"]), (0, 0),
                                      where)
@@ -140,7 +141,7 @@ class Compare(unittest.TestCase):
 
 
 def life(change, *words):
-    """One guest life, with something changed in what it is made of."""
+    """One guest life, with a change of its specification."""
     args = verb.parser().parse_args([*SMALL, "--runs", "1", "--modes", "on", "--vmm", "quiet",
                                      *words])
     needs.check(args)
@@ -153,8 +154,8 @@ def life(change, *words):
 
 
 class Here(unittest.TestCase):
-    """On a host that runs our kernel, as a user's does: the lab, of whose root only scratch can be
-    written to."""
+    """Run compare on a host with our kernel, as a user would.  The host is the lab, which can write
+    only to scratch."""
 
     SCRIPT = """
 set -e
@@ -180,8 +181,8 @@ exec "$1" compare --no-build --host here --vcpus 1 --servers 1 --memory 256M --d
 
 
 class Loads(unittest.TestCase):
-    """Each in the least memory that it is let have; a build takes minutes, test_loads.py has it
-    without a guest."""
+    """Each load runs in the least memory that compare allows.  A build would take minutes;
+    test_loads.py runs it without a guest."""
 
     def loaded(self, name):
         wanted = []
@@ -191,7 +192,8 @@ class Loads(unittest.TestCase):
                        f"{least}M")
         self.assertEqual([run["keys"] for run in watcher.of("run")], [sum(wanted)], watcher.events)
         counted = watcher.of("run")[0]["counters"]["load"]
-        # How many of its pages the boot has touched and freed before varies by thousands.
+        # The boot has touched and freed some of these pages before; their number varies by
+        # thousands.
         self.assertGreater(counted["hva_fault_speculative"], 0)
         self.assertEqual(counted["hva_fault_mmap_lock"], 0)
 

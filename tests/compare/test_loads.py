@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Each load on this machine: its initramfs and its data as a root, in which bin/load has to give
-the answers that make() told."""
+"""Each load on this machine: its initramfs and its data become a root, in which bin/load must give
+the answers that make() returned."""
 
 import re
 import subprocess
@@ -14,8 +14,8 @@ from spf.lab import image
 from spf.compare import loads
 
 SERVERS, DATA_MIB = 2, 16
-# What init does before a load, as far as that touches nothing of this machine; all ends with the
-# load.
+# The steps of init before a load that change nothing on this machine.  They are undone when the
+# load has ended.
 INSIDE = """set -e
 mount -t proc proc "$1/proc"
 mount --bind /dev "$1/dev"
@@ -65,7 +65,7 @@ class Loads(unittest.TestCase):
         files, = self.prepare("build")
         self.assertGreater(files, 15)
         self.assertEqual(self.said(), [files])
-        # One alone, against another object's sum.
+        # Compile one file, and compare it with another object's sum.
         first, second, *_ = (self.data / "names").read_text().split()
         (self.data / "names").write_text(first + "\n")
         self.assertEqual(self.said(), [1])

@@ -17,9 +17,9 @@ from spf.lab import ept, serial
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
 SELFTESTS = series.out("selftests-patched")
-# Counts what a selftest does to the second-stage tables: leaves that it put there (bit 11: present;
-# bit 7: a huge page), by level, and the faults that the fast path had to do with, by what it
-# returned; whose faults came by which tier, and who took an mmap_lock.
+# Count a selftest's changes of the second-stage tables: new leaves by level (bit 11: present; bit
+# 7: a huge page), and faults of the fast path by its return value.  Also count faults by thread and
+# tier, and mmap_locks by thread.
 TRACED = """
 [ "$(/bin/busybox cat /sys/module/kvm_intel/parameters/ept)" = Y ] || exit 1
 cd /sys/kernel/debug/tracing/events/kvmmmu || exit 1
@@ -51,7 +51,7 @@ def setUpModule():
 
 
 def machines():
-    """What each machine runs, and its options."""
+    """The command of each machine, and its options."""
     tracer = (BUSYBOX, "sh", "-c", TRACED, "sh")
     paging, dirty_log = SELFTESTS / "demand_paging_test", SELFTESTS / "dirty_log_perf_test"
     return {
@@ -67,8 +67,8 @@ class Ept(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         serial.init_program(ept.Ept.compiler)     # one thread at a time
-        # Bochs is one thread, and its time goes by instructions: as many machines at once as there
-        # are CPUs.
+        # Bochs has one thread, and its clock counts instructions: run as many machines at once as
+        # there are CPUs.
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         cls.addClassCleanup(pool.shutdown, cancel_futures=True)
 
@@ -86,8 +86,8 @@ class Ept(unittest.TestCase):
         return said
 
     def traced(self, name):
-        """How many leaves a selftest made at each level, how often the fast path returned what,
-        faults by tier, and the mmap_locks that those took who had the faults."""
+        """The leaves that a selftest made at each level, the return values of the fast path, faults
+        by tier, and the mmap_locks of the threads that had the faults."""
         said, locks = self.said(name).split("locks\n")
         found = re.findall(r"^\{ (level|ret): +(\d+) \} hitcount: +(\d+)$", said, re.M)
         got = {(what, int(key)): int(count) for what, key, count in found}
@@ -95,8 +95,8 @@ class Ept(unittest.TestCase):
                             re.M)
         for _pid, tier, count in faults:
             got["tier", int(tier)] = got.get(("tier", int(tier)), 0) + int(count)
-        # The thread that makes the VM has faults too, of pages that it fills for it, but no
-        # speculative one.
+        # The thread that creates the VM has faults too, of pages that it fills for the VM, but none
+        # is speculative.
         vcpus = {pid for pid, tier, _count in faults if tier == "1"}
         got["locks"] = sum(int(count) for pid, count in re.findall(
             r"^\{ common_pid: +(\d+) \} hitcount: +(\d+)$", locks, re.M) if pid in vcpus)
@@ -110,7 +110,7 @@ class Ept(unittest.TestCase):
         storm_tiers.check(self, self.said("storm"), 2048)
 
     def test_small_pages(self):
-        """And no mmap_lock, but where there is no page table or anon_vma yet."""
+        """They take no mmap_lock, except where there is no page table or anon_vma yet."""
         got = self.traced("small")
         print(f"# {got}")
         self.assertGreaterEqual(got["level", 1], 2048, got)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define PAGE	4096UL
-#define TABLE	(PAGE << 9)	/* what one page table maps */
+#define TABLE	(PAGE << 9)	/* the memory that one page table maps */
 
 /* The number that follows @name in a file, or 0.  stdio's buffers would be new memory to touch. */
 static unsigned long number(const char *path, const char *name)
@@ -37,7 +37,7 @@ static unsigned long number(const char *path, const char *name)
 	return strtoul(at + strspn(at, " "), NULL, 10);
 }
 
-/* Memory at a page table's boundary.  It has no neighbours to be merged with, and no huge pages. */
+/* Map memory at a page table's boundary.  The kernel can merge it with no neighbour, and it has no huge pages. */
 static char *fresh_memory(size_t size)
 {
 	char *mem = mmap(NULL, size + 2 * TABLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

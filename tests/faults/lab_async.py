@@ -17,14 +17,14 @@ from spf import kvmparam, ui
 
 MIB = 24
 EVENTS = Path("/sys/kernel/tracing/events")
-# What is counted, and by what.
+# The events to count, and the key of each.
 COUNTED = {"kvm/kvm_try_async_get_page": "common_pid", "kvm/kvm_async_pf_ready": "common_pid",
            "kvm/kvm_hva_fault": "tier", "mmap_lock/mmap_lock_start_locking": "common_pid"}
 GROUP = Path("/sys/fs/cgroup/vmm")
 
 
 def zram():
-    """Read synchronously: nobody ever waits for it."""
+    """zram, which is read synchronously: no fault ever waits for it."""
     Path("/sys/block/zram0/disksize").write_text("1G")
     return "/dev/zram0"
 
@@ -35,7 +35,8 @@ def loop():
 
 
 def reclaim():
-    """Reclaim all memory of the VMM's group: the kernel says EAGAIN when nothing more can go."""
+    """Reclaim all memory of the VMM's group.  The kernel answers EAGAIN when it can reclaim no
+    more."""
     try:
         (GROUP / "memory.reclaim").write_text("1G swappiness=200")
     except BlockingIOError:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * On which NUMA node the pages of a first touch come to lie, while node 0 is full of clean page cache.
+ * Show the NUMA nodes of pages that are touched for the first time while node 0 is full of clean page cache.
  *
  * usage: placement FILE MIB POLICY...
  *
- * FILE is to be large and sparse: reading it on CPU 0 fills node 0.  For each policy, MIB of new memory are touched on CPU 0,
- * and a line says how many pages are on node 0, how many on others, and how many faults were speculative.
+ * FILE must be large and sparse: reading it on CPU 0 fills node 0.  For each policy, MIB of new memory are touched on
+ * CPU 0, and a line says how many pages are on node 0, how many on others, and how many faults were speculative.
  *
  * For the lab, as root, with two nodes and a CPU each.
  */
@@ -23,14 +23,14 @@
 
 #include "fresh.h"
 
-/* The headers of Debian 12 do not know it. */
+/* Debian 12's headers lack this. */
 #define WEIGHTED_INTERLEAVE	6
 
 static const struct policy {
 	const char *name;
 	int mode;
 	unsigned long nodes;
-	int task;	/* that of the task, not of the memory */
+	int task;	/* the policy of the task, not of the memory */
 } policies[] = {
 	{ "default", MPOL_DEFAULT, 0, 0 },
 	{ "bind-both", MPOL_BIND, 3, 0 },

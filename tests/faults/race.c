@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define PAGE	4096UL
-#define TABLE	(PAGE << 9)	/* what one page table maps */
+#define TABLE	(PAGE << 9)	/* the memory that one page table maps */
 
 enum { ROUNDS = 2000, LOST = 100 };
 
@@ -75,7 +75,7 @@ int main(void)
 		err(2, "mmap");
 	room = (char *)(((unsigned long)room + TABLE - 1) & -TABLE);
 	mem = room;
-	/* The page table and the anon_vma take a lock: have them first. */
+	/* Making the page table and the anon_vma takes a lock: make them first. */
 	mem[0] = 1;
 	memset(text, 1, sizeof(text));
 	lost = now = vmstat("spf_abort_pte_changed");

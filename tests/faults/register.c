@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Register memory that has been touched with userfaultfd, again and again.  Prints the process's number, how many
- * registrations there were, and the median of what one took, in nanoseconds.
+ * Register memory that has been touched with userfaultfd, again and again.  Prints the process's number, the number of
+ * registrations, and the median time of one, in nanoseconds.
  */
 #define _GNU_SOURCE
 #include <err.h>

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""CRIU dumps a process in two steps, by what the kernel says has changed, and brings it back."""
+"""CRIU dumps a process in two steps, the second by the kernel's record of changes, and restores
+it."""
 
 import subprocess
 import unittest
@@ -14,8 +15,8 @@ LIMIT = 600
 PAGE = 4096
 # Pages of each kind in tracked.c.
 PAGES = 512
-# Each line: the switch, bytes of both dumps, pages put there speculatively meanwhile, and wrong
-# pages in the second life.
+# Each line: the switch, bytes of both dumps, pages filled speculatively meanwhile, and wrong pages
+# after the restore.
 DUMP = """
 set -e
 wait_for() { while [ ! -e "$1" ]; do sleep 0.1; done; }
@@ -66,7 +67,7 @@ class Criu(unittest.TestCase):
                 self.assertEqual(wrong, 0)
                 self.assertGreaterEqual(first, 2 * PAGES * PAGE)
                 self.assertGreaterEqual(second, 3 * PAGES * PAGE)
-                # Not the pages that were left alone.
+                # The second dump does not have the pages that did not change.
                 self.assertLess(second, 4 * PAGES * PAGE)
                 self.assertEqual(speculative >= PAGES, bool(switch))
         self.assertEqual(len(seen), 2)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults of guest memory on the patched host: what resolves them, what they cost, and what they
-lock."""
+"""Faults of guest memory on the patched host: which tier resolves them, how many instructions they
+take, and which locks."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ done
 umount /mnt
 """
 PLACED_MIB = 60
-# How often a thread waits for an expedited grace period, by the thread: `register` is one.
+# Count the waits for an expedited grace period by thread; `register` has one thread.
 REGISTER = """
 set -e
 cd /sys/kernel/tracing
@@ -57,14 +57,14 @@ done
 POLICIES = """default bind-both bind-local bind-remote preferred-local preferred-remote
 preferred-many-both preferred-many-remote interleave weighted-interleave task-preferred
 task-interleave"""
-# Where one node alone will do, and where node 0 comes first, which zone_reclaim_mode has reclaimed.
-# Elsewhere it is for kswapd's pace to say where a page lies: without speculation, too, one run
+# Policies with one node only, and policies with node 0 first, which zone_reclaim_mode reclaims.
+# With other policies the node of a page depends on kswapd's pace: without speculation, too, one run
 # differs from the next by thousands of pages.
 STRICT = ("bind-local", "bind-remote")
 FIRST_LOCAL = ("default", "bind-both", "preferred-local", "task-preferred")
-# How many faults of two threads that race for pages are over without the fault handler.  The others
-# go there: a fault that finds a page when it first looks cannot know whether the page is what the
-# access wants.
+# Count the faults of two threads that race for pages which end without the fault handler.  The
+# others go there: a fault that finds a page at its first look cannot know whether the page allows
+# the access.
 RACE = """
 set -e
 cd /sys/kernel/tracing
@@ -113,7 +113,7 @@ class Faults(unittest.TestCase):
         self.assertLessEqual(512 * (got["vma_lock"] + got["mmap_lock"]), 2 * got["faults"])
 
     def test_placement_on_nodes(self):
-        """Where first touches put pages while node 0 is full of page cache: as without
+        """While node 0 is full of page cache, first touches put pages on the same nodes as without
         speculation."""
         program = self.program("placement")
         machine = x86.Lab("patched", cpus=2, numa=2, memory=1200 << 20, timeout=LIMIT)
@@ -136,8 +136,7 @@ class Faults(unittest.TestCase):
                 continue
             with self.subTest(policy=policy, zone_reclaim_mode=reclaim):
                 self.assertLess(abs(here["0"] - here["1"]), pages / 8)
-        # What is so is so because node 0 is reclaimed, and the memory of node 1 can still be had
-        # without a lock.
+        # zone_reclaim_mode does reclaim node 0, and speculation still serves memory of node 1.
         self.assertGreater(local["default", "1"]["0"], pages * 3 / 4)
         self.assertLess(local["bind-remote", "1"]["1"], pages / 8)
         self.assertGreater(speculative["bind-remote", "1", "1"], pages * 3 / 4)
@@ -171,8 +170,8 @@ class Faults(unittest.TestCase):
         print(f"# {lost} races lost, {won} pages put there, "
               f"{served} faults over without the handler")
         self.assertGreaterEqual(lost, 100)
-        # Each fault that is over without the handler put a page there, or lost: without that, few
-        # more than were put there, for the threads' stacks.
+        # Each fault that ends without the handler has filled a page or lost a race.  If losers went
+        # to the handler, the count would be little above the pages filled, for the threads' stacks.
         self.assertGreaterEqual(sum(served), won + lost)
 
     @staticmethod
@@ -184,7 +183,7 @@ class Faults(unittest.TestCase):
         return str(program)
 
     def test_user_faults_copies_and_direct_io(self):
-        """First touches that are not a guest's: each but the first of a page table is speculative,
+        """First touches that are not a guest's: each but the first of a page table is speculative
         and takes no mmap_lock."""
         result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
             ["/bin/sh", "-c", USER_FAULTS, "sh", self.program("user_faults")])
@@ -200,13 +199,13 @@ class Faults(unittest.TestCase):
             self.assertGreaterEqual(speculative, pages, name)
             self.assertEqual(locks, 0, name)
             self.assertEqual(got["0", name][1], 0, name)
-        # What the switch is for: without it, copies and direct I/O take the mmap_lock.
+        # With the switch off, copies and direct I/O take the mmap_lock.
         self.assertEqual(got["0", "copy"][2] > 1000, expected.of("copies") == "mmap_lock")
         self.assertGreater(got["0", "direct-io"][2], 0)
 
     def test_async_page_faults(self):
-        """Memory that the host has swapped out: the guest is told to do something else meanwhile,
-        as ever, and neither its faults nor the worker that brings the page take the mmap_lock."""
+        """Memory that the host has swapped out: KVM tells the guest to do something else meanwhile,
+        as without the series.  Neither the guest's faults nor the worker take the mmap_lock."""
         archive = paths.BUILD / "tests" / "initramfs.cpio"
         archive.parent.mkdir(parents=True, exist_ok=True)
         archive.write_bytes(console_guest.initramfs(["dd", "md5sum"]))
@@ -220,8 +219,8 @@ class Faults(unittest.TestCase):
                 print(f"# swap on {device}, {mode}: {got}")
                 self.assertTrue(got["same"])
                 self.assertGreater(got["swapped_mib"], 32)
-                # As without the series: nobody waits for zram, and the guest is told of pages that
-                # come from a device.
+                # As without the series, no fault waits for zram, and KVM notifies the guest about
+                # pages that come from a device.
                 self.assertEqual(got["asked"] > 100, device == "loop")
                 self.assertGreaterEqual(got["ready"], got["asked"] / 2)
                 if mode != "off":
@@ -234,7 +233,7 @@ class Faults(unittest.TestCase):
                                        1000)
 
     def test_instructions_of_a_fault(self):
-        """The ratios that the series is to have; docs/measurements.md has the numbers.  Those to a
+        """The ratios that the series must reach; docs/measurements.md has the numbers.  Ratios to a
         stock kernel are for --long, which builds one."""
         got = cost("instructions", *() if depth.LONG else ("--no-stock",))
         for name, row in got.items():

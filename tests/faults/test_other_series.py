@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Each kernel series but the one in use: its kernel builds and boots, and its selftests pass."""
+"""Each kernel series except the one in use: its kernel builds and boots, and its selftests pass."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from spf.source import patches
 
 KVMSPF = paths.SCRIPTS / "kvmspf"
 LIMIT = 900
-# Of the selftests of a series, those that are of ours; a series may lack one.
+# Our own selftests; a series may lack one.
 SELFTESTS = ("mmap_lock_test", "speculative_faults_test")
 MODES = {"off": "mmap_lock", "vma-lock": "vma_lock", "on": "speculative"}
 ROW = re.compile(r"^(\S+) +quiet +anon +write: fast \d+ speculative (\d+) "
@@ -46,7 +46,7 @@ class OtherSeries(unittest.TestCase):
         self.by_mode(ROW.findall(said))
 
     def by_mode(self, rows):
-        """One vCPU, nothing else going on: nearly all is the tier's that the mode asks for."""
+        """With one vCPU and no other work, the tier of the mode resolves nearly all faults."""
         first = {row[0]: [int(number) for number in row[1:]] for row in reversed(rows)}
         self.assertEqual(set(first), set(MODES))
         for mode, tier in MODES.items():

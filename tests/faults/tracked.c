@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A process whose memory is dumped twice, the second time only what has changed since the first.
+ * A process whose memory is dumped twice, the second time only the pages that have changed.
  *
- * Argument: a directory.  The process makes the file `ready` there when it may be dumped, and `changed` after it has
- * seen `go` and changed its memory.  When it sees `end`, in the life after the dumps, it writes to `result` how many
- * pages have not the contents that they should have.
+ * Argument: a directory.  The process creates the file `ready` there when it may be dumped, and `changed` after it has
+ * seen `go` and changed its memory.  When it sees `end`, after it was restored, it writes to `result` how many pages
+ * have wrong contents.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #define PAGE	4096UL
 
-/* Each kind has as many pages. */
+/* Each kind has this many pages. */
 enum { KEPT, CHANGED, ADDED, READ, OVERWRITTEN, ABSENT, KINDS, PAGES = 512 };
 
 static char *mem;

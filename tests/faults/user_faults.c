@@ -65,7 +65,7 @@ static void check(const char *name, void (*touch)(char *mem), char (*want)(unsig
 	char *mem = fresh_memory(SIZE);
 	unsigned long speculative;
 
-	/* Page tables and the anon_vma are made under a lock: make them first. */
+	/* Making page tables and the anon_vma takes a lock: make them first. */
 	for (unsigned long i = 0; i < SIZE; i += TABLE)
 		mem[i] = 1;
 

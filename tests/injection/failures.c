@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Have each allocation fail that a fault makes, one after the other, by /proc/.../fail-nth: a fault may fail then, but the
- * next one must succeed, and the page must hold what it should.  One line of JSON for each kind of memory, each way to
- * touch it and each mode.
+ * Make each allocation of a fault fail, one after the other, by /proc/.../fail-nth.  The fault may fail then, but the
+ * next one must succeed, and the page must have the right contents.  Prints a line of JSON for each kind of memory,
+ * each way to touch it and each mode.
  */
 #include "failures.h"
 
@@ -21,7 +21,7 @@
 #include "stats.h"
 #include "vmm.h"
 
-#define OLD	7	/* generations: what was there, what is written */
+#define OLD	7	/* generations: the old contents, the new contents */
 #define NEW	9
 #define MOST	5000
 
@@ -42,7 +42,7 @@ static void on_bus(int number)
 	signals++;
 }
 
-/* -- the n-th allocation from now on, and whether it came to that -- */
+/* -- make the n-th allocation from now on fail, and find out whether there was one -- */
 
 static void arm(unsigned int n)
 {
@@ -52,7 +52,7 @@ static void arm(unsigned int n)
 		die("fail-nth");
 }
 
-/* These very calls copy from and to us, which counts, and may be what fails. */
+/* These calls copy from and to us.  That counts as well, so the failure may hit them. */
 static bool disarm(void)
 {
 	char text[20] = "";
@@ -132,7 +132,7 @@ static const struct touch {
 
 /* -- one kind, touched one way, in one mode -- */
 
-/* How often tier 1 had no memory. */
+/* Returns how often tier 1 had no memory. */
 static long no_memory(const struct touch *touch)
 {
 	struct fault_stats stats = {};
@@ -231,7 +231,7 @@ int main(void)
 	for (const struct kind *kind = kinds; kind->name; kind++)
 		for (const struct touch *touch = touches; touch < touches + sizeof(touches) / sizeof(*touches); touch++)
 			for (int mode = VMM_OFF; mode <= VMM_ON; mode++)
-				/* Faults that are not a guest's have two. */
+				/* Faults that are not a guest's have two modes. */
 				if (touch->guest || mode != VMM_VMA_LOCK)
 					each(kind, touch, mode);
 	return 0;

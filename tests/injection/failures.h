@@ -13,7 +13,7 @@
 struct kind {
 	const char *name;
 	void (*prepare)(void);	/* the first page of `area` */
-	bool filled;		/* it holds what was there before */
+	bool filled;		/* the page still has its old contents */
 };
 
 extern const struct kind kinds[];	/* the last has no name */

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Worse than page faults, while a VMM in the lab has them: it is killed, stopped, shaken by
-signals, loses CPUs, and each allocation of a fault fails.
+"""Disturb a VMM in the lab while it has page faults: kill it, stop it, send it signals, take CPUs
+away, and make each allocation of a fault fail.
 
-Contents must be right, nothing may be left behind in the VMM's cgroup, and the kernel must have
-nothing to say.
+Contents must be right, nothing may be left behind in the VMM's cgroup, and the kernel must not
+complain.
 """
 
 import argparse
@@ -27,7 +27,7 @@ LIMIT = 1500
 
 
 def run(kernel, seed, times, checks):
-    """What the checks printed, line by line."""
+    """Run the checks; return the lines that they printed."""
     for flavour in {kernel, series.guest()}:
         targets.bring_up_to_date(flavour)
     programs = [native.program(name) for name in ("rounds", "failures", "torture")]
@@ -44,7 +44,7 @@ def run(kernel, seed, times, checks):
 
 
 def failures(said):
-    """(kind, touch): {mode: what was counted}"""
+    """(kind, touch) -> {mode: the counts}"""
     found = {}
     for line in said:
         if line.startswith("{"):

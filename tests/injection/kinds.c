@@ -28,7 +28,7 @@ static void anonymous(int advice)
 		die("madvise");
 }
 
-/* With a table and an anon_vma: what tier 1 is for. */
+/* With a table and an anon_vma: tier 1 serves this. */
 static void fresh(void)
 {
 	anonymous(MADV_NOHUGEPAGE);
@@ -83,7 +83,7 @@ static void memfd(void)
 	map(MAP_SHARED, file);
 }
 
-/* A private mapping of a file whose page is mapped: it is to be copied. */
+/* A private mapping of a file whose page is mapped: a write copies the page. */
 static void private_file(void)
 {
 	map(MAP_SHARED, file);

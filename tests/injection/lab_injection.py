@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: a VMM in a storm of faults is killed, stopped, shaken by signals, loses CPUs and
-allocations.
+"""In the lab: kill or stop a VMM in a storm of faults, send it signals, take CPUs away, and make
+its allocations fail.
 
 lab_injection.py PROGRAMS SEED TIMES CHECK...
 
-PROGRAMS is the folder with `rounds`, `failures` and `torture`.
-Prints what was done; ends with a message at the first thing that is wrong.
+PROGRAMS is the folder with `rounds`, `failures` and `torture`.  Prints each action, and ends with a
+message at the first error.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup/injection")
 DEBUG = Path("/sys/kernel/debug")
-# Of memory.stat: what a VMM that has ended leaves behind is a leak.  The rest may be page cache of
-# its program.
+# Fields of memory.stat that must be 0 once a VMM has ended.  Other memory may be page cache of its
+# program.
 GONE = ("anon", "shmem", "pagetables", "inactive_anon", "active_anon", "unevictable")
 VCPUS = 3
-# Of the torture: what is done to the VMM, and not to the whole machine.
+# Mutations of the torture that change the VMM, and not the whole machine.
 MUTATIONS = ("replace unmap protect move fork dontneed pageout collapse bind slot "
              "userfaultfd").split()
 PATIENCE = 120
@@ -34,7 +34,7 @@ def rounds(programs, memory, mib, count=0, *extra):
 
 
 def qemu():
-    """A guest that boots until it finds no root; it has nothing else to do."""
+    """A guest that boots until it finds no root file system."""
     return [os.environ["KVMSPF_QEMU"], "-nodefaults", "-no-user-config", "-display", "none",
             "-no-reboot", "-accel", "kvm",
             "-cpu", "host,-svm", "-m", "256M", "-smp", "2", "-kernel",
@@ -42,7 +42,7 @@ def qemu():
             "-append", "console=ttyS0 loglevel=1 panic=-1"]
 
 
-# -- a cgroup, which knows what its processes have left behind --
+# -- a cgroup, which counts what its processes have left behind --
 
 def value(text, name):
     return next(int(line.split()[1]) for line in text.splitlines()
@@ -67,8 +67,8 @@ def cgroup(limit="max"):
     CGROUP.mkdir()
     (CGROUP / "memory.max").write_text(limit)
     yield
-    # Pages wait in the CPUs' batches for the LRU, tables for RCU, slots of swap in the CPUs'
-    # caches.
+    # Pages may still be in the CPUs' batches for the LRU, tables may wait for RCU, and slots of
+    # swap may be in the CPUs' caches.
     end = time.monotonic() + PATIENCE
     Path("/proc/sys/vm/compact_memory").write_text("1")
     subprocess.run(["swapoff", "/dev/zram0"], check=True)
@@ -91,7 +91,7 @@ def start(words):
 
 
 def ended(child):
-    """What it printed, once it has come to its end by itself."""
+    """Wait until the program ends by itself; return its output."""
     out, _ = child.communicate(timeout=PATIENCE)
     if child.returncode:
         raise SystemExit(f"{child.args[0]}: status {child.returncode}: {out}")
@@ -99,8 +99,8 @@ def ended(child):
 
 
 def disturbed(words, ways):
-    """Do and undo each of the ways, again and again, until the program has come to its end; says
-    how often."""
+    """Do and undo each of the ways, again and again, until the program has ended; return a text
+    with the number of times."""
     with cgroup():
         child, done = start(words), 0
         while child.poll() is None:
@@ -116,8 +116,8 @@ def disturbed(words, ways):
 # -- checks --
 
 def killed(programs, times):
-    """At any moment of a VMM's life, from exec() to the middle of a storm: memory of every kind,
-    swapping, blocked in a fault, with everything changing at once, and QEMU."""
+    """Kill VMMs at any moment of their lives, from exec() to the middle of a storm: with memory of
+    every kind, while they swap, are blocked in a fault or change everything at once, and QEMU."""
     storms = {
         "anon": (rounds(programs, "anon", 24), "max", 1),
         "huge pages": (rounds(programs, "thp", 24), "max", 1),
@@ -138,8 +138,8 @@ def killed(programs, times):
                 status = child.poll()
                 child.kill()
                 out, _ = child.communicate(timeout=PATIENCE)
-                # At its limit, the OOM killer may have come first; a guest that has no root comes
-                # to its end.
+                # At the cgroup's limit, the OOM killer may have come first.  A guest without a root
+                # file system ends by itself.
                 if status is not None and status != -signal.SIGKILL and name != "QEMU":
                     raise SystemExit(f"{name} ended by itself, status {status}: {out}")
         print(f"killed: {name}: {times} times")
@@ -153,7 +153,7 @@ def interrupted(programs, times):
 
 
 def paused(programs, times):
-    """Stopped and frozen in the middle of a storm, for moments and for longer than a jiffy."""
+    """Stop and freeze a VMM in the middle of a storm, for moments and for longer than a jiffy."""
     freeze = CGROUP / "cgroup.freeze"
     ways = [(lambda child: child.send_signal(signal.SIGSTOP),
              lambda child: child.send_signal(signal.SIGCONT)),
@@ -163,7 +163,7 @@ def paused(programs, times):
 
 
 def unplugged(programs, times):
-    """CPUs go, and come back, below the vCPUs."""
+    """Take CPUs away from below the vCPUs, and bring them back."""
     files = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/online"))
     ways = [(lambda _, f=file: f.write_text("0"), lambda _, f=file: f.write_text("1"))
             for file in files]
@@ -171,7 +171,7 @@ def unplugged(programs, times):
 
 
 def failing(programs, _times):
-    """Each allocation of a fault fails, one after the other."""
+    """Make each allocation of a fault fail, one after the other."""
     for name in ("failslab", "fail_page_alloc", "fail_usercopy"):
         for option, setting in (("verbose", "0"), ("ignore-gfp-wait", "N"),
                                 ("ignore-gfp-highmem", "N"),

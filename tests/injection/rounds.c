@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A VMM whose vCPUs have faults round after round, to be killed, stopped or shaken by signals meanwhile; see usage().
+ * A VMM whose vCPUs have faults round after round.  Tests kill it, stop it or send it signals meanwhile; see usage().
  *
- * In each round the vCPUs find their pages empty, write them and find what they wrote, as does the VMM, which then
- * takes the memory away.  Another thread changes the address space all the time.
+ * In each round the vCPUs check that their pages are empty, write them, and check what they wrote.  The VMM checks the
+ * pages, too, and then discards the memory.  Another thread changes the address space all the time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -77,7 +77,7 @@ static void *vcpu_thread(void *arg)
 	return NULL;
 }
 
-/* -- what goes on beside them -- */
+/* -- other threads -- */
 
 static void *busy_thread(void *unused)
 {
@@ -105,7 +105,7 @@ static void *signal_thread(void *unused)
 	return unused;
 }
 
-/* No monitor ever fills the pages: the vCPUs wait for them in the fault. */
+/* No monitor ever fills the pages, so that the vCPUs wait for them in a fault. */
 static void hold(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };

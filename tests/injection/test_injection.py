@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A VMM that is killed, stopped, shaken by signals or loses CPUs in the middle of its faults, or
-whose allocations fail, leaves all in order."""
+"""A VMM leaves everything in order if it is killed, stopped, gets signals or loses CPUs in the
+middle of its faults, or if its allocations fail."""
 
 import random
 import unittest
@@ -11,8 +11,8 @@ from tests.lib import depth
 depth.module("minutes of killing VMMs")
 
 
-# Where tier 1 allocates a page, which is then the first allocation to fail; for a guest it does
-# before it knows of a table.
+# Kinds for which tier 1 allocates a page, the first allocation to fail.  For a guest it does so
+# before it looks for a table.
 HAS_TABLE = {"anon", "anon, bound"}
 SPECULATIVE = {"guest writes": HAS_TABLE | {"anon, no page table", "anon, huge"},
                "thread writes": HAS_TABLE,
@@ -34,7 +34,7 @@ class Injection(unittest.TestCase):
                     self.assertEqual((row["wrong"], row["unusual"]), (0, 0), row)
                     wanted = mode == "on" and kind in SPECULATIVE.get(touch, ())
                     self.assertEqual(row["no_memory"] > 0, wanted, row)
-                    # A fault fails where it fails without speculation, and nowhere else.
+                    # With speculation a fault fails only where it fails without.
                     failed = {m: r["allocations"] - r["survived"] for m, r in modes.items()}
                     self.assertLessEqual(failed[mode], failed["off"], modes)
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A kernel of its own, for the emulator alone: turns protection keys on and off in CR4 while the translation of a page
- * that they forbid is in the TLB.  It writes the page fault's error code of each access to the debug port.
+ * A small kernel for the emulator.  It turns protection keys on and off in CR4 while the translation of a page that
+ * they forbid is in the TLB.  It writes the page fault's error code of each access to the debug port.
  *
  * Supervisor code runs in pages of user mode; SMEP and SMAP are off.
  */

@@ -91,9 +91,9 @@ class Run(unittest.TestCase):
         self.assertEqual((result.kind, result.status), ("exit", 0), (result.what, result.err))
 
     def test_guests_keep_time_whatever_the_hosts_first_idea_of_its_clock(self):
-        """On a busy machine the host's kernel first measures a TSC that is a little too slow or too
-        fast.  When it has measured again, KVM has to count a new vCPU's TSC from about zero, and
-        not to take it for the host's."""
+        """On a busy machine the host's kernel first measures a TSC rate that is a little too low or
+        too high.  After the kernel has measured again, a new vCPU's TSC must count from about zero,
+        not from the host's value."""
         code = """
             until dmesg | grep -q "tsc: Refined TSC"; do sleep 0.1; done
             "$KVMSPF_QEMU" -accel kvm -cpu host -m 64M -nodefaults -display none -S &
@@ -108,8 +108,8 @@ class Run(unittest.TestCase):
                 self.assertLess(int(done.stdout), 0, done.stderr)
 
     def test_interrupts_end_while_devices_are_mapped(self):
-        """As in each boot: one CPU maps devices, and the others' stores to their local APICs have
-        to get there."""
+        """As in each boot, one CPU maps devices.  The other CPUs' stores to their local APICs must
+        reach them."""
         result = x86.Lab("patched", cpus=4, memory=1 << 30, timeout=LIMIT, stall=30,
                          qemu_args=["-device", "pci-testdev"]).run(
             [paths.ROOT / "tests/lab/switch_bars"])
@@ -119,7 +119,8 @@ class Run(unittest.TestCase):
         self.assertGreater(min(int(count) for _, count in said), 100)
 
     def test_translations_of_two_guests_stay_apart(self):
-        """And no longer than KVM lets them.  VMRUN does not flush the TLB; KVM flushes by ASID."""
+        """VMRUN does not flush the TLB; KVM flushes by ASID.  Translations must not outlive
+        that."""
         code = f"grep -c -w flushbyasid /proc/cpuinfo; {native.program('two_guests')}"
         done = kvmspf("--", "sh", "-c", code)
         said = done.stdout.decode()
@@ -147,7 +148,7 @@ class Run(unittest.TestCase):
         self.assertEqual(done.stderr.splitlines(), ["vCPU 0", "vCPU 1", "vCPU 2"])
 
     def test_instruction_clock_repeats(self):
-        """Whatever else this machine does meanwhile, the same work takes the same time."""
+        """The same work takes the same time, also on a busy machine."""
         code = ("import time\nfor _ in range(6):\n a = time.monotonic_ns()\n for _ in "
                 "range(100000): pass\n"
                 " print(time.monotonic_ns() - a)")
@@ -156,7 +157,8 @@ class Run(unittest.TestCase):
         self.assertLess(max(took) / min(took), 1.01)
 
     def test_nodes_and_cpus(self):
-        """Each node is a package: of two in one, the kernel complains."""
+        """Each node is a package of its own: the kernel complains about two nodes in one
+        package."""
         code = "nproc; ls -d /sys/devices/system/node/node*; "
         code += "cat /sys/devices/system/cpu/cpu*/topology/physical_package_id"
         result = kvmspf("--numa", "2", "--", "sh", "-c", code)
@@ -210,7 +212,7 @@ class Failure(unittest.TestCase):
 
 class Interrupt(unittest.TestCase):
     def left(self, number):
-        """Signal a running lab; what of it lives on after ten seconds?"""
+        """Signal a running lab; return its processes that still live after ten seconds."""
         child = subprocess.Popen([KVMSPF, "lab", "--no-build", "--cpus", "1",
                                   "--memory", "1G", "--",
                                   "sh", "-c", "echo up; sleep 1000"], stdout=subprocess.PIPE,

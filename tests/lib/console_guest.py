@@ -51,8 +51,8 @@ class Lines:
 
 
 class Guest:
-    """In the lab: with memory of 4 KiB pages, since with huge pages of the host a fault would bring
-    512 pages."""
+    """A guest in the lab.  Its memory has 4 KiB pages: with huge pages of the host, a fault would
+    bring 512 pages."""
 
     def __init__(self, archive, directory, *more, vcpus=1, memory="768M"):
         qmp = directory + "/qmp"
@@ -63,7 +63,7 @@ class Guest:
                  "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-qmp",
                  f"unix:{qmp},server=on,wait=off",
                  "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-initrd", archive,
-                 # A kernel message in the middle of an "@end" would hide it.
+                 # A kernel message in the middle of an "@end" line would hide it.
                  "-append", "console=ttyS0 loglevel=1 panic=-1", *more]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         preexec_fn=child_setup("4k"))
@@ -72,7 +72,7 @@ class Guest:
         self.result()
 
     def result(self):
-        """What the last command printed, and its status."""
+        """The output of the last command, and its status."""
         said = []
         while not (line := self.lines.line().strip(b"\r\0 ")).startswith(b"@end "):
             said.append(line.decode(errors="replace"))
@@ -84,7 +84,7 @@ class Guest:
         return self.result()
 
     def text(self, command):
-        """What a command printed, which must succeed."""
+        """Run a command, which must succeed; return its output."""
         said, status = self.run(command)
         if status:
             raise SystemExit(f"{command}: status {status}: {said}")

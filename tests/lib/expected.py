@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the series in use is expected to do, where series differ: kvm-patches/NAME/expected, of
-which a line is a word and its value.
+"""Values that tests expect and that differ between series.  A line of kvm-patches/NAME/expected is
+a word and its value.
 
 fault         instructions of a fault in mode on, at most this part of mode off's
-above         the same of what is above mode off's present page
+above         the same for the part above mode off's present page
 present       a present page in mode on, at most this part of mode off's
 off           a fault in mode off, at most this part of a stock kernel's
-off-present   the same of a present page
-copies        mmap_lock or vma_lock: what the kernel's accesses to user memory take without
+off-present   the same for a present page
+copies        mmap_lock or vma_lock: the lock of the kernel's accesses to user memory without
               speculation
-read-only     fast or vma_lock: what finds a page for a read where no write may follow
-poisoned      vma_lock or mmap_lock: what finds that a page is poisoned
+read-only     fast or vma_lock: the tier that finds a page for a read where no write may follow
+poisoned      vma_lock or mmap_lock: the tier that finds a poisoned page
 """
 
 from spf import series

@@ -9,8 +9,8 @@ WORDS = ("--mode", "off,vma-lock,on", "--vcpus", str(VCPUS), "--neighbour", "mpr
 
 
 def check(case, said, pages):
-    """Two vCPUs in a VMM that is busy with its address space: their faults do not take the
-    mmap_lock, except that the first of each may have to, while the memory has no anon_vma yet."""
+    """Two vCPUs in a VMM that is busy with its address space: only the first fault of each may take
+    the mmap_lock, while the memory has no anon_vma yet."""
     for run in json.loads(said)["runs"]:
         print(f"# {run['mode']}: {run['tiers']}")
         case.assertEqual((run["touched"], run["verified"], run["wrong"]), (pages, pages, 0), run)

@@ -10,7 +10,7 @@ from tests import native
 
 
 def results(rows, script, numbers, kernel, **lab):
-    """[(row, {mode: what was seen})].  The script runs in the lab, with the program and the rows'
+    """[(row, {mode: the result})].  The script runs in the lab, with the program and the rows'
     numbers as its arguments, and prints a line of JSON for each row and mode.  No numbers: all
     rows."""
     apt.packages(["e2fsprogs", "util-linux"])
@@ -29,7 +29,7 @@ def results(rows, script, numbers, kernel, **lab):
 
 
 def first_of_each(rows, kind):
-    """The numbers of the first row of each kind, as arguments for the script."""
+    """The number of the first row of each kind, as arguments for the script."""
     first = {}
     for number, row in enumerate(rows):
         first.setdefault(kind(row), number)
@@ -37,8 +37,8 @@ def first_of_each(rows, kind):
 
 
 def arguments(parser, rows):
-    """Parse the command line; the arguments, and the numbers of the rows that it names, or of
-    all."""
+    """Parse the command line; return the arguments, and the numbers of the rows that it names, or
+    of all rows."""
     parser.add_argument("row", nargs="*", help="only rows whose name has this")
     parser.add_argument("--kernel", default="patched")
     args = parser.parse_args()
@@ -56,7 +56,7 @@ def markdown(heading, rows):
 
 
 def report(found, faults_of, name):
-    """Print what is not as it should be; the status to exit with."""
+    """Print what is wrong; return the exit status."""
     bad = [f"{name(row)}: {text}" for row, modes in found for text in faults_of(row, modes)]
     print("\n".join(bad), end="\n" if bad else "")
     return 1 if bad else 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libvirt's daemon, virsh and spfctl, apart from this machine's own: in the lab or in a
-namespace."""
+"""A libvirt daemon apart from this machine's own, in the lab or in a namespace, with virsh and
+spfctl."""
 
 import os
 import subprocess
@@ -25,7 +25,8 @@ namespaces = []
 cgroup_controllers = []
 stdio_handler = "file"
 """
-# ASan looks for xdr functions, which libvirt uses, at the program's start; libvirt is loaded later.
+# At the program's start ASan looks for xdr functions, which libvirt uses; but spfctl loads libvirt
+# later.
 SANITIZED = {"LD_PRELOAD": "libtirpc.so.3", "ASAN_OPTIONS": "verify_asan_link_order=0"}
 
 
@@ -80,7 +81,8 @@ def start_daemon():
 
 
 def is_tainted(name):
-    """By what went over its monitor; these domains are by their command lines, too."""
+    """Whether the use of its monitor tainted a domain; the domains' command lines taint them,
+    too."""
     return "custom monitor control commands" in virsh("dominfo", name)
 
 

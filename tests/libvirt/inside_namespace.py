@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In mount and process namespaces of its own: libvirt's daemon with paused domains that the
+"""In mount and process namespaces of its own: run libvirt's daemon with paused domains that the
 emulator runs without KVM.
 
-usage: inside_namespace.py SPFCTL.  Prints what was seen as JSON; test_daemon.py knows what it has
-to be.
+usage: inside_namespace.py SPFCTL.  Prints the results as JSON, which test_daemon.py checks.
 """
 
 import json
@@ -31,7 +30,7 @@ DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qe
 
 
 def leave_orphans_to_a_parent():
-    """What the daemon leaves behind becomes the child of process 1, which has to wait for it."""
+    """Reap children: processes that the daemon leaves behind become children of process 1."""
     child = os.fork()
     while child:
         ended, status = os.wait()
@@ -40,7 +39,7 @@ def leave_orphans_to_a_parent():
 
 
 def private():
-    """What the daemon and start_daemon() write is ours alone."""
+    """Make folders private into which the daemon and start_daemon() write."""
     for folder in ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt",
                    "/var/cache/libvirt"):
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -58,7 +57,7 @@ def seen_of(done):
 
 
 def lines_until(child, enough):
-    """What it prints until a line is `enough`."""
+    """The output of spfctl until a line is `enough`."""
     lines = []
     while not lines or not enough(lines[-1]):
         lines.append(child.stdout.readline())
@@ -77,7 +76,8 @@ def mute_qemus():
 
 
 def mute_daemon(daemon):
-    """The table goes on and has every VM; once the daemon continues, so does the rest."""
+    """While the daemon is stopped the table goes on with every VM; once it continues, all is as
+    before."""
     with spfctl.start("--monitor", "-d", "0.1", WELL, patience="1",
                       stderr=subprocess.PIPE) as table:
         lines_until(table, lambda line: "too old" in line)

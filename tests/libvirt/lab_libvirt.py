@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: libvirt's daemon, and the domain of docs/libvirt-domain.xml with a guest of ours.
+"""In the lab: run libvirt's daemon, and the domain of docs/libvirt-domain.xml with a guest of ours.
 
-usage: lab_libvirt.py SPFCTL INITRAMFS.  Prints what was seen as JSON; test_libvirt.py knows what it
-has to be.
+usage: lab_libvirt.py SPFCTL INITRAMFS.  Prints the results as JSON, which test_libvirt.py checks.
 """
 
 import json
@@ -31,7 +30,7 @@ def domain():
     serial = tree.find("devices/serial")
     serial.set("type", "file")
     ET.SubElement(serial, "source", path=str(CONSOLE))
-    # A socket of its own, and storms as soon as the mmap_lock is taken.
+    # Add a QMP socket for us, and a threshold so low that faults under the mmap_lock are a storm.
     arguments = tree.findall("{*}commandline/{*}arg")
     arguments[1].set("value", arguments[1].get("value") + ",interval-ms=50,fallback-threshold=100")
     for value in ("-qmp", f"unix:{SOCKET},server=on,wait=off"):
@@ -49,8 +48,8 @@ def query():
 
 
 def booted():
-    """The guest is up and its vCPUs stand still. Nothing counts, so all ways to read the counters
-    must agree."""
+    """The guest is up and its vCPUs are stopped.  The counters do not change, so all ways to read
+    them must agree."""
     wait("guest", lambda: CONSOLE.exists() and b"@spf ready" in CONSOLE.read_bytes())
     virsh("suspend", "db1")
 
@@ -110,7 +109,7 @@ def second_life():
 
 
 SEEN = {}
-# QEMU asks for huge pages, and these are no matter for speculation.
+# QEMU asks for huge pages, which the speculative tier does not serve.
 Path("/sys/kernel/mm/transparent_hugepage/enabled").write_text("never", encoding="ascii")
 SOCKET.parent.mkdir(exist_ok=True)
 spfctl = Spfctl(sys.argv[1])

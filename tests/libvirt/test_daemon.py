@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spfctl and a real libvirt, without the lab: QEMUs that do not answer, a daemon that does not, and
-what taints."""
+"""spfctl and a real libvirt, without the lab: QEMUs that do not answer, a daemon that does not
+answer, and which commands taint a domain."""
 
 import json
 import subprocess
@@ -49,7 +49,8 @@ class Daemon(unittest.TestCase):
         self.assertEqual((vm["domain"], vm["source"]), (WELL, "/run/kvmspf/own"))
 
     def test_mute_qemus_hold_up_no_other(self):
-        """More of them than the daemon serves calls of one connection at a time."""
+        """There are more mute QEMUs than calls that the daemon serves at a time on one
+        connection."""
         late = "no answer from libvirt within 5 s"
         self.assertEqual(self.seen["mute"]["vms"], {**dict.fromkeys(MUTE, late), WELL: TOO_OLD})
         self.assertEqual(sorted(self.seen["mute"]["errors"]), sorted(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The domain of docs/libvirt-domain.xml on the patched host: QMP, libvirt's statistics and spfctl
-tell the same."""
+report the same counts."""
 
 import json
 import re
@@ -117,13 +117,14 @@ class Libvirt(unittest.TestCase):
                                        r"\S+$")
 
     def test_spfctl_sets_the_mode_of_a_paused_domain(self):
-        """Nothing was speculated, from the guest's first instruction on."""
+        """No fault was speculative, from the guest's first instruction on."""
         first = self.seen["vma-lock"]
         self.assertEqual((first["mode"], first["faults"]["speculative"]), ("vma-lock", 0))
         self.assertGreater(first["faults"]["vma-lock"], 1000)
 
     def test_spfctl_table_of_a_guest_that_boots(self):
-        """Libvirt's pause is over after the first row; a row may be cut off when it was ended."""
+        """libvirt's delay is over after the first row.  The last row may be cut off, because spfctl
+        was ended."""
         head, *rows = self.seen["table"].splitlines(keepends=True)
         self.assertRegex(head, "^VM +MODE +VCPUS +FAST/s +SPECUL/s")
         self.assertGreater(len(rows), 2)

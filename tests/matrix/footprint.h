@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* What the kernel says of memory of ours, in KiB, as one object of JSON: what is there, shared, written, swapped. */
+/* The kernel's figures of our memory, in KiB, as one object of JSON: present, shared, written and swapped memory. */
 void footprint__print(const void *start, uint64_t size);
 
 #endif

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: run rows in every mode, one line of JSON each.  Arguments: the program, then rows by
-number."""
+"""In the lab: run rows in every mode, and print a line of JSON for each.  Arguments: the program,
+then the numbers of rows."""
 
 import json
 import os
@@ -17,7 +17,7 @@ INSTANCE = Path("/sys/kernel/tracing/instances/matrix")
 
 
 def enter(row):
-    """In the child, before the program: into a memory cgroup of its own."""
+    """Move the child into a memory cgroup of its own before it runs the program."""
     if row.cgroup:
         (CGROUP / "cgroup.procs").write_text(str(os.getpid()))
 
@@ -41,7 +41,7 @@ def run(program, row, mode):
         shell(row.after)
         if row.cgroup:
             CGROUP.rmdir()
-        # A program that was killed could not remove it.
+        # A program that was killed did not remove it.
         if INSTANCE.exists():
             INSTANCE.rmdir()
     if done.returncode == -signal.SIGKILL:

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* An instance of our own: a row that is killed leaves nothing in it that the next would count. */
+/* An instance of our own, so that the next row does not count events of a row that was killed. */
 #define INSTANCE "/sys/kernel/tracing/instances/matrix"
 #define EVENT INSTANCE "/events/mmap_lock/mmap_lock_start_locking/"
 
@@ -29,12 +29,12 @@ static int put(const char *line)
 
 int locks__watch(void)
 {
-	/* The file takes a trigger with an exclamation mark in front of it away. */
+	/* Writing a trigger with an exclamation mark in front removes the trigger. */
 	if (mkdir(INSTANCE, 0700)) {
 		fprintf(stderr, "matrix: cannot make %s: %m; run as root on a kernel with hist triggers\n", INSTANCE);
 		return -1;
 	}
-	/* The kernel's copy to an untouched page would take the very lock. */
+	/* The kernel's copy to an untouched page would itself take the mmap_lock. */
 	memset(text, 1, sizeof(text));
 	snprintf(trigger, sizeof(trigger), "!hist:keys=common_pid if common_pid==%d", gettid());
 	return put(trigger + 1);

@@ -47,7 +47,7 @@ static enum outcome run(struct row *row, struct vcpu *vcpu)
 	return OUTCOME_SIGBUS;
 }
 
-/* The lock is counted in the vCPU's thread, between two looks, so that the thread's own life is not. */
+/* The vCPU's thread itself begins and ends the count, so that its own start and end do not count. */
 static void *vcpu_thread(void *arg)
 {
 	struct row *row = arg;
@@ -81,7 +81,7 @@ int row__guest(struct row *row, enum walk_access access)
 	struct walk *walk = vcpu->walk;
 	pthread_t thread;
 
-	/* A signal from before does not belong to this run. */
+	/* Drop an earlier signal, which does not belong to this run. */
 	bus = 0;
 	walk->base = VMM_RAM;
 	walk->stride = row->stride;
@@ -113,7 +113,7 @@ static int step_write(struct row *row)
 	return row__guest(row, WALK_READ | WALK_WRITE);
 }
 
-/* Without looking first: a read would be a fault of its own. */
+/* Do not read first: a read would be a fault of its own. */
 static int step_overwrite(struct row *row)
 {
 	return row__guest(row, WALK_WRITE);
@@ -218,7 +218,7 @@ int main(int argc, char **argv)
 	async = !strcmp(argv[5], "async");
 	if (vmm_mode__parse(argv[1], &mode) || (async ? vmm__create_lapic : vmm__create)(&row.vmm, 1, size))
 		return 2;
-	/* What comes later is the guest's: the VMM shall wait for nothing else. */
+	/* Lock all memory but the guest's, so that the VMM waits for no other memory. */
 	if (async && mlockall(MCL_CURRENT))
 		return 2;
 	if (vmm__set_mode(&row.vmm, mode) || memory__create(&row.memory, argv[2], size) ||

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One row of the matrix: a VM with one vCPU, its memory, and what has been done to it. */
+/* One row of the matrix: a VM with one vCPU, its memory, and the state of that memory. */
 #ifndef MATRIX_H
 #define MATRIX_H
 
@@ -32,7 +32,7 @@ struct row {
 
 struct step {
 	const char *name, *what;
-	int (*run)(struct row *row);	/* 0, or -1 and has said why */
+	int (*run)(struct row *row);	/* returns 0, or prints an error and returns -1 */
 };
 
 extern const struct step states[], waits[];	/* the last of each has no name */
@@ -40,11 +40,11 @@ extern const struct step states[], waits[];	/* the last of each has no name */
 int row__fail(const char *what);
 int row__put(const char *path, const char *text);
 int row__advise(struct row *row, int advice, const char *name);
-/* The guest reads, writes or both, all pages; returns when it is done. */
+/* Have the guest read or write all pages, or both; return when it is done. */
 int row__guest(struct row *row, enum walk_access access);
 int row__userfaultfd(struct row *row, uint64_t features, uint64_t mode);
 
-/* After which pages are zero again. */
+/* Afterwards pages are zero again. */
 static inline int row__forget(struct row *row)
 {
 	row->generation = 0;

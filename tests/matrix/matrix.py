@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The matrix of memory kinds and states: run its rows in the lab, say what is wrong, show the
+"""The matrix of memory kinds and states: run its rows in the lab, print what is wrong, and show the
 table."""
 
 import argparse
@@ -19,15 +19,16 @@ DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
 TIERS = ("fast", "speculative", "vma_lock", "mmap_lock")
 INTRODUCTION = """\
-`tests/matrix/matrix.py --write`: faults of one vCPU by tier, mode `on`, and how often its thread
-took the mmap_lock for whatever reason, by the kernel's tracepoint, in mode `on` and in mode
-`off`. What a VMM does (balloon, virtio-mem, post-copy, snapshot, migration) the test does as QEMU
-would, without QEMU. `fast` has the pages of the guest's own program, too."""
+`tests/matrix/matrix.py --write` renews this table: the faults of one vCPU by tier in mode `on`,
+and how often its thread took the mmap_lock for any reason, in mode `on` and in mode `off`. The
+kernel's tracepoint counts the latter. The test does what a VMM does (balloon, virtio-mem,
+post-copy, snapshot, migration) as QEMU would, without QEMU. `fast` includes the pages of the
+guest's own program."""
 LIMIT = 900
 
 
 def results(numbers=(), kernel="patched"):
-    """[(row, {mode: what the program said})]"""
+    """[(row, {mode: the program's output})]"""
     return table.results(ROWS, HERE / "lab_matrix.py", numbers, kernel, memory=4 << 30,
                          timeout=LIMIT,
                          qemu_args=["-device", "bochs-display"],
@@ -39,19 +40,19 @@ def tiers(said):
 
 
 def why_of(row):
-    """Why there are acquisitions of the mmap_lock, in the series in use."""
+    """The reason for acquisitions of the mmap_lock in the series in use."""
     if row.outcome == "SIGBUS" and expected.of("poisoned") == "vma_lock":
         return ""
     return row.why
 
 
 def tier_of(row):
-    """The tier of nearly all faults, in the series in use."""
+    """The tier of nearly all faults in the series in use."""
     return expected.of("read-only") if row.name == READ_ONLY else row.tier
 
 
 def faults_of(row, modes):
-    """What is not as it should be, in words."""
+    """What is wrong, in words."""
     bad = []
     outcome = "killed" if row.killed else row.outcome
     for mode, said in modes.items():
@@ -72,20 +73,20 @@ def faults_of(row, modes):
         bad.append(f"{count['mmap_lock']} faults by the mmap_lock")
     if why and not said["locks"]:
         bad.append(f"no mmap_lock taken: '{why}' is out of date")
-    # What the VMM has mapped is always fast: the guest's program, and pages seen again.
+    # Pages that the VMM has mapped are always fast: the guest's program, and pages seen again.
     others = sum(count.values()) - count["fast"]
     if tier == "fast" and others:
         bad.append(f"more than fast: {count}")
     if row.once and others > row.pages:
         bad.append(f"{others} faults for {row.pages} pages")
-    # A page table in 512 pages is another tier's.
+    # One fault in 512 pages, that of the page table, belongs to another tier.
     if tier in TIERS[1:] and (not count[tier] or 16 * count[tier] < 15 * others):
         bad.append(f"not by {tier}: {count}")
     return bad
 
 
 def markdown(found):
-    """What faults each row had in mode `on`, and what locks against mode `off`."""
+    """The faults of each row in mode `on`, and its locks compared with mode `off`."""
     heading = ["memory, state", "outcome", "fast", "speculative", "VMA lock", "mmap_lock",
                "acquired, on",
                "acquired, off", "why"]

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Guest memory of every kind: what bench/lib/backing.c has, and what only this table needs. */
+/* Guest memory of every kind: the kinds of bench/lib/backing.c, and those that only this table needs. */
 #ifndef MATRIX_MEMORY_H
 #define MATRIX_MEMORY_H
 

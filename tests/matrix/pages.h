@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the guest writes to each page, and finds there: address, generation, check.  Generation 0 is the untouched
- * page, all zeros.
+ * The contents that the guest writes to each page, and finds there: address, generation, check.  Generation 0 is the
+ * untouched page, all zeros.
  *
- * guest_pages() uses struct walk so: READ compares with generation `first`, counting what is wrong in `done`; WRITE
- * writes `generation`.
+ * guest_pages() uses struct walk: READ compares with generation `first`, and counts wrong pages in `done`; WRITE writes
+ * `generation`.
  */
 #ifndef MATRIX_PAGES_H
 #define MATRIX_PAGES_H

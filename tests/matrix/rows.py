@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The rows of the matrix: kinds of guest memory, and states in which a fault may find it.
 
-Each is run in every mode; the results but for the tier must be alike.  The program's words are in
-`matrix` without arguments.
+Each row runs in every mode, and must have the same results except for the tier.  `matrix` without
+arguments lists the program's words.
 """
 
 from dataclasses import dataclass
@@ -23,15 +23,14 @@ class Row:
     outcome: str = "ok"
     mib: int = 4
     pages: int = 1024
-    # Shell commands in the lab before and after; the system's own state is none of the program's
-    # business.
+    # Shell commands in the lab before and after, which change the state of the system.
     before: str = ""
     after: str = ""
     # A memory cgroup's limits, by file.
     cgroup: tuple = ()
-    # None of its faults waits, so that none is put off and comes a second time.
+    # No fault waits, so that KVM puts none off, and each comes only once.
     once: bool = False
-    # What the kernel kills takes its counters along.
+    # A program that the kernel kills reports no counters.
     killed: bool = False
 
 
@@ -50,8 +49,8 @@ SWAP_FILE = ("mount -t ext4 -o loop /tmp/disk /mnt && dd if=/dev/zero of=/mnt/sw
              "swapoff /mnt/swap; umount /mnt")
 EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
 HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
-# At its limit, such a cgroup is out of memory with all of its swap free, in mode off, too, unless
-# somebody reads its statistics: docs/measurements.md, "Swapped memory".
+# At its limit, such a cgroup is out of memory with all of its swap free, in mode off, too, unless a
+# process reads its statistics: docs/found-bugs.md, "Left as they are".
 FLUSHER = "while read -r _ </sys/fs/cgroup/matrix/memory.stat; do :; done 2>/dev/null"
 BAR = """for device in /sys/bus/pci/devices/*; do
 [ "$(cat $device/vendor $device/device)" = "$(printf '0x1234\n0x1111')" ] || continue

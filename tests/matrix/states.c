@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What is done to guest memory from outside: the states in which a fault may find it. */
+/* Change guest memory from outside, into the states in which a fault may find it. */
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
@@ -56,7 +56,7 @@ static int state_free(struct row *row)
 	return row__advise(row, MADV_FREE, "MADV_FREE");
 }
 
-/* As libvirt does when a domain's numatune is changed.  Wherever it was, it moves at least once. */
+/* As libvirt does when a domain's numatune is changed.  Memory on either node moves at least once. */
 static int state_migrate(struct row *row)
 {
 	for (int node = 0; node <= 1; node++) {
@@ -69,7 +69,7 @@ static int state_migrate(struct row *row)
 	return 0;
 }
 
-/* As a balloon, or virtio-mem, takes memory from the guest. */
+/* Take memory from the guest as a balloon or virtio-mem does. */
 static int state_dontneed(struct row *row)
 {
 	return row__advise(row, MADV_DONTNEED, "MADV_DONTNEED") ? -1 : row__forget(row);
@@ -105,7 +105,7 @@ static int state_fork(struct row *row)
 {
 	pid_t child;
 
-	/* The guest's program is not what is being looked at. */
+	/* Leave out the guest's program, which the row does not measure. */
 	if (madvise(row->vmm.boot, row->vmm.boot_size, MADV_DONTFORK))
 		return row__fail("MADV_DONTFORK");
 	child = fork();
@@ -167,7 +167,7 @@ static int state_ksm(struct row *row)
 	return row__put("/sys/kernel/mm/ksm/run", "0");
 }
 
-/* As a checkpoint of the VMM does: pages become read-only, to see which are written. */
+/* As a checkpoint of the VMM does: make pages read-only, to see which are written. */
 static int state_soft_dirty(struct row *row)
 {
 	(void)row;
@@ -208,7 +208,7 @@ static int slot(struct row *row, uint32_t flags)
 		.memory_size = row->memory.size, .userspace_addr = (uintptr_t)row->memory.hva,
 	};
 
-	/* Read-only cannot be changed in place. */
+	/* KVM cannot make an existing slot read-only. */
 	if (flags & KVM_MEM_READONLY)
 		if (vmm__map(&row->vmm, VMM_RAM_SLOT, VMM_RAM, 0, row->memory.hva))
 			return -1;
@@ -241,7 +241,7 @@ static int state_plug(struct row *row)
 /* -- userfaultfd: the other side of post-copy, and of a background snapshot -- */
 
 static struct row *served;
-static bool only_read;	/* and so never asked about a page that is write-protected */
+static bool only_read;	/* and so is never asked about a page that is write-protected */
 static int uffd;
 
 static void serve(const struct uffd_msg *message)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every kind of guest memory, in every state: contents right, the tier meant, no mmap_lock, errors
-as before."""
+"""Every kind of guest memory in every state has the right contents, the expected tier, no
+mmap_lock, and the errors of mode off."""
 
 import unittest
 
@@ -10,7 +10,7 @@ from tests.matrix.rows import ROWS
 
 
 def core():
-    """The first row of each memory, tier and outcome: each way that a fault can go, once."""
+    """The first row of each memory, tier and outcome, so that each path of a fault runs once."""
     return table.first_of_each(ROWS, lambda row: (row.memory.split(",")[0], row.tier, row.outcome,
                                                   row.killed))
 

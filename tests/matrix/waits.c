@@ -19,7 +19,7 @@
 
 #define RECLAIM "/sys/fs/cgroup/matrix/memory.reclaim"
 
-/* Pages of ours, of 4 KiB, that are in the page cache, the swap cache or the page tables. */
+/* Returns how many of our 4 KiB pages are in the page cache, the swap cache or the page tables. */
 static long resident(struct row *row)
 {
 	unsigned long pages = row->memory.size / 4096;
@@ -34,7 +34,7 @@ static long resident(struct row *row)
 	return found;
 }
 
-/* Waits for it, a minute at most. */
+/* Wait for that number, a minute at most. */
 static int until_resident(struct row *row, long pages, int (*try)(struct row *row))
 {
 	for (int i = 0; i < 1200; i++) {
@@ -50,7 +50,7 @@ static int until_resident(struct row *row, long pages, int (*try)(struct row *ro
 	return -1;
 }
 
-/* Its work was before the VM. */
+/* This step did its work before the VM was created. */
 static int wait_async(struct row *row)
 {
 	(void)row;
@@ -99,14 +99,14 @@ static int wait_random(struct row *row)
 	return row__advise(row, MADV_RANDOM, "MADV_RANDOM");
 }
 
-/* Pages that the host has written zeros to. */
+/* Have the host write zeros to the pages. */
 static int wait_zeros(struct row *row)
 {
 	memset(row->memory.hva, 0, row->memory.size);
 	return row__forget(row);
 }
 
-/* A page that has been written to its device lies in the swap cache until somebody reclaims again. */
+/* A page that has been written to its device stays in the swap cache until the next reclaim. */
 static int reclaim(struct row *row)
 {
 	static const char all[] = "1G swappiness=200";
@@ -169,7 +169,7 @@ static void *mover(void *arg)
 			pages[i] = (char *)row->memory.hva + i * row->stride;
 			nodes[i] = node;
 		}
-		/* 4: also those that others have mapped, MPOL_MF_MOVE_ALL. */
+		/* 4, MPOL_MF_MOVE_ALL: also pages that other processes have mapped. */
 		syscall(SYS_move_pages, 0, row->pages, pages, nodes, status, 4);
 	}
 	free(pages);
@@ -183,7 +183,7 @@ static int wait_read_moving(struct row *row)
 	pthread_t thread;
 	int bad = 0;
 
-	/* Not for each run alone: to watch a hundred of them takes a while. */
+	/* Watch all runs together: watching each of a hundred takes a while. */
 	row->measuring = false;
 	moving = true;
 	if (pthread_create(&thread, NULL, mover, row))
@@ -208,7 +208,7 @@ static void *interrupter(void *arg)
 
 	while (!*(volatile unsigned long *)&row->messages)
 		usleep(1000);
-	/* Asleep by now, or soon; another signal does no harm. */
+	/* The vCPU sleeps by now, or soon.  Another signal does no harm. */
 	while (row->until_signal) {
 		usleep(100000);
 		syscall(SYS_tgkill, getpid(), row->tid, SIGUSR1);
@@ -234,7 +234,7 @@ static int wait_interrupted(struct row *row)
 
 /* -- the watching script -- */
 
-/* Says so on stdout, and goes on after a line on stdin. */
+/* Print a line, and go on after a line on stdin. */
 static int wait_ready(struct row *row)
 {
 	char line[8];

@@ -3,14 +3,14 @@
 """Litmus tests under the Linux kernel's memory model: tests/model/herd.py [NAME...]
 
 A test is tests/model/litmus/NAME.litmus, and its comment has `Result: Never`.  A barrier's line
-ends with a comment that says what stands there where the rule is broken:
+ends with a comment that has the line's replacement without the rule:
 
     smp_wmb();                  // without
     r = smp_load_acquire(x);    // without: r = READ_ONCE(*x);
 
-Each such line gives a variant of the test, whose result has to be `Sometimes`.  Lines that are
-broken together have a letter in common, as in `// without A` and `// without B: smp_mb();`, and
-`||` stands between two such comments of a line.
+Each such line gives a variant of the test, whose result must be `Sometimes`.  Lines that are
+replaced together have a letter in common, as in `// without A` and `// without B: smp_mb();`.  `||`
+separates two such comments of a line.
 
 Herd7 is Debian's of a newer suite, with its own libc, under build/.  The memory model is that of
 the series' kernel.
@@ -54,7 +54,7 @@ def expected(name):
 
 
 def broken(line):
-    """[(letter or '', what stands there instead)] of one line."""
+    """[(letter or '', the replacement)] of one line."""
     _, mark, comment = line.partition("// without")
     if not mark:
         return []
@@ -65,7 +65,7 @@ def broken(line):
 
 
 def variants(name):
-    """{what is broken: the text}"""
+    """{the rule taken away: the text}"""
     lines = text(name).splitlines()
     together, found = {}, {}
     for number, line in enumerate(lines):
@@ -89,8 +89,8 @@ class Herd:
                       "-conf", "linux-kernel.cfg"]
 
     def result(self, litmus):
-        """Never, Sometimes or Always."""
-        # Herd7 has no comments of this kind.
+        """Run herd7; return Never, Sometimes or Always."""
+        # herd7 knows no comments of this kind.
         plain = re.sub(r"[ \t]*//.*", "", litmus)
         with tempfile.NamedTemporaryFile("w", suffix=".litmus", encoding="utf-8") as file:
             file.write(plain)

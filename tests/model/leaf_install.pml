@@ -24,19 +24,19 @@
  *   op_delete			kvm_invalidate_memslot(), the leaves zapped
  *
  * Memory is that of x86.  A CPU's stores wait in its buffer, in order, and its
- * loads pass them.  vCPUs store with locked instructions alone, which wait for
- * the buffer, and need none here.  Writers store under mmu_lock, and the store
- * that releases the lock waits in the same buffer: the next holder comes after
- * it is empty.  So one buffer is all writers'.  tests/model/litmus has the
- * weaker orders that the kernel's memory model allows.
+ * loads pass them.  vCPUs store only with locked instructions, which wait for
+ * the buffer, so they need no buffer here.  Writers store under mmu_lock, and
+ * the store that releases the lock waits in the same buffer.  The next holder
+ * gets the lock when the buffer is empty, so one buffer serves all writers.
+ * tests/model/litmus has the weaker orders that the kernel's memory model allows.
  *
- * There is one guest page, and up to NT page tables that may hold its SPTE, of
- * which PMD links one.  A grace period is waited for as "that vCPU has been
+ * There is one guest page, and up to NT page tables that may hold its SPTE.  PMD
+ * links one of them.  The model waits for a grace period as "that vCPU has been
  * outside of a read-side section".
  *
- * What is claimed: no SPTE and no TLB has a page once the host may free it;
- * none is writable where a writer relies on its not being; none is left of a
- * slot that is deleted; none is set in a table that is removed, and none is
+ * The model claims: no SPTE and no TLB has a page once the host may free it;
+ * no SPTE is writable where a writer relies on it being read-only; no SPTE is
+ * left of a slot that is deleted; no SPTE is set in a table that is removed, or
  * touched in one that is freed; KVM's count of pages is that of the SPTEs; no
  * PENDING is left.
  */
@@ -48,7 +48,7 @@
 #define WRITERS	1
 #endif
 #ifndef OPS
-#define OPS	2		/* what the writers do, all together */
+#define OPS	2		/* how many operations all writers do together */
 #endif
 #define NT	2
 #define NPFN	6
@@ -99,7 +99,7 @@ inline store(x, v)
 
 #define shift(i)	sbx[i] = sbx[i + 1]; sbv[i] = sbv[i + 1]
 
-/* smp_mb(), an IPI; what a locked instruction waits for. */
+/* smp_mb(), an IPI, or a locked instruction waits for this. */
 #define drained	(nsb == 0)
 
 active proctype memory()
@@ -124,12 +124,12 @@ bit gone[NPFN];			/* the host may free it */
 byte ntable;
 bit removed[NT], freed[NT];	/* a table */
 
-/* As the holder of mmu_lock knows them */
+/* The values as the holder of mmu_lock knows them */
 byte in_progress, seq, start, end;
 
 bit rcu[2], srcu[2];		/* in a read-side section? */
 bit slot_dirty, slot_gone;	/* the memslots that a fault finds */
-bit wrprot_done, deleted;	/* what a writer relies on since */
+bit wrprot_done, deleted;	/* the state on which a writer relies */
 bit logging, bitmap;		/* dirty log: harvests since, and this page's bit */
 
 byte tlb;			/* pages that a CPU may have cached, by bit */
@@ -140,7 +140,7 @@ byte faulted;
 #define linked	(mem[PMD] != 0)
 #define leaf	(mem[SPTE + mem[PMD] - 1])
 
-/* Of a table that a walk has found */
+/* The state of a table that a walk has found */
 #define spte(t)	mem[SPTE + (t)]
 
 inline flush()
@@ -389,8 +389,8 @@ inline srcu_grace_period()
 }
 
 /*
- * What a walk with mmu_lock held for write does at the SPTE to zap it; the TLB is
- * flushed by what the walk has found.
+ * Zap the SPTE as a walk with mmu_lock held for write does.  The value that the
+ * walk has found decides whether the TLB is flushed.
  */
 inline zap()
 {
@@ -473,7 +473,7 @@ inline finish()
 	write_unlock()
 }
 
-/* Of another page: what a fault must not take for its own */
+/* Another page's, which a fault must not take for its own */
 inline op_unmap_other()
 {
 	write_lock();
@@ -577,7 +577,7 @@ inline op_zap_root()
 	store(INVALID, 1);
 	write_unlock();
 
-	/* The leaves are zapped where they are present, then the tables removed. */
+	/* Zap the leaves that are present, then remove the tables. */
 	read_lock();
 	atomic {
 		if
@@ -653,7 +653,7 @@ inline op_track()
 	write_unlock()
 }
 
-/* wrprot of what is there, PENDING left alone: new faults see the slot as it is now. */
+/* Write-protect an SPTE, but leave PENDING: new faults see the new slot. */
 inline wrprot()
 {
 	d_step {
@@ -699,7 +699,7 @@ inline op_delete()
 }
 
 byte ops;
-bit zapping;			/* each of these is done once */
+bit zapping;			/* each of these happens once */
 
 proctype writer()
 {

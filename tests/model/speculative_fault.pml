@@ -2,10 +2,10 @@
 /*
  * The validation protocol of speculative page faults, for spin.
  *
- * One or two vCPUs fault while one process changes the address space.  All
- * interleavings are searched, and all orders in which the writer's stores may
- * become visible.  tests/model/test_model.py says how it is run.  Each
- * -DBREAK_* takes one rule away, and must give a counter-example.
+ * One or two vCPUs fault while one process changes the address space.  Spin
+ * searches all interleavings, and all orders in which the writer's stores may
+ * become visible.  tests/model/test_model.py runs it.  Each -DBREAK_* takes one
+ * rule away, and must give a counter-example.
  *
  * The vCPU			in the series
  *   mmu_seq			kvm_faultin_pfn(), before hva_to_pfn()
@@ -44,30 +44,29 @@
  * table each; up to NV VMAs and NT tables, never used twice.  The fields of VMAs
  * and mm_lock_seq are written through a buffer that `memory' empties in any
  * order: a store becomes visible late, unless a barrier or a release comes
- * between.  up_write() of vma->vm_lock is a release that later stores may pass,
- * and nobody here takes that lock, so it orders nothing.  Loads are made in
- * program order; the one that a missing barrier would let go elsewhere is made
- * elsewhere by the BREAK_ of that barrier.  Stores to page tables are visible
- * at once: they are followed by an unlock or by an IPI, before which nobody
- * relies on them.
+ * between.  up_write() of vma->vm_lock is a release that later stores may pass.
+ * No process of the model takes that lock, so it orders nothing.  Loads are made
+ * in program order.  If a missing barrier would let a load move, the BREAK_ of
+ * that barrier makes the load elsewhere.  Stores to page tables are visible at
+ * once: an unlock or an IPI follows them, and no code relies on them before.
  *
- * An IPI is waited for as "that CPU has had its IRQs on", an RCU grace period as
- * "that CPU has been outside of a read-side section".
+ * The model waits for an IPI as "that CPU has had its IRQs on", and for an RCU
+ * grace period as "that CPU has been outside of a read-side section".
  *
- * What is claimed: no PTE outlives its VMA, is writable where the VMA is not,
+ * The model claims: no PTE outlives its VMA, is writable where the VMA is not,
  * has a wrong anon_vma or index, or is set in a table that is freed, deposited
- * or retracted; none is lost by being overwritten; a table freed is empty; no
- * table is left where nothing is mapped; nothing is filled after
+ * or retracted; none is lost by being overwritten; a table that is freed is
+ * empty; no table is left where nothing is mapped; nothing is filled after
  * UFFDIO_REGISTER has returned or the OOM reaper is through; no policy, lock or
  * table is used after it is freed; no page stays mapped in the guest that the
- * VMM has unmapped, moved or protected; nobody waits for ever.
+ * VMM has unmapped, moved or protected; no process waits for ever.
  */
 
 #ifndef OPS
-#define OPS	2		/* what the writer does, one after another */
+#define OPS	2		/* how many operations the writer does, one after another */
 #endif
 #ifndef HISTORY
-#define HISTORY	0		/* and what it has done before the vCPUs start */
+#define HISTORY	0		/* and how many before the vCPUs start */
 #endif
 #ifndef VCPUS
 #define VCPUS	1
@@ -98,7 +97,7 @@
 #define MMSEQ	(NV * NF)
 
 byte mem[NV * NF + 1];
-/* One store may be under way to each; 0: none, else the value and one. */
+/* Each may have one store under way; 0: none, else the value plus one. */
 byte buf[NV * NF + 1];
 byte nbuf;			/* how many are under way */
 
@@ -113,7 +112,7 @@ inline store(x, val)
 	}
 }
 
-/* What the writer itself sees.  Spin takes no such expression as an argument of an inline. */
+/* The writer's own view.  Spin takes no such expression as an argument of an inline. */
 #define own(x)	(buf[x] -> buf[x] - 1 : mem[x])
 
 /* smp_wmb(), release, full barrier. */
@@ -171,7 +170,7 @@ bit policy_freed[NV];		/* each operation makes one at most */
 bit mm_writer;			/* mmap_lock held for write? */
 bit announced;			/* MMF_SPECULATIVE */
 
-/* KVM: what the guest has mapped, and the count of invalidations. */
+/* KVM: the guest's mapping, and the count of invalidations. */
 byte spte[4];
 byte mmu_seq, in_progress;
 
@@ -181,7 +180,7 @@ byte done;
 
 /* -- vCPU -- */
 
-/* Each atomic has one access to what others change; the rest of it is the vCPU's own. */
+/* Each atomic has one access to shared state; the rest of it is the vCPU's own. */
 #define give_up_if(x)	if :: (x) -> goto out :: else fi
 #define load(f)		mem[X(v, f)]
 
@@ -397,7 +396,7 @@ out:
 		irqs[me] = 1;
 		rcu[me] = 0;
 		done++;
-		/* One state less for each thing forgotten. */
+		/* Forget values, for fewer states. */
 		place = 0; page = 0; seen = 0; v = 0; seq = 0; mms = 0; flags = 0; start = 0; pgoff = 0;
 		anon = 0; gone = 0; pol = 0; pm = 0; t = 0; tries = 0; got = 0
 	}
@@ -576,7 +575,7 @@ inline op_shrink(p)
 	n = nvma;
 	d_step {
 		nvma++;
-		/* Nobody has seen it yet. */
+		/* No vCPU has seen it yet. */
 		mem[X(n, F_FLAGS)] = own(X(v, F_FLAGS));
 		mem[X(n, F_ANON)] = own(X(v, F_ANON));
 		npolicy++;		/* mpol_dup() */
@@ -763,7 +762,7 @@ inline op_collapse(p)
 	invalidated();
 	lock(t);
 	if
-	:: /* __collapse_huge_page_isolate() does not like what it finds */
+	:: /* __collapse_huge_page_isolate() refuses the pages */
 	   unlock(t);
 	   pmd[p] = t + 1
 	:: d_step {
@@ -871,7 +870,7 @@ inline op_retract(p)
 	free_table(t)
 }
 
-/* What user space may rely on when a system call has returned. */
+/* Check what user space may rely on when a system call has returned. */
 inline check_page(p, q)
 {
 	if
@@ -958,7 +957,7 @@ proctype writer()
 	:: else -> break
 	od;
 
-	/* And when all is over. */
+	/* Check the end. */
 	done == VCPUS && nbuf == 0;
 	check()
 }

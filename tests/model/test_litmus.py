@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Under the kernel's memory model, each litmus test has its result, and another one without any of
-its barriers; each pair of barriers that the kernel series speak of has a litmus test."""
+"""Under the kernel's memory model, each litmus test has its result, and another result without any
+one of its barriers.  Each pair of barriers in a comment of a kernel series has a litmus test."""
 
 import re
 import unittest
@@ -15,8 +15,8 @@ def flat(text):
 
 
 def added(patch):
-    """What a patch adds to the kernel's C files, and what stands beside it there.  The selftests'
-    programs are no kernel."""
+    """The lines that a patch adds to the kernel's C files, and their context.  The selftests'
+    programs do not count."""
     files = re.split(r"^diff --git ", patch.read_text(errors="replace"), flags=re.M)[1:]
     lines = [line[1:] for file in files if re.match(r"(?!a/tools/)\S+\.[ch] ", file)
              for line in file.splitlines() if line.startswith("+") and not line.startswith("+++")]
@@ -52,7 +52,7 @@ class Litmus(unittest.TestCase):
                     self.assertEqual(HERD.result(litmus), "Sometimes")
 
     def test_each_pair_of_the_series_has_one(self):
-        """A new "Pairs with" in the kernel's code wants a litmus test whose comment has it."""
+        """A new "Pairs with" in the kernel's code needs a litmus test whose comment has it."""
         known = " ".join(flat(herd.text(name)) for name in herd.names())
         self.assertGreater(len(pairs()), 5)
         for words, patches in pairs().items():

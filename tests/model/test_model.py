@@ -28,11 +28,11 @@ def check(*words):
 
 
 class Searches:
-    """Those of one model.  REDUNDANT: rules that the model shows not to be needed, and beside what
-    they are."""
+    """The searches of one model.  REDUNDANT: rules without which the model holds, with the options
+    for which that is so."""
 
     MODEL = ""
-    # What must hold, largest first; the rules that are broken follow.
+    # Searches that must hold come first, the largest ahead; then those with a rule taken away.
     HOLDS = ()
     REDUNDANT = {}
 
@@ -84,7 +84,7 @@ class SpeculativeFault(Searches, unittest.TestCase):
         self.holds("-DFILE")
 
     def test_pmd_same_is_for_such_tables_only(self):
-        """With a write lock the sequence does what pmd_same() does: said in docs/model.md."""
+        """Where a write lock is taken, the sequence replaces pmd_same(), as docs/model.md says."""
         self.holds("-DBREAK_PMD_SAME")
         self.fails("-DBREAK_PMD_SAME", "-DFILE")
 
@@ -110,7 +110,7 @@ class LeafInstall(Searches, unittest.TestCase):
         self.holds("-DWRITERS=2", "-DUNMAP_ONLY")
 
     def test_the_look_at_the_root_only_saves_work(self):
-        """Said in docs/model.md."""
+        """docs/model.md says so."""
         self.holds("-DBREAK_ROOT")
 
     def test_every_other_rule_is_needed(self):

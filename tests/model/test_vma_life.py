@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The memory of VMAs is used again: what the series does about it holds, and each rule taken from
-it, and each cheaper one in its place, gives a counter-example."""
+"""The memory of VMAs is used again.  With the series' rules the model holds.  Without one of them,
+or with a cheaper rule in its place, there is a counter-example."""
 
 import re
 import subprocess
@@ -57,7 +57,7 @@ class VmaLife(unittest.TestCase):
                 self.fails("-DBREAK_GRACE", f"-DLOOK={look}")
 
     def test_what_could_replace_it(self):
-        """The alternatives that our documents name."""
+        """The alternatives in docs/model.md."""
         self.holds("-DBREAK_GRACE", "-DLIFE")
         self.holds("-DBREAK_GRACE", "-DMM_SEQ")
 

@@ -4,9 +4,9 @@
  *
  * One vCPU faults at an address of the mm A, while a process maps and unmaps
  * there and at another address of A, and one in the mm B maps, unmaps, and is
- * replaced (exec, or exit and a fork).  Both take
- * their VMAs from one slab cache, of as many places as there are SLOTS.  Write
- * sections are counted for each mm from the same number on.
+ * replaced (exec, or exit and a fork).  Both take their VMAs from one slab cache,
+ * which has SLOTS places.  Each mm counts its write sections from the same number
+ * on.
  *
  * The rest of the protocol, and the order of stores, is in
  * speculative_fault.pml, whose VMAs are never used twice.  Here a store is seen
@@ -30,7 +30,7 @@
  *   BREAK_REFCNT	vm_refcnt of the copy is not looked at
  *   BREAK_SEQ		vm_lock_seq is not compared under the lock
  *
- * What could be done instead of the grace period, with -DBREAK_GRACE:
+ * Alternatives to the grace period, with -DBREAK_GRACE:
  *   LOOK=1		vm_refcnt, vm_mm, vm_lock_seq, in this order: fails
  *   LOOK=2		vm_refcnt, vm_lock_seq, vm_mm: fails
  *   LOOK=3		vm_mm, vm_lock_seq, vm_mm: fails
@@ -38,7 +38,7 @@
  *			looked at last: holds
  *   MM_SEQ		the mm's own sequence, mmap_lock_speculate_try_begin(): holds
  *
- * What is claimed: no page is where nothing is mapped, nor one of an anon_vma
+ * The model claims: no page is where nothing is mapped, and none has an anon_vma
  * that is not the VMA's.
  */
 
@@ -53,7 +53,7 @@
 #define LOOK	0
 #endif
 
-/* mms; what they have at one address each; and what A has at another */
+/* mms; the VMA of each at one address; and A's VMA at another */
 #define A	0
 #define B	1
 #define A2	2
@@ -85,7 +85,7 @@ byte nanon;
 #endif
 #define give_up_if(x)	if :: (x) -> goto out :: else fi
 
-/* Is it still what it was?  Each look is a step of its own. */
+/* Is it still the same VMA?  Each look is a step of its own. */
 inline looks()
 {
 #if LOOK == 1 || LOOK == 3
@@ -121,7 +121,7 @@ proctype vcpu()
 	seq = vm_seq[v];
 	atomic { give_up_if(seq == mm_seq[A]) }
 #endif
-	/* The copy; what else is in it behaves as these two do. */
+	/* The copy; its other fields behave as these two do. */
 	anon = vm_anon[v];
 	gone = (vm_refcnt[v] == 0);
 	start = vm_start[v];
@@ -187,7 +187,7 @@ inline alloc(m, place)
 	}
 	if
 	:: n != NONE ->
-		/* The number is the one of the life before until the last of these. */
+		/* Until the last of these stores the number is that of the life before. */
 		vm_mm[n] = m;
 		vm_start[n] = place;
 		d_step { nanon++; vm_anon[n] = nanon };
@@ -242,7 +242,7 @@ inline op_munmap(m, place)
 	free(n)
 }
 
-/* The pages that are there get the new anon_vma, as it were. */
+/* As a model of new pages, the pages that are there get the new anon_vma. */
 inline op_split()
 {
 	n = tree[A];
@@ -281,7 +281,7 @@ proctype writer_a()
 		d_step { check(); n = 0 }
 	:: op == OPS -> break
 	od;
-	/* And when the fault is over. */
+	/* Check the end of the fault. */
 	done;
 	check()
 }

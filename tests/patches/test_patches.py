@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Our series are in order, and the tools that keep them so work, on a small tree of their own."""
+"""Our series are in order.  The tools that check this are tested on a small tree of their own."""
 
 import contextlib
 import io
@@ -41,8 +41,8 @@ class Ours(unittest.TestCase):
         self.whole("qemu")
 
     def test_configurations(self):
-        """What the kernel series changes compiles without a warning where an option is off that the
-        lab's kernels have on."""
+        """The files that the kernel series changes compile without a warning, even if an option is
+        off that the lab's kernels have on."""
         setup.ready()
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
@@ -157,7 +157,7 @@ class Tools(unittest.TestCase):
         with self.assertRaisesRegex(ui.Fail, "README.md is not that of the patches; run"):
             rows.check("linux")
         rows.refresh("linux")
-        # What was written for a subject stays with it.
+        # A text that was written for a subject stays with it.
         self.assertEqual(readme.read_text(), before + "| 0001 | mm: first | because |\n"
                                                       "| 0002 | KVM: second | because |\n")
         rows.check("linux")

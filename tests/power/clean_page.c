@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A page is made clean, read, written and reclaimed.  It keeps what was written,
- * as the store after the load makes it dirty again.
+ * Make a page clean, read it, write it and reclaim it.  The page must keep the data, because the store after the load
+ * makes it dirty again.
  */
 #include <stdio.h>
 #include <sys/mman.h>

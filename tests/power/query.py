@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""On the POWER host: one guest of compare's, and what QMP's query-kvm-spf says once it is up, as a
+"""On the POWER host: boot one guest of compare's, and print the answer to QMP's query-kvm-spf as a
 line of JSON.
 
-query.py PLAN: the plan's spec is the guest.
+query.py PLAN: the plan's spec describes the guest.
 """
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A pseries Linux under QEMU on the patched POWER host: what compare does on x86, by the same
+"""A pseries Linux under QEMU on the patched POWER host: compare works as on x86, by the same
 tests."""
 
 import json
@@ -31,7 +31,7 @@ class Guest(x86.Compare):
     def test_parts_of_the_boot_add_up(self):
         for run in self.results["runs"]:
             boot = run["boot"]
-            # The Virtual Open Firmware has nothing to say before the kernel does.
+            # The Virtual Open Firmware prints nothing before the kernel does.
             self.assertIsNone(boot["firmware_s"])
             self.assertAlmostEqual(boot["kernel_s"] + boot["userspace_s"], boot["total_s"],
                                    places=6)
@@ -62,8 +62,8 @@ class Device(unittest.TestCase):
         self.assertEqual(answer["mode"], "on")
         self.assertGreater(answer["faults"]["speculative"], 1000)
         self.assertEqual(len(answer["per-vcpu"]), args.vcpus)
-        # What is left for the mmap_lock is the interrupt controller's pages, which the guest has
-        # mapped: special mappings.  And what the VMM was changing at that moment, if anything.
+        # The mmap_lock is left for pages of the interrupt controller, which are special mappings,
+        # and for memory that the VMM was changing at that moment.
         aborts = answer["aborts"]
         self.assertLessEqual(answer["faults"]["mmap-lock"],
                              aborts["unsupported"] + aborts["vma-busy"] + aborts["no-vma"])

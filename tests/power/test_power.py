@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""KVM HV on emulated POWER: faults of guest memory by every tier in every mode, and exact
-accounts."""
+"""KVM HV on emulated POWER: every tier in every mode resolves faults of guest memory, and the
+kernel's counts are exact."""
 
 import unittest
 
@@ -25,7 +25,8 @@ class Power(unittest.TestCase):
         said = result.out.decode(errors="replace")
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          f"{result.what}; see {ui.shown(result.console)}\n{said}")
-        # Among them would be "BUG: Bad rss-counter state" and "BUG: non-zero pgtables_bytes".
+        # Such messages would include "BUG: Bad rss-counter state" and "BUG: non-zero
+        # pgtables_bytes".
         self.assertEqual(result.trouble, [])
         return said
 
@@ -49,8 +50,8 @@ class Power(unittest.TestCase):
         self.every_mode("4k", "powernv9")
 
     def test_page_made_clean(self):
-        """The emulator's: the store that follows a load makes the page dirty, or the host would
-        lose what it wrote."""
+        """A bug of the emulator: the store after a load must make the page dirty, or the host would
+        lose the data."""
         print("#", self.run_in_lab("patched", "powernv9",
                                    meson.bench_power() / "tests/power/clean_page").strip())
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Does a thread find in v31, after KVM_RUN, what it has put there?  Two threads, a vCPU each, a guest that leaves at once. */
+/* Does v31 of a thread keep its value over KVM_RUN?  Two threads have a vCPU each, whose guest leaves at once. */
 #include <err.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -7,9 +7,9 @@
  *   touch FROM N  store to N pages from page FROM; print how long it took, in ns
  *   check FROM N  print how many of them still hold what was stored
  *   churn FROM N  from now on, store to N pages from page FROM again and again
- *   churned       end that; print rounds, and pages that did not hold what the last round had stored
+ *   churned       end churn; print rounds, and how many pages did not hold the last round's value
  *   hammer N      store to the device N times, anywhere, of any width, and ring the doorbell after each
- *   find          look for the device anew, after it was plugged or unplugged; print whether it is there
+ *   find          look for the device again, after it was plugged or unplugged; print whether it is there
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -42,7 +42,7 @@ static void fail(const char *what)
 		pause();
 }
 
-/* Leaves 0 if there is no such file. */
+/* Leaves 0 if the file does not exist. */
 static unsigned long number(const char *device, const char *file)
 {
 	char path[512], text[64] = "";
@@ -67,7 +67,7 @@ static void put(const char *path, const char *text)
 	close(fd);
 }
 
-/* Populated, so that nothing but the host's fault is left for the first touch. */
+/* Populate the mapping, so that only the host's fault is left for the first touch. */
 static volatile uint8_t *map(const char *device, int bar, size_t *size)
 {
 	char path[512];
@@ -110,14 +110,14 @@ static void find(void)
 	}
 	if (dir)
 		closedir(dir);
-	/* A guest that migrates has memory of its own only. */
+	/* A guest that migrates has only memory of its own. */
 	if (!memory)
 		memory = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		fail("mmap");
 }
 
-/* The kernel has taken the pages of a device that is gone; the mapping is ours to give back. */
+/* The kernel has removed the pages of a device that is gone.  Unmap the mapping ourselves. */
 static void find_again(void)
 {
 	if (spf)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest of these tests: guest.c is all that is in it."""
+"""The guest of these tests: an initramfs with guest.c alone."""
 
 import subprocess
 import tempfile

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs in the lab, as root: a guest with the kvm-spf device on this host's KVM; prints what was
-seen as JSON.
+"""In the lab, as root: run a guest with the kvm-spf device on this host's KVM, and print the
+results as JSON.
 
 lab_qemu.py QEMU KERNEL INITRAMFS patched|migration
-lab_qemu.py QEMU KERNEL INITRAMFS stock STREAM: STREAM is what `migration` left, a guest that comes
-from the patched host
+lab_qemu.py QEMU KERNEL INITRAMFS stock STREAM: STREAM is the guest that `migration` saved on the
+patched host
 """
 
 import ctypes
@@ -42,7 +42,7 @@ class Guest:
                  "-accel", accel, "-cpu", "host,-svm", "-m", "192M", "-smp", "2,maxcpus=3",
                  "-serial", "stdio", "-qmp", f"unix:{self.directory.name}/qmp,server=on,wait=off",
                  "-device", f"kvm-spf,id=spf0{device}", "-kernel", kernel, "-initrd", initramfs,
-                 # Warnings of its kernel would end up in the middle of the answers.
+                 # Warnings of the guest's kernel would interrupt the answers.
                  "-append", "console=ttyS0 loglevel=1 panic=-1 oops=panic", *extra]
         self.errors = open(f"{self.directory.name}/errors", "w+", encoding="utf-8",
                            errors="replace")
@@ -55,8 +55,8 @@ class Guest:
             self.answer("up")
 
     def answer(self, word, meanwhile=lambda: None):
-        """The rest of the console's next line that says `word`; meanwhile(), again and again, until
-        then."""
+        """The rest of the console's next line that has `word`.  Call meanwhile() again and again
+        until then."""
         end = time.monotonic() + LIMIT
         pattern = re.compile(rb"@spf (%s|error)\b([^\n]*)\n" % word.encode())
         while not (found := pattern.search(self.text)):
@@ -106,7 +106,7 @@ def counters(info):
 
 
 def statistics(qmp):
-    """What the kernel counts, by query-stats, of each vCPU."""
+    """The kernel's counts of each vCPU, by query-stats."""
     answer = qmp.execute("query-stats", {"target": "vcpu", "providers": [{"provider": "kvm"}]})
     vcpus = {vcpu["qom-path"]: vcpu["stats"] for vcpu in answer}
     return [{s["name"]: s["value"] for s in vcpus[cpu["qom-path"]]
@@ -115,13 +115,13 @@ def statistics(qmp):
 
 
 def trace(guest):
-    """Count the tracepoint's events by tier: all, and those of the memory backend that the guest
-    touches when told to.  Its kernel may touch a page of its own for the first time at any
+    """Count the tracepoint's events by tier: all of them, and those of the memory backend that the
+    guest touches on command.  The guest's kernel may touch a page for the first time at any
     moment."""
     blocks = guest.qmp.execute("human-monitor-command", {"command-line": "info ramblock"})
     hva = int(re.search(r"fresh\b.*\b(0x[0-9a-f]+)\s+rw", blocks)[1], 16)
     for condition in ("", f" if hva >= {hva:#x} && hva < {hva + FRESH:#x}"):
-        # one opened to be written anew forgets those it has
+        # opening the file with O_TRUNC removes its triggers
         with open(EVENT / "trigger", "a") as trigger:
             trigger.write(f"hist:keys=tier:size=128{condition}")
 
@@ -137,7 +137,7 @@ def traced():
 
 
 def settled(guest):
-    """All ways to see the counters, at a time when none of them moves."""
+    """Read the counters in all ways, while none of them changes."""
     for _ in range(50):
         before = guest.query()
         seen = {"bar": guest.read(), "stats": statistics(guest.qmp), "trace": traced(),
@@ -158,8 +158,7 @@ def refusals(qmp):
 
 
 def reset(guest):
-    """What is seen of a guest that has no fault between the reset and then, and what the kernel had
-    counted."""
+    """The counters of a guest that has had no fault since the reset, and those of the kernel."""
     guest.qmp.execute("stop")
     guest.qmp.execute("kvm-spf-reset")
     seen = {"stats": statistics(guest.qmp), "qmp": guest.query()}
@@ -168,7 +167,7 @@ def reset(guest):
 
 
 def queried(guest, line, word):
-    """How long QMP took to answer, in ms, each time while the guest did what it was told."""
+    """The times in ms that QMP took to answer while the guest carried out a command."""
     took = []
 
     def query():
@@ -181,7 +180,7 @@ def queried(guest, line, word):
 
 
 def used(guest):
-    """CPU time of the device's thread, and the time, in ns."""
+    """The CPU time of the device's thread, and the time of the clock, in ns."""
     task = next(t for t in Path(f"/proc/{guest.process.pid}/task").iterdir()
                 if (t / "comm").read_text() == "kvm-spf\n")
     return int((task / "schedstat").read_text().split()[0]), time.monotonic_ns()
@@ -200,7 +199,7 @@ def hostile(guest):
 
 
 def plug(guest):
-    """A third vCPU comes and goes: what it has counted stays in the total."""
+    """A third vCPU comes and goes: its counts stay in the total."""
     slot = next(c for c in guest.qmp.execute("query-hotpluggable-cpus") if "qom-path" not in c)
     guest.qmp.execute("device_add", {"driver": slot["type"], "id": "cpu2", **slot["props"]})
     more = guest.query()
@@ -212,8 +211,8 @@ def plug(guest):
 
 
 def replug(guest):
-    """The device goes and another comes, in a guest whose kernel takes part in it; what is counted
-    goes on meanwhile."""
+    """The device is unplugged and another is plugged in, with the help of the guest's kernel.  The
+    counts go on meanwhile."""
     deleted = lambda: any(e["event"] == "DEVICE_DELETED" and e["data"].get("device") == "spf0"
                           for e in guest.qmp.events)
     before = guest.read()
@@ -247,7 +246,7 @@ def patched(command):
                   ("-object", f"memory-backend-ram,id=fresh,size={FRESH}", "-device",
                    "ivshmem-plain,memdev=fresh"))
     trace(guest)
-    # what the guest's program needs for it is there from now on
+    # from now on the memory that the guest's program needs for this is there
     guest.tell("touch 0 0", "touched")
     seen = {"up": settled(guest)}
     for number, mode in enumerate(("on", "vma-lock", "off")):

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What polling query-kvm-spf costs a guest's fault storm, by the emulator's instruction clock.
+"""Measure what polling query-kvm-spf costs a guest's fault storm, by the emulator's instruction
+clock.
 
-The host in the lab has one CPU here: the storm waits while QEMU and the polling program work.
-Runs without polling, every 100 ms and every 10 ms alternate.  Only the last shows more than runs
-differ by anyway; what it costs to ask once, and hence ten times a second, is taken from it.
+The host in the lab has one CPU here: the storm waits while QEMU and the polling program work. Runs
+without polling, with a poll every 100 ms and with one every 10 ms alternate.  Only the last differ
+by more than runs of one kind.  The cost of one poll, and so of ten a second, comes from them.
 """
 
 import argparse
@@ -27,7 +28,7 @@ GUEST_MEMORY = 2048             # MiB of untouched memory, a part of it for each
 
 
 class Poller:
-    """Asks until it is told to stop, and counts."""
+    """Polls until it is stopped, and counts the polls."""
 
     def __init__(self, qmp, interval):
         self.qmp, self.interval, self.asked = qmp, interval, 0

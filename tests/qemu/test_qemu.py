@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU's part: the kvm-spf device and QMP, without a kernel that counts (qtest), and with one, in
-the lab."""
+"""QEMU's part: the kvm-spf device and QMP, without a kernel that counts (qtest), and with such a
+kernel in the lab."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def setUpModule():
 
 class Qtest(unittest.TestCase):
     def run_it(self, arch):
-        # With sanitizers, a million accesses instead of ten thousand.
+        # With sanitizers, make a million accesses instead of ten thousand.
         much = ["-m", "slow"] if FLAVOUR == "asan" else []
         done = subprocess.run([program("kvm-spf-test"), "--tap", "-k", *much], capture_output=True,
                               text=True,
@@ -83,7 +83,8 @@ class InvariantTSC(unittest.TestCase):
     """A guest that relies on the rate of this host's TSC cannot go to another host."""
 
     def ask(self, *words):
-        """What blocks the migration of such a machine, and whether its CPU has the flag."""
+        """The reasons that block the migration of such a machine, and whether its CPU has the
+        flag."""
         with tempfile.TemporaryDirectory() as scratch:
             child = subprocess.Popen([program("qemu-system-x86_64"), "-M", "pc", "-accel", "tcg",
                                       "-nodefaults", "-display", "none", "-S",
@@ -161,7 +162,8 @@ class Lab(unittest.TestCase):
                 self.same_block(record, vcpu)
 
     def test_qmp_equals_the_kernels_statistics(self):
-        """Until the reset, as that is QEMU's own; the order of the histogram's buckets, too."""
+        """They agree until the reset, which only QEMU knows of; so does the order of the
+        buckets."""
         for when in ("up", "on", "vma-lock", "off"):
             for stats, vcpu in zip(self.seen[when]["stats"], self.seen[when]["qmp"]["per-vcpu"]):
                 want = {f"hva_fault_{t.replace('-', '_')}": n for t, n in vcpu["faults"].items()}
@@ -179,11 +181,11 @@ class Lab(unittest.TestCase):
                                  sum(v["faults"][tier] for v in info["per-vcpu"]))
 
     def test_known_touches_equal_counters_and_tracepoint(self):
-        """Each page is one fault, by what the mode allows; a page table's first is for the VMA's
-        lock.
+        """Each page has one fault, by a tier of the mode; the first fault of a page table takes the
+        VMA's lock.
 
         Tier fast is left out of the number: such a fault is of a page that QEMU has mapped, so of
-        none of these.
+        none of these pages.
         """
         before = self.seen["up"]
         for mode in ("on", "vma-lock", "off"):
@@ -256,7 +258,7 @@ class Lab(unittest.TestCase):
         self.assertEqual((more["vcpus"], less["vcpus"]), (3, 2))
         for tier in TIERS:
             self.assertGreaterEqual(less["faults"][tier], more["faults"][tier])
-        # that of its statistics; KVM's own is kept for the next one
+        # the descriptor of its statistics; QEMU keeps KVM's own for the next vCPU
         self.assertEqual(self.seen["plug"]["fds"], 1)
 
     def test_guest_that_hammers_the_device(self):
@@ -274,11 +276,11 @@ class Lab(unittest.TestCase):
         self.assertEqual((after["epoch"], after["magic"]), (before["epoch"], before["magic"]))
         self.assertGreater(collected, 0)
         self.assertLessEqual(collected * 1_000_000, ns)
-        # Two collections more than it has slept for: one before the hammering, and the last one.
+        # Two collections more than intervals of sleep: one before the hammering, and the last one.
         self.assertLessEqual(seen["used"] * 15, seen["took"])
 
     def test_device_comes_and_goes(self):
-        """QMP answers without it; a new one shows what was counted before it, too."""
+        """QMP answers without a device; a new device also shows earlier counts."""
         seen = self.seen["replug"]
         bar, info = seen["again"]["bar"], seen["again"]["qmp"]
         self.assertEqual((seen["gone"], seen["without"]["available"]), (0, True))
@@ -315,8 +317,8 @@ class Migration(unittest.TestCase):
                                  seen["said"])
                 self.assertGreater(rounds, 0)
                 self.assertGreater(seen["after"]["epoch"], seen["before"]["epoch"])
-                # The mode is the other QEMU's own. This one warns the user, who had set another
-                # here.
+                # The mode does not migrate: the other QEMU has its own.  This one warns the user,
+                # who had set another mode here.
                 self.assertEqual((seen["after"]["mode"], seen["qmp"]["mode"]), (1, "vma-lock"))
                 self.assertEqual((seen["after"]["faults"][1], seen["before"]["faults"][1] > PAGES),
                                  (0, True))

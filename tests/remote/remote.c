@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * One process reads and writes the fresh memory of another.  Prints what it got and what became of the pages: the same
- * whether the owner's own faults are speculative or not.  Remote faults never are: speculation is for the address space
- * that is loaded.
+ * One process reads and writes the fresh memory of another.  Prints the contents that it got and the state of the pages
+ * afterwards.  Both must be the same whether the owner's own faults are speculative or not.  Remote faults never are:
+ * the tier serves only the address space that is loaded.
  *
- * For the lab, as root: the pagemap of another process.
+ * For the lab, as root: it reads the pagemap of another process.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@
 #define EXCLUSIVE	(1ULL << 56)
 #define SOFT_DIRTY	(1ULL << 55)
 
-/* What the owner is to do next; it answers with IDLE. */
+/* The owner's next task; the owner answers with IDLE. */
 enum order { IDLE, RENEW, TOUCH, QUIT };
 
 static _Atomic enum order *order;
@@ -38,7 +38,7 @@ static uint64_t value(unsigned long page)
 	return 0x5350000000000000ULL | page;
 }
 
-/* Anonymous memory with an anon_vma and a page table: all but its first page is for speculation to fill. */
+/* Anonymous memory with an anon_vma and a page table, so that speculation can fill all but the first page. */
 static void renew(void)
 {
 	if (mmap(memory, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
@@ -89,7 +89,7 @@ static void access_remotely(ssize_t (*call)(pid_t, const struct iovec *, unsigne
 		errx(1, "%zd bytes of %zu", done, here.iov_len);
 }
 
-/* How many pages of the copy are all zero, and how many are as the owner writes them; there are no others. */
+/* Count the pages of the copy that are all zero, and those that the owner has written; there must be no others. */
 static void count(unsigned long *zero, unsigned long *written)
 {
 	*zero = *written = 0;
@@ -128,7 +128,7 @@ static void report(const char *name)
 	       exclusive, dirty);
 }
 
-/* While the owner touches its pages: what is read is nothing or what is written, and is never unwritten. */
+/* While the owner touches its pages, a read page is empty or written, and a written page never becomes empty again. */
 static void race(void)
 {
 	unsigned long zero, written, before, partial = 0;

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Another process's memory: what is read and written there does not depend on whose faults were
-speculative."""
+"""Reads and writes of another process's memory do not depend on which faults were speculative."""
 
 import subprocess
 import unittest
@@ -42,7 +41,7 @@ class Remote(unittest.TestCase):
         return result.out.decode().splitlines()
 
     def test_fresh_memory_is_read_and_written_the_same(self):
-        """process_vm_readv() and process_vm_writev(): contents, and what the pages are
+        """process_vm_readv() and process_vm_writev(): the contents, and the state of the pages
         afterwards."""
         remote = program("remote")
         found = {mode: self.run_in_lab(mode, remote) for mode in MODES}

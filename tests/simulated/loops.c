@@ -3,10 +3,10 @@
  * N threads, each on a CPU of its own, begin at once and do the same TURNS times:
  *
  *	count	two instructions that touch no memory
- *	line	add to a number that all of them add to, and wait for longer than CPUs are apart
- *	swap	the same by comparing and exchanging, until nobody was faster
+ *	line	add to a number to which all threads add, and wait for longer than CPUs are apart
+ *	swap	the same by comparing and exchanging, until no other thread was faster
  *
- * Prints the ns from the first one's beginning to the last one's end, those that the middle one of them took, and how many
+ * Prints the ns from the first thread's beginning to the last one's end, the median ns of a thread, and how many
  * exchanges were tried.
  */
 #define _GNU_SOURCE
@@ -43,7 +43,7 @@ static inline void count(uint64_t n)
 	asm volatile("1: dec %0; jnz 1b" : "+r"(n) : : "cc");
 }
 
-/* Returns how often it was tried. */
+/* Returns the number of tries. */
 static uint64_t swap(void)
 {
 	uint64_t tried = 1, old = __atomic_load_n(&shared.number, __ATOMIC_RELAXED);
@@ -58,7 +58,7 @@ static void *work(void *data)
 	uintptr_t me = (uintptr_t)data;
 	uint64_t tried = 0;
 
-	/* The memory is there, and the vDSO's, before one begins. */
+	/* Touch the memory and the vDSO before any thread begins. */
 	shared.start[me] = shared.end[me] = now_ns();
 	__atomic_add_fetch(&shared.here, 1, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&shared.here, __ATOMIC_SEQ_CST) < threads)

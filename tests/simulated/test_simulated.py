@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The simulated host: N CPUs take the time of one, a line has the capacity it is given, and the
-same comes out each time."""
+"""The simulated host: N CPUs take the time of one, a line has the capacity that the options give
+it, and each run has the same results."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from spf.compare import simulated
 from spf.lab import qmp, serial, simulate
 
 LIMIT = 1500
-# Two instructions each, so as many ns.
+# Each turn is two instructions, so two ns.
 TURNS = 3_000_000
 FREE = (0, 0)
 
@@ -44,9 +44,9 @@ def two_at_once(function, items):
 
 class Time(unittest.TestCase):
     def loops(self, kind, cpus, threads, turns, **options):
-        """ns from the first one's beginning to the last one's end, of the middle one, and exchanges
-        tried.  In the first 20 ms after its boot the kernel has 400 us of work for some CPU,
-        whatever that is; a sleep takes no real time."""
+        """ns from the first thread's beginning to the last one's end, ns of the middle one, and
+        exchanges tried.  In the first 20 ms after its boot the kernel has 400 us of unknown work
+        for some CPU, so sleep first; that takes no real time."""
         said = run(self, cpus, "sh", "-c", 'sleep 0.1; exec "$0" "$@"',
                    native.static("simulated/loops.c"), kind, threads, turns,
                    files=simulate.programs(), **options).out
@@ -69,7 +69,7 @@ class Time(unittest.TestCase):
         self.same_as_one((128, 128), (255, 255))
 
     def test_a_line_goes_from_cpu_to_cpu_as_often_as_its_transfer_allows(self):
-        """Sixteen CPUs want it more often than it can be had: each turn is a fetch."""
+        """Sixteen CPUs want a line more often than it can move: each turn is a fetch."""
         turns, cpus = 2000, 16
         for near, (took, _, _) in zip((50, 100), two_at_once(
                 lambda near: self.loops("line", cpus, cpus, turns, line=(near, 3 * near),
@@ -79,9 +79,9 @@ class Time(unittest.TestCase):
             self.assertLess(abs(each / near - 1), 0.05)
 
     def test_who_has_waited_for_a_line_has_it_at_its_access(self):
-        """The wait is before the access.  An exchange that fails has the line already, so that the
-        next one does not; were the wait after it, others would have it meanwhile, and each exchange
-        would fail time and again."""
+        """A CPU waits before its access.  After an exchange that fails the CPU has the line, so
+        that its next exchange succeeds.  If it waited after the access, other CPUs would get the
+        line meanwhile, and each exchange would fail again and again."""
         turns, cpus = 1000, 16
         _, _, tried = self.loops("swap", cpus, cpus, turns, everywhere=True)
         print(f"# {tried / turns / cpus:.2f} exchanges tried for one")
@@ -119,8 +119,8 @@ class Repeat(unittest.TestCase):
 class Holders(unittest.TestCase):
     def test_it_is_told_who_held_whom_up(self):
         """Two vCPUs fetch the mmap_lock's line from each other in mode off, at least once in two
-        faults, and in no other.  What spins for a page table does so in the functions that take its
-        lock."""
+        faults, and in no other mode.  The profile finds spins for a page table's lock in the
+        functions that take that lock."""
         pages = 128
         host = simulated.Storms([None], ["off", "vma-lock", "on"], pages, {1}).on_host([2], 1)
         self.assertNotIn("failed", host)

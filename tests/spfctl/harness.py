@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the tests of spfctl share: the program, QEMUs and servers in a folder of their own."""
+"""Helpers for the tests of spfctl: the program, QEMUs, and servers in a folder of their own."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ OLD_QEMU = "/usr/bin/qemu-system-x86_64"
 TOO_OLD = "this QEMU has no kvm-spf: it is too old, or not patched"
 GARBAGE = "what listens there does not speak QMP"
 SLOW = "no answer within 0.5 s; a QMP socket serves one client at a time"
-# Of a server that is not expected to be late.
+# The timeout for a server that is not expected to be late.
 PATIENCE = "60"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Servers that misbehave as no QEMU does: each sends its lines, whatever it is asked."""
+"""Servers that misbehave as no QEMU does.  Each sends its lines and ignores the requests."""
 
 import contextlib
 import itertools
@@ -17,7 +17,7 @@ ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-b
 
 
 def answer(**changes):
-    """An answer to query-kvm-spf that is well formed, but for the changes."""
+    """A well-formed answer to query-kvm-spf, with changes."""
     return {"available": True, "mode": "on", "host-ns": 1, "vcpus": 1,
             "faults": dict.fromkeys(TIERS, 1),
             "aborts": dict.fromkeys(ABORTS, 1),
@@ -80,9 +80,8 @@ class Server:
 
 
 class Vm:
-    """Answers like a QEMU called `name`: each query-kvm-spf gets the next of `answers`, and all
-    over again. After qmp_capabilities, `events` follow the answer to query-kvm-spf.  `heard` has
-    the commands."""
+    """Answers like a QEMU called `name`: each query-kvm-spf gets the next of `answers`, which are
+    repeated.  `events` follow the answer to query-kvm-spf.  `heard` has the commands."""
 
     def __init__(self, path, name, *answers, uuid=UUID, events=()):
         self.replies = {"query-name": {"name": name}, "query-uuid": {"UUID": uuid}}

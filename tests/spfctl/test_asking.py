@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which VMs spfctl asks, for how long, and how it tells them apart."""
+"""Which VMs spfctl asks, how long it waits, and how it tells them apart."""
 
 import json
 import os
@@ -19,8 +19,8 @@ def greeting_only():
 
 class Asking(Test):
     def test_mute_peers_share_one_deadline(self):
-        """All are connected to before the first is given up: none waits until another's time is
-        over."""
+        """spfctl connects to all VMs before it gives up the first: none waits until another's time
+        is over."""
         names = [f"{n}" for n in range(6)]
         listeners = {}
         for name in names:
@@ -52,7 +52,7 @@ class Asking(Test):
         self.assertEqual(other.connections, 0)
 
     def test_a_name_that_only_qemu_knows(self):
-        """Then others are asked for their names, and nothing else."""
+        """spfctl asks other VMs for their names, and for nothing else."""
         wanted, other = self.vm("a", "db1"), self.vm("b", "db2")
         vm, = json.loads(self.check(["-t", PATIENCE, "--json", "-D", self.dir, "db1"], 0,
                                     []))["vms"]
@@ -77,7 +77,7 @@ class Asking(Test):
             "instead of the name",
             f"{a}: a VM 'db1', process {first.pid}, UUID {uuids[0]}",
             f"{b}: a VM 'db1', process {second.pid}, UUID {uuids[1]}"])
-        # Said by its place, it is only the one.
+        # The path of a socket names only one of them.
         self.check(["--set-mode", "on", "-D", self.dir, a], 1, [f"db1: {TOO_OLD}"])
 
     def test_set_mode_asks_nobody_before_it_knows(self):
@@ -113,7 +113,7 @@ class Asking(Test):
 
 class Vcpus(Test):
     def test_large_vms(self):
-        """An answer of half a MiB is one, if it was asked for."""
+        """spfctl accepts an answer of half a MiB if it asked for the vCPUs."""
         vcpus = [{"index": n,
                   **{k: v for k, v in server.answer().items()
                      if k in ("faults", "aborts", "latency")}}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The table and its relatives: columns, order, sums, and what stays on a terminal."""
+"""The table and other forms of output: columns, order, sums, and the lines that stay on a
+terminal."""
 
 import csv
 import io
@@ -16,7 +17,7 @@ NEVER = dict.fromkeys(server.ABORTS, 0)
 
 
 def life(fast, mmap_lock):
-    """What a VM says twice: at first, and two seconds later."""
+    """Two answers of a VM, the second two seconds after the first."""
     vcpu = {"aborts": NEVER, "latency": server.answer()["latency"]}
     later = {"aborts": {**NEVER, "vma-busy": 4},
              "faults": {**dict.fromkeys(server.TIERS, 1), "fast": 1 + fast,
@@ -114,7 +115,7 @@ class Table(Test):
 
 class Terminal(Test):
     def on_terminal(self, *words, tables=3):
-        """What was printed until the terminal has been wiped so often."""
+        """The output until the terminal has been wiped so often."""
         ours, theirs = pty.openpty()
         child = self.start(*words, stdout=theirs, stderr=theirs)
         os.close(theirs)

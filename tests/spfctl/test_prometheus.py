@@ -24,7 +24,7 @@ class Prometheus(Test):
         self.assertEqual(file.stat().st_mode & 0o777, 0o644)
 
     def test_a_vm_keeps_its_labels_when_it_does_not_answer(self):
-        """Whatever QEMU calls itself, so that an alert on the series fires."""
+        """A series keeps its labels when the VM does not answer, so that an alert on it fires."""
         greeting = server.lines(server.GREETING)
         path = self.serve("qmp", server.session(server.answer(), "db1"), greeting)
         up, = (s for s in samples(self.check(["-t", PATIENCE, "-p", "-", "-s", path], 0, []))
@@ -116,7 +116,7 @@ class Collector(Test):
         self.assertEqual({name for name, kind in types.items() if kind == "counter"}, COUNTERS)
         self.assertEqual(types["kvmspf_fault_latency_seconds"], "histogram")
         self.assertNotIn("untyped", types.values())
-        # All that was written is there, and under nothing but its name.
+        # The folder has the whole file, under its own name, and no other file.
         def in_order(read):
             return sorted((name, sorted(labels.items()), value) for name, labels, value in read
                           if name.startswith("kvmspf_"))

@@ -109,7 +109,8 @@ class Absent(Test):
         self.assertEqual((vm["domain"], vm["source"]), ("caf??", f"{self.dir}/caf??"))
 
     def test_libvirt(self):
-        """Its own test driver has a domain, but no QEMU; and there is no daemon at this socket."""
+        """libvirt's own test driver has a domain, but no QEMU.  At the other URI there is no
+        daemon."""
         none = ("libvirt has no statistics of KVM for it; "
                 "--monitor asks its QEMU itself, and taints it")
         monitor = ("libvirt says: this function is not supported by the connection driver: "
@@ -167,14 +168,13 @@ class Absent(Test):
         self.assertEqual(child.stderr.read(), "")
 
     def comes(self, child, path, wanted):
-        """This line is next, but for those of a QEMU caught while it ends."""
+        """This line comes next, except for complaints about a QEMU that is ending."""
         while (line := child.stderr.readline()) != wanted:
             self.assertRegex(line, f"^spfctl: {path}: (the VM went away|no QEMU listens)")
 
 
 class Patched(Test):
-    """QEMU with our patches, where it has nothing to count: tests/libvirt has it on the patched
-    host."""
+    """QEMU with our patches on a host that does not count; tests/libvirt has the patched host."""
 
     @classmethod
     def setUpClass(cls):
@@ -198,7 +198,7 @@ class Patched(Test):
 
 class Hostile(Test):
     def check_all(self, cases, patience):
-        """Each gets its line, and none holds the others up."""
+        """Each hostile server gets a line, and none delays the others."""
         for name, (data, kw, _) in cases.items():
             self.serve(name, *data, **kw)
         out = self.check(["-t", patience, "--json", "-D", self.dir], 1,
@@ -253,8 +253,8 @@ class Hostile(Test):
         self.check_all(cases, PATIENCE)
 
     def test_extremes_and_names(self):
-        """The largest numbers, more buckets than we know, and a name that three formats have to
-        bear."""
+        """The largest numbers, more buckets than we know, and a name that is difficult for three
+        formats."""
         name = 'q"\\\n\x1b[1m\u00e9'
         most = server.answer(**{"host-ns": 2 ** 64 - 1,
                                 "faults": dict.fromkeys(server.TIERS, 2 ** 64 - 1)})
@@ -282,7 +282,8 @@ class Hostile(Test):
                 data[at:at + dice.choice((0, 1, 1, 9))] = dice.choice(
                     (b"", b"-", b"9" * 30, b'"', b"{", b"]", b"null", b"1e999",
                      bytes([dice.randrange(256)])))
-            # Ends at its own end, so that what lacks a line is over, too.
+            # The server ends when it has sent its text, so that an answer without a line end is
+            # over, too.
             self.serve(f"{number:03}", bytes(data), hold=False)
         done = self.run_it("-t", PATIENCE, "--json", "-D", self.dir)
         vms = json.loads(done.stdout)["vms"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Waiting for KVM_SPF_FALLBACK_STORM; tests/libvirt has QEMU's own."""
+"""Waiting for KVM_SPF_FALLBACK_STORM; tests/libvirt has QEMU's own event."""
 
 import socket
 import unittest

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: run tests of the kernel's own, one line of JSON each.  Arguments: off or on, a
-folder, then what to run.
+"""In the lab: run the kernel's own tests, and print a line of JSON for each.  Arguments: off or on,
+a folder, then the tests.
 
-In the folder of selftests/mm that is categories of run_vmtests.sh, in that of selftests/kvm
-programs, perhaps with arguments.
+In the folder of selftests/mm a test is a category of run_vmtests.sh.  In that of selftests/kvm it
+is a program, perhaps with arguments.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 
 SETTINGS = {"off": ("0", "0"), "on": ("2", "1")}
 FILES = ("/sys/module/kvm/parameters/speculative_faults", "/proc/sys/vm/speculative_user_faults")
-# Of a program, and of a category of many.
+# Time limits of a program, and of a category of many programs.
 KVM_LIMIT, MM_LIMIT = 300, 900
 # kselftest's status for a test that cannot be run here.
 STATUS = {0: "pass", 4: "skip"}
@@ -30,7 +30,7 @@ def say(test, result, **more):
 
 
 def run(words, where, limit):
-    """(status or None if it did not end, what it printed, seconds)"""
+    """Run a test; return (its status, or None if it did not end; its output; seconds)."""
     start = time.monotonic()
     child = subprocess.Popen(words, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -47,8 +47,8 @@ def run(words, where, limit):
 
 
 def parts(lines):
-    """What a test says of its parts: lines of TAP, and those of uffd-unit-tests.  Numbers in them
-    differ from run to run."""
+    """The results of a test's parts, from lines of TAP and from those of uffd-unit-tests.  Numbers
+    in them differ from run to run."""
     for line in lines:
         found = re.match(r"(?:# )*(not )?ok (\d+) ?(.*)", line)
         if found:
@@ -76,7 +76,7 @@ def mm(folder, categories):
     """run_vmtests.sh prints, for each program, a line "# running PROGRAM", its output, and [PASS],
     [SKIP] or [FAIL]."""
     where = Path(shutil.copytree(folder, "/tmp/mm"))
-    # Some make a directory there.
+    # Some programs make a directory there.
     subprocess.run(["mount", "-t", "tmpfs", "tmp", "/mnt"], check=True)
     for category in categories:
         before = speculative()
@@ -101,7 +101,7 @@ def mm(folder, categories):
 
 
 def speculative():
-    """Faults so far: how many tier 1 has resolved."""
+    """How many faults tier 1 has resolved so far."""
     return int(re.search(r"^spf_success (\d+)", Path("/proc/vmstat").read_text(), re.M)[1])
 
 

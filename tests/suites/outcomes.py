@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the same tests end differently in two runs.  found: {run: {test: result}}, in the order
-they are shown in."""
+"""Find tests that end differently in two runs.  found: {run: {test: result}}, in the order in which
+to show them."""
 
 from collections import Counter
 
@@ -8,14 +8,16 @@ GOOD = ("pass", "skip", "xfail", "ran")
 
 
 def differences(found, ours=None):
-    """[(test, first, second)], but for tests named for `ours`, which only one of them can have"""
+    """[(test, first, second)], without tests whose names have `ours`, which only one run can
+    have."""
     first, second = found.values()
     return [(test, first.get(test, "-"), second.get(test, "-")) for test in {**first, **second}
             if first.get(test) != second.get(test) and not (ours and ours in test)]
 
 
 def tell(found, ours=None, notes=None):
-    """Print the runs, what is bad in both of them, and where they differ; 1 if they do, else 0."""
+    """Print the runs, the tests that fail in both, and the differences; return 1 if there are any,
+    else 0."""
     for run, results in found.items():
         counts = ", ".join(f"{count} {result}"
                            for result, count in sorted(Counter(results.values()).items()))

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run QEMU's own check-qtest with Debian's QEMU unchanged and with ours, and show where they
-differ: in our test only.
+differ.  Only our own test should.
 
-Debian's source has no firmware; where its packages' is another than QEMU's, a test may fail with
-both.
+Debian's source has no firmware.  Where the firmware of Debian's packages is not QEMU's own, a test
+may fail with both.
 """
 
 import argparse
@@ -27,12 +27,11 @@ FLAVOURS = ("stock", "patched")
 # it.
 PACKAGES = ["u-boot-qemu"]
 UBOOT = ("u-boot.e500", "/usr/lib/u-boot/qemu-ppce500/uboot.elf")
-# A test's limit is for a machine that does nothing else; here the emulator may have all CPUs to
-# itself and be slow.
+# A test's limit is for an idle machine.  Allow for a slow emulator.
 TIMES = 5
 OURS = "kvm-spf"
-# The tests believe in a /dev/kvm that opens, and then wait for guests that do not run.  A test that
-# fails is a result, and no failure of make's.
+# The tests use any /dev/kvm that opens, and may then wait for guests that do not run: hide it.  A
+# test that fails is a result, and not a failure of make.
 RUN = """[ "$1" = kvm ] || [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm
 shift
 make "$@" || test -s meson-logs/testlog.json"""

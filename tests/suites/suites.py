@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run the kernel's own tests with speculation off and on, and show where they differ: nowhere, it
-should be.
+"""Run the kernel's own tests with speculation off and on, and show where they differ.  They should
+not.
 
 off: kvm.speculative_faults=0, vm.speculative_user_faults=0; on: 2 and 1.  Each setting is a boot of
 the lab.
@@ -25,8 +25,8 @@ SETTINGS = ("off", "on")
 MM = """mmap gup_test userfaultfd compaction mlock mremap madv_populate process_mrelease
 ksm ksm_numa pkey soft_dirty pagemap cow thp hugetlb migration mkdirty mdwe""".split()
 LIMIT = 4 * 3600
-# By themselves these take as much memory, and as many rounds, as suit a machine that is not
-# emulated.
+# By default these take an amount of memory and a number of rounds that are too large for an
+# emulated machine.
 LESS = {"access_tracking_perf_test": "-b 16M", "demand_paging_test": "-b 16M",
         "dirty_log_perf_test": "-b 16M",
         "dirty_log_test": "-i 3", "kvm_page_table_test": "-b 16M",
@@ -74,7 +74,7 @@ def run(suite, names, kernel="patched"):
 
 def note(name, seconds, speculative):
     text = f"{sum(seconds.values()):.0f} s, {sum(speculative.values())} speculative faults"
-    # With speculation off: of those that turn it on for VMs of their own.
+    # With speculation off, these are faults of tests that turn it on for VMs of their own.
     who = [f"{test} {count}" for test, count in speculative.items() if count]
     return text + (f" ({', '.join(who)})" if who and name == "off" else "")
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's own tests end alike with speculation off and on: some of them;
-tests/suites/suites.py runs all."""
+"""Some of the kernel's own tests end alike with speculation off and on; tests/suites/suites.py runs
+all."""
 
 import unittest
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Made-up results in the shape of results.json, for tests of the table and the report only. No
-measurement."""
+"""Made-up results in the format of results.json, only for tests of the table and the report.  They
+are no measurements."""
 
 import random
 
@@ -9,7 +9,7 @@ from spf.compare import figures, loads, plan
 
 
 def latency(rng, middle):
-    """A histogram of 2000 touches around so many ns, as fault-storm writes it."""
+    """A histogram of 2000 touches of about so many ns, as fault-storm writes it."""
     counts = {}
     for _ in range(2000):
         ns = int(middle * rng.lognormvariate(0, 0.4)) // 1000 * 1000

@@ -224,7 +224,8 @@ class Archive(unittest.TestCase):
 
 
 class Guest(unittest.TestCase):
-    # Of the shell, of the initramfs' other files, and what xargs and the data's own script call.
+    # Words of the shell, names of the initramfs' other files, and programs that xargs and the
+    # data's own script call.
     BUILTIN = set("case cd do done echo esac exec kill printf read until wait while".split())
     PROGRAMS = {"db-load", "load", "memcached", "redis-server", "spf-agent"}
     BY_OTHERS = {"chroot", "sh"}
@@ -279,7 +280,7 @@ class Image(unittest.TestCase):
         work.mkdir()
         size = 4000 << 20
         (work / "x").touch()
-        os.truncate(work / "x", size)       # a hole: it takes no place in the image either
+        os.truncate(work / "x", size)       # a hole, which takes no space in the image either
         loads.image(work, image_file)
         said = subprocess.run(["/sbin/dumpe2fs", "-h", image_file], capture_output=True, text=True,
                               check=True).stdout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Statistics of compare: against values worked out by hand or by enumeration."""
+"""Statistics of compare, compared with values that were computed by hand or by enumeration."""
 
 import itertools
 import math

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs of another architecture: the libraries that they need are found below their own root."""
+"""The libraries of a program of another architecture are found below its own root."""
 
 import subprocess
 import tempfile

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmspf reports input that it cannot use in one line, with a status that tells a usage error from
+"""kvmspf reports input that it cannot use in one line.  Its status distinguishes a usage error from
 a failure."""
 
 import copy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What kvmspf is made of, without a build or a boot."""
+"""The parts of kvmspf that need neither a build nor a boot."""
 
 import argparse
 import fcntl

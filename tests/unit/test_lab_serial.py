@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What goes into the initramfs of a lab without this machine's root, and what is refused."""
+"""The initramfs of a lab without this machine's root: its files, and programs that are refused."""
 
 import subprocess
 import tempfile

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rooms of scripts/spf look down only, and no files of one room look at each other in a
-circle."""
+"""The rooms of scripts/spf import only from lower floors, and no files of one room import each
+other in a circle."""
 
 import ast
 import os
@@ -10,7 +10,8 @@ import unittest
 from spf import main, paths
 
 SPF = paths.SCRIPTS / "spf"
-# A room uses those of lower floors, and its own modules.  "" are the files beside the rooms.
+# A room imports rooms of lower floors, and its own modules.  "" stands for the files beside the
+# rooms.
 FLOORS = {"": 0, "source": 1, "report": 1, "build": 2, "lab": 3, "compare": 4, "testing": 4,
           "main": 5}
 
@@ -50,14 +51,14 @@ class Rooms(unittest.TestCase):
 
     def test_no_circle(self):
         left = {name: used & self.uses.keys() - {name} for name, used in self.uses.items()}
-        # A package of modules imports them, and is not looked at by them.
+        # A package's __init__ imports the modules of the package, and they do not import it.
         while free := [name for name, used in left.items() if not used & left.keys()]:
             for name in free:
                 del left[name]
         self.assertEqual(sorted(left), [])
 
     def test_tests_find_what_they_import_without_help(self):
-        """Programs that are started by hand say where they are; no other file of tests/ does."""
+        """Only programs that are started by hand set sys.path; no other file of tests/ does."""
         bad = [str(p.relative_to(paths.ROOT)) for p in (paths.ROOT / "tests").rglob("*.py")
                if re.search(r"^sys\.path", p.read_text(), re.M) and not os.access(p, os.X_OK)]
         self.assertEqual(bad, [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A version of the kernel or of QEMU is a folder, and nothing else knows of it."""
+"""A version of the kernel or of QEMU is a folder, and no other file names it."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from unittest import mock
 from spf import paths, series, ui
 from spf.build import kernels, targets
 
-# What tells of one run, or of what was done: there a version is a fact.
+# Files about past runs or past changes, which may name a version.
 HISTORY = ("docs/", "CHANGELOG.md", "README.md", "kvm-patches/", "qemu-patches/", "tests/unit/")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The simulated host finds the places of a kernel that call a function."""
+"""The simulated host finds the places at which a kernel calls a function."""
 
 import subprocess
 import tempfile

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""bench/storm-repeat's table, and how much a ratio differs in it, on made-up storms."""
+"""bench/storm-repeat's table, and its largest difference of a ratio, on made-up storms."""
 
 import random
 import runpy
@@ -13,8 +13,8 @@ BENCH = runpy.run_path(str(paths.ROOT / "bench" / "storm-repeat"))
 
 
 def one_pass(faster=1.0):
-    """Storms of one host; with eight vCPUs beside a busy VMM, mode on so much faster than it should
-    be."""
+    """Storms of one host.  With eight vCPUs beside a busy VMM, mode on is faster than it should be
+    by a factor."""
     found = {}
     for made in compare_sample.storms(random.Random(1), ["off", "vma-lock", "on"], 5, True):
         for key, runs in storms.cells([made]).items():
@@ -30,7 +30,7 @@ class Compare(unittest.TestCase):
         self.assertEqual(most, 0)
         self.assertEqual(len(rows), 1 + 2 * 4 * 3)
         self.assertEqual({len(row) for row in rows}, {10})
-        # Only a busy VMM has calls.
+        # Only a busy VMM makes calls.
         self.assertEqual({bool(row[-1]) for row in rows[1:] if row[0] == "quiet"}, {False})
         self.assertEqual({bool(row[-1]) for row in rows[1:] if row[0] == "busy"}, {True})
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A test that passed is left out only while all that it may depend on is as it was."""
+"""A test that passed is skipped only until something changes on which it may depend."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ class Unchanged(unittest.TestCase):
             (self.root / "tests" / group).mkdir(parents=True)
             self.program(group, "exit 0")
         subprocess.run(["git", "init", "-q", self.root], check=True)
-        # What the run that these tests belong to has set.
+        # Remove the settings of the run to which these tests belong.
         environment = mock.patch.dict(os.environ)
         environment.start()
         self.addCleanup(environment.stop)
@@ -49,7 +49,7 @@ class Unchanged(unittest.TestCase):
         it.chmod(0o755)
 
     def run_all(self, *words):
-        """What ran, and the last line."""
+        """The programs that ran, and the last line."""
         self.ran.write_text("")
         said = io.StringIO()
         with contextlib.redirect_stdout(said), mock.patch.dict(os.environ):
@@ -94,7 +94,7 @@ class Unchanged(unittest.TestCase):
                           "echo 'kvmspf: building x: done in 0:07'\n"
                           f"echo built >>{self.root.parent}/built; exit 1\n")
         script.chmod(0o755)
-        # The program waits for what is built ahead of it.
+        # The program waits for the build that runs ahead of it.
         self.program("lab", f"until [ -s {self.root.parent}/built ]; do sleep 0.1; done")
         said = io.StringIO()
         with mock.patch.object(paths, "SCRIPTS", script.parent), \

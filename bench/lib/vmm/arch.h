@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What x86-64 and POWER do differently. */
+/* Differences between x86-64 and POWER. */
 #ifndef VMM_ARCH_H
 #define VMM_ARCH_H
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The guest's programs.  Built without a sanitizer, for general registers only: see meson.build. */
+/* The guest's programs.  meson.build compiles them without a sanitizer, and for general registers only. */
 #include "arch.h"
 
 void __guest guest_walk(struct walk *walk)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What runs in the guest: C functions of this program, copied into guest memory.  They may use their stack and the
+ * The guest runs C functions of this program, which the VMM copies into guest memory.  They may use their stack and the
  * struct walk of their vCPU, but no data of the program, no other function and no floating point.
  */
 #ifndef GUEST_H
@@ -20,7 +20,7 @@ struct walk {
 	uint64_t access;	/* enum walk_access; both: read, then write */
 	uint64_t generation;	/* written to each page, after its guest address */
 	uint64_t stop;		/* the host asks the guest to end */
-	uint64_t part;		/* the guest stamps the end of each part of so many touches; 0: of none */
+	uint64_t part;		/* the guest stores a time after each so many touches; 0: never */
 
 	uint64_t page;		/* guest address being touched */
 	uint64_t done;		/* steps of the order taken */

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Little-endian guests of KVM-HV in real mode: no tables of their own, so that each address is a guest physical one. */
+/*
+ * Little-endian guests of KVM-HV in real mode.  They have no page tables, so that each address is a guest physical one.
+ */
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/platform/ppc.h>
@@ -10,7 +12,7 @@
 #define MSR_ME		0x1000
 #define MSR_LE		1
 
-/* What a stack frame of the ELFv2 ABI has above the stack pointer. */
+/* The fixed part of a stack frame of the ELFv2 ABI, above the stack pointer. */
 #define FRAME		32
 
 unsigned long arch__vm_type(void)
@@ -37,7 +39,7 @@ void arch__tables_init(void *tables, uint64_t gpa, uint64_t top)
 	(void)top;
 }
 
-/* A guest that makes hypercalls is one that has firmware of the PAPR kind. */
+/* Only a guest with firmware of the PAPR kind may make hypercalls. */
 int arch__vcpu_init(struct vcpu *vcpu)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_PPC_PAPR };

@@ -22,10 +22,10 @@ struct fault_stats {
 extern const char *const fault_tier_names[FAULT_TIERS];
 extern const char *const fault_abort_names[FAULT_ABORTS];
 
-/* `fd` of a VM or vCPU.  The number of values that this statistic has, 0 if KVM has none of that name, -1. */
+/* `fd` of a VM or vCPU.  Returns how many values the statistic has, 0 if KVM has none of that name, or -1. */
 int stats__get(int fd, const char *name, uint64_t *values, unsigned int max);
 
-/* Add a vCPU's. */
+/* Add the statistics of a vCPU. */
 int fault_stats__add(struct fault_stats *stats, int vcpu_fd);
 
 #endif

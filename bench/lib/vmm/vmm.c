@@ -65,7 +65,7 @@ static int boot_memory(struct vmm *vmm)
 	if (vmm->boot_size > VMM_RAM)
 		return vmm__error("too many vCPUs or too much memory: the guest's program would need %zu bytes",
 				  vmm->boot_size);
-	/* Populate it: no fault that a test counts may be one of our own memory. */
+	/* Populate the memory: its faults must not count among those of a test. */
 	vmm->boot = mmap(NULL, vmm->boot_size, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (vmm->boot == MAP_FAILED)

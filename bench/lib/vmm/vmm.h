@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A VMM as small as can be, to drive KVM from tests and benchmarks: a VM whose vCPUs run C functions of ours, see
- * guest.h, on guest memory that the caller provides.
+ * A minimal VMM, to drive KVM from tests and benchmarks.  The VM's vCPUs run C functions of ours (guest.h) on guest
+ * memory that the caller provides.
  *
  *	vmm__create(&vmm, 2, size);
  *	vmm__set_mode(&vmm, VMM_ON);
@@ -11,7 +11,7 @@
  *	vcpu__run(&vmm.vcpu[0]);		(on a thread of its own)
  *	vmm__destroy(&vmm);
  *
- * What fails says so on stderr in one line, and returns -1.
+ * A function that fails prints one line on stderr, and returns -1.
  */
 #ifndef VMM_H
 #define VMM_H
@@ -23,7 +23,7 @@
 
 #include "guest.h"
 
-/* Values of KVM_CAP_SPECULATIVE_FAULTS; a mode of its own for "as the host has it" */
+/* Values of KVM_CAP_SPECULATIVE_FAULTS; VMM_DEFAULT leaves the host's mode */
 enum vmm_mode { VMM_DEFAULT = -1, VMM_OFF, VMM_VMA_LOCK, VMM_ON };
 
 #define VMM_CAP_SPECULATIVE_FAULTS 0x5350
@@ -54,21 +54,21 @@ struct vmm {
 
 int vmm__create(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size);
 /*
- * With local APICs, and interrupts allowed: then KVM may put a fault off, and have the vCPU wait as if it had nothing
- * to do.  x86 only.
+ * Create local APICs and allow interrupts.  KVM may then put a fault off, and have the vCPU wait as if it were idle.
+ * x86 only.
  */
 int vmm__create_lapic(struct vmm *vmm, unsigned int vcpus, uint64_t ram_size);
 void vmm__destroy(struct vmm *vmm);
 int vmm__map(struct vmm *vmm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva);
 unsigned int vmm__max_vcpus(void);
 
-/* The mode of this VM, and by which name users know it.  A kernel without the series has none: -1, errno ENOTSUP. */
+/* Set the mode of this VM; find a mode by its name.  On a kernel without the series: -1, errno ENOTSUP. */
 int vmm__set_mode(struct vmm *vmm, enum vmm_mode mode);
 const char *vmm_mode__name(enum vmm_mode mode);
 int vmm_mode__parse(const char *name, enum vmm_mode *mode);
 
 int vcpu__start(struct vcpu *vcpu, guest_program *program);
-/* 0: the program has come to its end.  -EFAULT: KVM found no memory for walk->page; run again to try again. */
+/* Returns 0 when the program has ended, -EFAULT if KVM found no memory for walk->page; call again to retry. */
 int vcpu__run(struct vcpu *vcpu);
 
 int vmm__error(const char *format, ...) __attribute__((format(printf, 1, 2)));

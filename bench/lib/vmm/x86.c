@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Guests in long mode, on tables that map guest physical memory one to one by 2 MiB. */
+/* Guests in long mode, with tables that map guest physical memory one to one by pages of 2 MiB. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -10,7 +10,7 @@
 #define ENTRIES		512
 #define SPAN		(UINT64_C(1) << 30)	/* of a page directory */
 
-/* Accessed and dirty are set already: the CPU has nothing to write. */
+/* Accessed and dirty are set, so that the CPU need not write them. */
 #define PTE_TABLE	0x063
 #define PTE_2M		0x0e3
 
@@ -58,7 +58,7 @@ void arch__tables_init(void *tables, uint64_t gpa, uint64_t top)
 		entries[i] = (i << 21) | PTE_2M;
 }
 
-/* The guest may use all that the host has, foremost the width of its addresses. */
+/* Give the guest all features of the host, above all the width of its addresses. */
 static int set_cpuid(struct vcpu *vcpu)
 {
 	enum { MAX = 256 };
@@ -106,7 +106,7 @@ int arch__vcpu_start(struct vcpu *vcpu, uint64_t entry, uint64_t argument, uint6
 		.rflags = 2 | (vcpu->vmm->lapic ? RFLAGS_IF : 0),
 	};
 
-	/* An outb that was left by is finished by the next KVM_RUN: not with the old registers. */
+	/* If the vCPU left by an outb, the next KVM_RUN would finish that: do it before the registers change. */
 	vcpu->run->immediate_exit = 1;
 	ioctl(vcpu->fd, KVM_RUN, 0);
 	vcpu->run->immediate_exit = 0;

@@ -13,7 +13,7 @@ from spf.source import apt, fetch
 MAKE = ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj", "HOSTCC=ccache gcc",
         "CC=ccache gcc", "LOCALVERSION="]
 
-# What differs between the architectures' kernels: make's words, the image, where its options are.
+# The kernels of two architectures differ in make's words, the image, and the folders of options.
 Arch = namedtuple("Arch", "words image kconfig")
 X86 = Arch([], "arch/x86/boot/bzImage", ("arch/x86", "arch/x86/kvm"))
 POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-",
@@ -22,7 +22,7 @@ POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-",
                          "arch/powerpc/platforms/powernv"))
 
 
-# Flavours that are laid over a configuration of Debian's, by its name, and not over ours.
+# Flavours whose fragments are laid over a configuration of Debian's, and its name.
 DEBIAN = {"cloud": "config.amd64_none_cloud-amd64"}
 
 
@@ -35,8 +35,8 @@ def fragments(flavour):
 
 
 def laid_over(files):
-    """The configuration of Debian's that the first of these fragments is for; None for one of
-    ours."""
+    """The name of Debian's configuration over which these fragments are laid; None if it is
+    tinyconfig."""
     return DEBIAN.get(files[0].stem) if files else None
 
 
@@ -45,7 +45,7 @@ def arch(flavour):
 
 
 def wanted(files):
-    """Option -> line; a later file wins.  What stands below "# optional" need not exist."""
+    """Option -> line; a later file wins.  Options below "# optional" need not exist."""
     lines, optional = {}, set()
     for file in files:
         below = False
@@ -103,7 +103,7 @@ def build(target, src, flavour):
 
 
 def compile_tree(src, target, files, machine=X86):
-    """files: the configuration's fragments.  For `patches check` too, which builds trees of its
+    """files: the configuration's fragments.  `patches check` calls this as well, for trees of its
     own."""
     log, obj = sandbox.fresh(target), series.obj(target)
     obj.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from spf.source import apt, debroot, patches
 
 AGENT_PACKAGES = ["build-essential", "libjson-c-dev", "meson", "ninja-build", "pkg-config"]
 POWER_PACKAGES = ["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"]
-# sys_root is for pkg-config: the compiler has a libc of its own.
+# Only pkg-config uses sys_root: the compiler has a libc of its own.
 POWER = """[binaries]
 c = 'powerpc64le-linux-gnu-gcc'
 ar = 'powerpc64le-linux-gnu-ar'
@@ -28,8 +28,8 @@ endian = 'little'
 
 
 def is_at_home(where):
-    """Whether meson set this directory up here, for these sources.  One that was copied or moved
-    with its repository would build the sources of the old place."""
+    """Whether meson set this directory up here, for these sources.  A directory that was copied or
+    moved with its repository would build the sources of the old place."""
     try:
         set_up = json.loads((where / "meson-info" / "meson-info.json").read_text())["directories"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -38,8 +38,8 @@ def is_at_home(where):
 
 
 def build(name, parts, *options, env=None):
-    """Bring the build directory of this name up to date; return it. Options count at its first
-    build only."""
+    """Bring the build directory of this name up to date and return it.  The options take effect
+    only when the directory is first set up."""
     where = paths.BUILD / "meson" / name
     log = paths.LOG / f"meson-{name}.log"
     with ui.locked(f".meson-{name}"):
@@ -89,8 +89,8 @@ def bench():
 
 
 def plugins(qemu="patched"):
-    """The emulator's plugins, by the header of this QEMU of ours, patched or edit; the directory
-    that has them."""
+    """Build the emulator's plugins with the header of our QEMU, patched or edit; return their
+    directory."""
     apt.packages(BENCH_PACKAGES)
     where = series.edit("qemu") if qemu == "edit" else patches.sync("qemu")[0]
     return build(f"plugins-{qemu}", "bench/plugin",
@@ -98,12 +98,12 @@ def plugins(qemu="patched"):
 
 
 def bench_static():
-    """The same for a lab without shared libraries."""
+    """As bench(), for a lab without shared libraries."""
     apt.packages(BENCH_PACKAGES)
     return build("bench-static", "bench", *STATIC) / "bench"
 
 
 def bench_power():
-    """The same for ppc64le, and what tests/power has; the directory above both."""
+    """As bench(), for ppc64le, and the programs of tests/power; return the directory above both."""
     apt.packages([*BENCH_PACKAGES, *POWER_PACKAGES])
     return build("bench-ppc64le", "bench,tests/power", *STATIC, *cross_power())

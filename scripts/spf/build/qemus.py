@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU: what is configured, built and installed of it."""
+"""Configure, build and install QEMU."""
 
 import shutil
 from pathlib import Path
@@ -13,9 +13,9 @@ COMMON = """--without-default-features --disable-install-blobs --disable-downloa
 OPTIONS = """--target-list=x86_64-softmmu,ppc64-softmmu --enable-tcg --enable-tools --enable-plugins
 --enable-virtfs --enable-attr --enable-cap-ng --enable-slirp --enable-linux-io-uring
 --enable-vhost-net --enable-vhost-kernel --enable-vhost-user --enable-vhost-vdpa""".split()
-# Debugging information is a fifth of a build. The sanitizers name lines by it.
+# Debugging information takes a fifth of a build.  Only the builds with sanitizers need it.
 PLAIN = ["--disable-debug-info"]
-# alone: each patch by itself, for `patches check`.
+# "alone" is for `patches check`, which builds each patch.
 MORE = {"asan": ["--enable-asan", "--enable-ubsan"], "alone": [*PLAIN, "--enable-werror"]}
 POWER = ["--target-list=ppc64-softmmu", *PLAIN, "--static",
          "--cross-prefix=powerpc64le-linux-gnu-"]
@@ -28,7 +28,7 @@ FIRMWARE = (("/usr/share/seabios", "*.bin"), ("/usr/share/qemu", "*"),
 def programs(src, flavour="patched"):
     if flavour == "power":
         return ["qemu-system-ppc64"]
-    # A test is there from the patch on that brings it.
+    # `patches check` also builds trees from before the patch that adds the test.
     return [*PROGRAMS, *(t for t in TESTS if (src / f"{t}.c").exists())]
 
 
@@ -49,8 +49,8 @@ def compiler(flavour):
     if flavour != "power":
         return ["--cc=ccache gcc"], {}
     where = f"{sandbox.MOUNT}/tools/{debroot.root().name}"
-    # libfdt is not asked of pkg-config, and meson looks for it where the compiler says that it
-    # does.
+    # meson does not ask pkg-config for libfdt: it looks in the compiler's own search path, to which
+    # -B adds a folder.
     return [f"--cc=ccache powerpc64le-linux-gnu-gcc -B{where}/usr/lib/{debroot.TRIPLET}/",
             f"--extra-cflags=-isystem {where}/usr/include"], {
         "PKG_CONFIG": "pkg-config", "PKG_CONFIG_SYSROOT_DIR": where,

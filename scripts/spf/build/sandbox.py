@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where compilers work: one place for every tree, and what all builds have in common."""
+"""The one place where compilers see every tree, and functions that all builds use."""
 
 import os
 import re
@@ -8,8 +8,8 @@ import shutil
 from spf import paths, series, ui
 
 # Compilers see every tree at one place, so that flavours, clones and CI share what ccache holds.
-# It believes the dependency files: to preprocess each source once more would be a fifth of a cold
-# build.
+# ccache goes by the dependency files: preprocessing each source once more would take a fifth of a
+# cold build.
 MOUNT = "/mnt"
 SANDBOX = ('mount -t tmpfs kvmspf "$1"; mkdir "$1/src" "$1/obj" "$1/tools"; mount --bind "$2" '
            '"$1/src"; '
@@ -34,7 +34,7 @@ def run(src, obj, argv, log, env=None, progress=None):
 
 
 def counted(progress):
-    """How far a log has come by what ninja, or meson's test, counts."""
+    """How far a build has come, from the counter that ninja or meson's test writes to the log."""
     def note(log):
         with open(log, "rb") as f:
             f.seek(max(0, os.path.getsize(log) - 4096))
@@ -51,7 +51,7 @@ def fresh(target):
 
 
 def put(source, target):
-    """Put a finished file in its place, also while the old one is running."""
+    """Put a finished file in its place, even while the old one is running."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(source, temporary)

@@ -11,8 +11,8 @@ MM_PACKAGES = ["libcap-dev", "libnuma-dev"]
 
 
 def make(src, obj, log, folder, *words, progress=None):
-    """The selftests' makefiles write into the source tree unless told otherwise; headers go beside
-    the objects."""
+    """Build outside the source tree, into which the selftests' makefiles write by default.  The
+    kernel's headers go beside the objects."""
     (obj / folder).mkdir(parents=True, exist_ok=True)
     sandbox.run(src, obj, ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj/headers",
                            "HOSTCC=ccache gcc",
@@ -35,8 +35,8 @@ def build(target, src, _flavour):
 
 
 def build_mm(target, src, _flavour):
-    """What this makefile writes into the source tree all the same is ignored by git.  One test
-    misses a definition."""
+    """This makefile still writes some files into the source tree, but git ignores them.  One test
+    lacks the definition of KSFT_SKIP."""
     obj, log, out = series.obj(target), sandbox.fresh(target), series.out(target)
     with ui.Progress(f"building {series.label(target)}") as progress:
         make(src, obj, log, "mm", "CC=gcc", "EXTRA_CFLAGS=-DKSFT_SKIP=4",

@@ -31,7 +31,7 @@ TARGETS = {
     "selftests-edit": "the same of the edit tree",
     "mmtests": "tools/testing/selftests/mm of the patched kernel",
 }
-# The kernels that a lab of x86 boots.
+# The kernels that the x86 lab boots.
 FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt",
             "up", "cloud",
             "modules", "edit")
@@ -43,7 +43,8 @@ TREES = {"power": "patched", "power4k": "patched", "poweredit": "edit", "asan": 
 
 
 def tree(what, flavour):
-    """The source tree of a flavour, brought up to date, and a key that changes whenever it does."""
+    """Bring a flavour's source tree up to date; return it, and a key that changes whenever the tree
+    does."""
     fetch.sources(what)
     flavour = TREES.get(flavour, flavour)
     if flavour == "stock":
@@ -59,7 +60,7 @@ def tree(what, flavour):
 
 
 def planted(what):
-    """The patched tree, and what the torture plants in it, in a worktree of its own."""
+    """A worktree of the patched tree with planted.patch on top."""
     _, head = patches.sync(what)
     one = series.of(what)
     patch, where = one.folder / "planted.patch", series.tree(what, "planted")
@@ -83,7 +84,7 @@ RECIPES = {"linux": ("linux", kernels.build, kernels.inputs),
 
 
 def build(target):
-    """Build a target unless it is up to date; says whether it did."""
+    """Build a target unless it is up to date; return whether it was built."""
     kind, _, flavour = target.partition("-")
     flavour = flavour or "patched"
     what, recipe, inputs = RECIPES[kind]
@@ -104,7 +105,7 @@ def build(target):
         ui.need_space(1 if paths.OUT.exists() else 12)
         ui.forget(stamp)
         recipe(target, src, flavour)
-        # If a file of the edit tree was saved meanwhile, what was built is not what lies there now.
+        # If a file of the edit tree was saved meanwhile, the build is out of date.
         if look()[1] == key:
             ui.remember(stamp, key=key)
     return True

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host's end of the guest agent's port: ask, and take its marks (guest-agent/spf-agent.1)."""
+"""The host's end of the guest agent's port: ask for marks and read them
+(guest-agent/spf-agent.1)."""
 
 import json
 import socket
@@ -25,7 +26,7 @@ class Agent:
         return self._socket.fileno()
 
     def connected(self):
-        """False as long as QEMU has not made its socket."""
+        """Connect; return False as long as QEMU has not made its socket."""
         if self._socket is None:
             new = socket.socket(socket.AF_UNIX)
             try:
@@ -38,19 +39,20 @@ class Agent:
         return True
 
     def marks(self):
-        """The new marks: names, and the host's time of each, in seconds of its CLOCK_MONOTONIC."""
+        """The new marks: the name of each, and its time in seconds of the host's
+        CLOCK_MONOTONIC."""
         try:
             data = self._socket.recv(65536)
         except ConnectionResetError:
             data = b""
-        if not data:        # QEMU is gone, which the console's end tells as well.
+        if not data:        # QEMU is gone.  The console's end shows that as well.
             return
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             said = json.loads(line)
             for mark in said.get("return", []) + ([said["data"]] if said.get("event") == "SPF_MARK"
                                                   else []):
-                # A host that was too slow to say its time: then it is now.
+                # The host was too slow to publish its time: use the present time.
                 yield mark["name"], mark.get("host-ns", time.monotonic_ns()) / 1e9
 
     def close(self):

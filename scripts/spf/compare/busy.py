@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A busy VMM: what management software does to QEMU while a guest runs.
 
-Two loops, each of which takes the VMM's mmap_lock: memory backends are added (with prealloc) and
-removed over QMP, as memory hot-plug does, and /proc/PID/smaps_rollup is read each 100 ms, as
-monitoring agents do.
+Two loops take the VMM's mmap_lock.  One adds memory backends (with prealloc) and removes them over
+QMP, as memory hot-plug does.  The other reads /proc/PID/smaps_rollup every 100 ms, as monitoring
+agents do.
 """
 
 import threading

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Make what a guest needs, and carry out a plan on as many hosts as it takes."""
+"""Make the files that a guest needs, and carry out a plan on as many hosts as it takes."""
 
 import json
 import os
@@ -31,13 +31,13 @@ def prepare(args, host):
 
 
 def carry_out(args, host, spec, planned, raw, allowed=None):
-    """Work off the plan, on as many hosts as it takes. Returns the watcher."""
+    """Work off the plan, on as many hosts as it takes.  Return the watcher."""
     watcher = Watcher(planned, raw)
     boot = 160 + 6 * args.vcpus
     load = boot + loads.KINDS[args.load].seconds(args.data)
     allowed = max(6, len(planned) // 2) if allowed is None else allowed
     restarts = barren = 0
-    # Not in --out: in the lab, that directory may be hidden by scratch of its own.
+    # Not in --out: the lab's own scratch may hide that directory.
     plan_file = paths.BUILD / "compare" / f"plan-{os.getpid()}.json"
     try:
         while True:

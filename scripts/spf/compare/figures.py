@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""results.json of compare, or of a bundle, and what is made of it; docs/results-schema.md."""
+"""Make results.json of compare, and add notes and medians to that of compare or of a bundle;
+docs/results-schema.md."""
 
 import datetime
 import json
@@ -40,7 +41,7 @@ def notes(results):
                                for k in sorted({d["kind"] for d in results["discards"]})) + ".")
     most = wanted(results["settings"])
     if results["runs"] and len(results["runs"]) < most:
-        out.append(f"Only {len(results['runs'])} of {most} runs were had before too many had to "
+        out.append(f"Only {len(results['runs'])} of {most} runs succeeded before too many had to "
                    "be thrown away.")
     for what, all_of_them in (("runs", results["runs"]), ("storms", results["storms"]),
                               ("runs thrown away", results["discards"]),
@@ -62,7 +63,7 @@ def simulated_hosts(results):
 
 
 def simulated(of_all, vmms, settings):
-    """What results.json has of the simulated hosts; @of_all: what each of them gave."""
+    """results.json's object `simulated`; @of_all: the result of each host."""
     hosts = [without(host, "storms") for host in of_all]
     storms = [{"vmm": "busy" if storm["neighbour"] else "quiet", **without(storm, "neighbour")}
               for host in of_all for storm in host.get("storms", ())]
@@ -70,7 +71,7 @@ def simulated(of_all, vmms, settings):
 
 
 def simulated_lives(of_all, settings):
-    """What results.json has of the guests on simulated hosts."""
+    """results.json's object `simulated.lives`."""
     return {**settings, "hosts": [without(host, "runs", "discards") for host in of_all],
             **{name: [without(event) for host in of_all for event in host[name]]
                for name in ("runs", "discards")}}
@@ -98,7 +99,7 @@ def platform(args, host, manifest, kvm):
 
 
 def assemble(args, host, watcher, manifest, seconds):
-    """All that results.json has; @watcher has seen the runner's events."""
+    """All of results.json; @watcher has seen the runner's events."""
     kvm = without(watcher.of("host")[0])
     runs = [without(event) for event in watcher.of("run") if event["id"] != "warm-up"]
     discards = [without(event) for event in watcher.of("discard")]
@@ -115,7 +116,7 @@ def assemble(args, host, watcher, manifest, seconds):
 
 
 def finish(results):
-    """Add what follows from the rest: medians and sentences."""
+    """Add the medians and sentences that follow from the other fields."""
     settings = results["settings"]
     results["summary"] = summary.summarise(results["runs"], results["discards"], settings["modes"],
                                            settings["vmm"])

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One life of a guest under QEMU/KVM: start it, follow its marks, measure, and see that nothing of
-it is left.
+"""One life of a guest under QEMU/KVM: start it, follow its marks, measure, and leave nothing
+behind.
 
-The marks of scripts/guest/init come from the guest agent, with the host's time of the moment.
-Where there is none, they come over the serial console, as all else that the guest says; it is read
-through a pipe, and each mark is stamped with CLOCK_MONOTONIC of the host of this guest when its
-line arrives.
+The marks of scripts/guest/init come from the guest agent, each with the host's time.  Without an
+agent they come over the serial console, like the guest's other output.  This module reads the
+console through a pipe, and stamps each mark with CLOCK_MONOTONIC of the guest's host when its line
+arrives.
 """
 
 import ctypes
@@ -22,15 +22,15 @@ from spf.compare import agent
 from spf.compare.busy import Busy
 from spf.lab.qmp import QMP, QMPError, sum_vcpu_stats
 
-# "debug" makes the kernel's real-mode code say its first words on the serial port, which ends the
-# firmware's part; "quiet", later on the line, makes the rest silent: each byte is an exit.  The
-# kernel's configuration has 256 BSD terminals; making them takes most of a second of an emulated
-# boot (docs/benchmarks.md).
+# "debug" makes the kernel's real-mode code print its first words on the serial port, which ends the
+# firmware's part.  "quiet", later on the line, silences the rest: each byte is an exit.  The
+# kernel's configuration has 256 BSD terminals; creating them takes most of a second of an emulated
+# boot.
 COMMAND_LINE = "console=ttyS0 debug quiet earlyprintk=ttyS0 panic=-1 oops=panic pty.legacy_count=0"
 FIRST_WORDS = b"early console"
-# The guest's kernel is the lab's, with KVM built in.  Where it may nest it starts that, and patches
-# its code for it, which interrupts all vCPUs: seconds of a boot that have little to do with faults
-# (docs/benchmarks.md).
+# The guest's kernel is the lab's, with KVM built in.  If its CPU had svm or vmx, the kernel would
+# start KVM and patch its code for that, which interrupts all vCPUs: seconds of a boot that have
+# little to do with faults.
 CPU = "host,svm=off,vmx=off"
 CRASHES = (b"Kernel panic", b"BUG: ", b"Oops: ", b"double fault", b"general protection fault")
 
@@ -62,8 +62,8 @@ def child_setup(pages):
 
 class Guest:
     def __init__(self, spec):
-        """Start QEMU. The spec: qemu (list), kernel, initramfs, disk, vcpus, memory_mib, pages,
-        agent; where it is not a PC: machine, cpu, command_line."""
+        """Start QEMU.  The spec has qemu (a list), kernel, initramfs, disk, vcpus, memory_mib,
+        pages and agent; for a guest that is no PC also machine, cpu and command_line."""
         self._dir = tempfile.TemporaryDirectory(prefix="kvmspf-guest-")
         self.qmp_path = os.path.join(self._dir.name, "qmp")
         # a QMP socket serves one client at a time
@@ -101,7 +101,7 @@ class Guest:
         self.faults = []        # (seconds from the start, faults so far)
 
     def _look(self):
-        """debugfs has the vCPUs' sum, and reading it does not interrupt them."""
+        """Read the vCPUs' sum from debugfs, which does not interrupt them."""
         now = time.monotonic() - self.marks["start"]
         if self.faults and now - self.faults[-1][0] < LOOK:
             return
@@ -125,7 +125,7 @@ class Guest:
             self.marks.setdefault(words[0], now)
 
     def _pump(self, timeout):
-        """Read the agent's port and the console; False at the console's end."""
+        """Read the agent's port and the console; return False at the console's end."""
         self._look()
         ends = [self.process.stdout] + ([self._agent] if self._agent and self._agent.connected()
                                         else [])
@@ -168,8 +168,8 @@ class Guest:
                 raise Failure("stall", f"no '{mark}' within {timeout:.0f} s")
 
     def hear_out(self, servers, timeout=10):
-        """The agent's mark may overtake the console's last words: wait until each server's have
-        come."""
+        """Wait until the console has a line of each server: the agent's mark may overtake the last
+        of them."""
         end = time.monotonic() + timeout
         while len(self.servers) < servers and time.monotonic() < end and self._pump(0.25):
             pass
@@ -214,7 +214,7 @@ def _minus(after, before):
 
 
 def registers(qmp, vcpus):
-    """What every vCPU was doing and which of its interrupts were due."""
+    """The state of every vCPU, and its interrupts that are due."""
     try:
         return "".join(f"(qemu) {line}\n" + qmp.execute("human-monitor-command",
                                                         {"command-line": line}, 5)
@@ -225,7 +225,7 @@ def registers(qmp, vcpus):
 
 
 def live(spec, busy, boot_timeout, load_timeout):
-    """Boot, load, measure, end. Returns the run's figures, or raises Failure."""
+    """Boot, load, measure, end.  Return the run's figures, or raise Failure."""
     guest = Guest(spec)
     work = qmp = None
     try:

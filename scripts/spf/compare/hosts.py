@@ -2,9 +2,9 @@
 """The host with KVM on which compare's guests run: this machine, one in the lab, or one in the lab
 of POWER.
 
-prepare() builds what has to be there, and says what a guest is made of, by the names that this has
-on that host; `disk` has the load's data.  run() works off a plan there, and says what went wrong,
-or "".
+prepare() builds what the host needs, and returns a guest's specification, with paths as that host
+has them; `disk` has the load's data.  run() works off a plan there, and returns what went wrong, or
+"".
 """
 
 import fcntl
@@ -21,16 +21,17 @@ from spf.lab import accel, image, power, x86
 from spf.compare import loads, runner
 
 FIRMWARE = ("-L", "/usr/share/seabios", "-L", "/usr/share/qemu")
-# MiB that another host needs: its own, what it keeps in memory, and a busy VMM's backends.
+# MiB that a host in the lab needs besides the guest: its own memory, the files that it keeps in
+# memory, and a busy VMM's backends.
 OWN_MIB = 1024
-# An emulated KVM offers less than a pseries machine asks for by default. With host pages of 4 KiB
-# it offers less for hashed page tables, too, which no guest here has.
+# KVM on an emulated POWER9 offers less than a pseries machine asks for by default.  With host pages
+# of 4 KiB it also offers less for hashed page tables, which no guest here has.
 PSERIES = ("pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,"
            "cap-hpt-max-page-size=4k")
 
 
 def usable_here():
-    """A patched kernel whose KVM makes virtual machines."""
+    """Whether this machine has a patched kernel whose KVM can create a VM."""
     if not kvmparam.present():
         return False
     try:
@@ -75,7 +76,7 @@ def initramfs(kind, agent, root=None):
 
 
 def release(kernel):
-    """The version in a kernel's image.  A bzImage has the offset of the string at 0x20e of the
+    """The version in a kernel's image.  A bzImage has the offset of that string at 0x20e, in its
     setup header."""
     data = kernel.read_bytes()
     if data[:4] == b"\x7fELF":
@@ -99,7 +100,7 @@ def qemu_version(program):
 
 
 class Host:
-    """text: its name for the user; stage: whether to copy a guest's files to memory first;
+    """text: the host's name for the user; stage: whether to copy a guest's files to memory first;
     storm_mib: memory of each vCPU in a storm.
     """
     arch, storm_mib = "x86", 8
@@ -135,7 +136,7 @@ class X86(Host):
             targets.bring_up_to_date(self.guest_flavour, "patched")
         kernel = need(self.guest_kernel(), f"linux-{self.guest_flavour}")
         qemu = need(series.qemu(), "qemu")
-        # The guest's marks come from the agent, if QEMU has the device that it reads.
+        # The guest's marks come from the agent if QEMU has the device that the agent reads.
         agent = meson.agent() if has_device(qemu) else None
         return {"qemu": [str(qemu), *FIRMWARE], "kernel": str(kernel), "disk": disk,
                 "initramfs": str(initramfs(self.args.load, agent)),
@@ -152,7 +153,8 @@ class Here(X86):
         return "this machine's"
 
     def prepare(self, disk):
-        # The mode is the whole host's. A compare that changes it holds a lock on the switch itself.
+        # The mode is that of the whole host.  A compare that changes it locks the file of the
+        # switch.
         self.switch = open(kvmparam.PARAM, encoding="ascii")
         try:
             fcntl.flock(self.switch, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,7 +212,7 @@ class Lab(X86):
 
 class Power(Host):
     arch, text, in_lab, stage = "power", "a POWER host in the lab", True, True
-    guest_flavour = "patched"       # the same image: it is powernv and pseries
+    guest_flavour = "patched"       # the host's image, which is for powernv and pseries
     storm_mib = 64                  # pages of 64 KiB
 
     def emulated(self):

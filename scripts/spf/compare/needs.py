@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether what is asked of compare is possible: the sizes of data, guest and host."""
+"""Check that compare's arguments are possible: the sizes of data, guest and host."""
 
 import re
 
@@ -8,7 +8,7 @@ from spf.compare import hosts, loads, simulated
 
 
 def check(args):
-    """Fill in what was left open, and refuse what cannot be run."""
+    """Fill in defaults, and refuse arguments that cannot work."""
     args.servers = args.servers or min(args.vcpus, 8)
     check_data(args)
     if args.vcpus > 512:
@@ -18,7 +18,7 @@ def check(args):
         raise ui.Fail("nothing to compare", "name a mode and a VMM load", 2)
     if args.arch == "power" and args.simulate:
         raise ui.Fail("no POWER host can be simulated", "leave out --simulate", 2)
-    # Guests take longer than all the rest: for who asks.
+    # Guests there take longer than all the rest: run them only if --simulate is given.
     args.simulated_guests = args.simulate or 0
     if args.simulate is None:
         args.simulate = 0 if args.arch == "power" else simulated.MOST
@@ -56,5 +56,5 @@ def disk_mib(args):
 
 
 def host_memory_mib(args):
-    """The guest, the busy VMM's backends, and the host itself with what it keeps on tmpfs."""
+    """MiB for the guest, the busy VMM's backends, and the host itself with its files on tmpfs."""
     return args.memory + hosts.OWN_MIB + 4 * args.vcpus + disk_mib(args)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which guest lives and which storms, in which order; what is left of them; how long that takes."""
+"""The guest lives and storms of a compare in their order; which are left; how long they take."""
 
 import random
 
 
 def jobs(modes, vmms, runs, seed):
-    """Each round holds every kind once, in an order of its own, so that drift meets all kinds
+    """Each round has every kind once, in an order of its own, so that drift affects all kinds
     alike."""
     rng = random.Random(seed)
     out = [{"id": "warm-up", "round": 0, "mode": modes[-1], "vmm": vmms[0]}]
@@ -18,8 +18,8 @@ def jobs(modes, vmms, runs, seed):
 
 
 def storms(modes, vmms, vcpus, runs, mib):
-    """After the lives: for 1, 2, 4... vCPUs a fault-storm whose modes alternate, each vCPU with its
-    MiB; at most a second a run."""
+    """The storms after the lives: a fault-storm for 1, 2, 4... vCPUs, whose modes alternate.  A run
+    takes at most a second."""
     counts = [1 << i for i in range(vcpus.bit_length()) if 1 << i < vcpus] + [vcpus]
     words = ["--mode", ",".join("default" if mode == "stock" else mode for mode in modes),
              "--repeat", str(runs),
@@ -32,8 +32,8 @@ def storms(modes, vmms, vcpus, runs, mib):
 
 
 def left(planned, events, restart=False):
-    """Jobs without a result. After a restart of the host there is a new warm-up first, if there is
-    a life to come."""
+    """Jobs without a result.  After a restart of the host a new warm-up comes first if any life is
+    left."""
     done = {e["id"] for e in events if e["event"] in ("run", "storm")}
     rest = [job for job in planned if job["id"] not in done]
     if restart and rest and rest[0]["id"] != "warm-up" and "storm" not in rest[0]:
@@ -42,8 +42,8 @@ def left(planned, events, restart=False):
 
 
 def estimate(rest, events, default=20.0):
-    """Seconds that the rest will take, going by the runs of the same kind, else by all runs; storms
-    have a limit."""
+    """Seconds that the rest will take, estimated from runs of the same kind, else from all runs;
+    storms have a limit."""
     runs = [e for e in events if e["event"] == "run"]
     everything = [e["life_s"] for e in runs] or [default]
     total = 0.0

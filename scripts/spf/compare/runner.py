@@ -3,8 +3,8 @@
 """compare's half on the host with KVM: work off a plan of guest lives and storms, print each as one
 line of JSON.
 
-usage: runner.py PLAN.  The host may die under it (it can be an emulated one), so a result is told
-before the next life starts; compare.py starts a new host for what is left of the plan.
+usage: runner.py PLAN.  The host may die meanwhile (it can be an emulated one), so print each result
+before the next life starts.  compare then starts a new host for the rest of the plan.
 """
 
 import json
@@ -33,8 +33,8 @@ def tell(event, **fields):
 
 
 def hopeless(was):
-    """Even the timeouts of the life did not help: the host is sick.  QEMU dies with this
-    process."""
+    """Give up if a life outlasts even its own timeouts: the host does not work any more.  QEMU dies
+    with this process."""
     tell("sick", detail="a guest life did not even time out")
     if was is not None:
         kvmparam.write(was)
@@ -42,7 +42,7 @@ def hopeless(was):
 
 
 class KernelLog:
-    """The messages of trouble in this host's kernel log since the last look."""
+    """Messages of trouble in this host's kernel log since the last call."""
 
     def __init__(self):
         try:
@@ -58,7 +58,7 @@ class KernelLog:
                 record = os.read(self._fd, 8192).decode(errors="replace")
             except BlockingIOError:
                 break
-            except OSError:     # EPIPE: records were overwritten, go on with the next.
+            except OSError:     # EPIPE: the kernel has overwritten records; go on with the next.
                 continue
             text = record.split(";", 1)[-1].split("\n", 1)[0]
             if TROUBLE.search(text):
@@ -85,7 +85,7 @@ def describe_host():
         "cpus": os.cpu_count(), "cpu_model": model.group(1) if model else None,
         "memory_mib": int(memory.group(1)) // 1024 if memory else None,
         "hypervisor": "hypervisor" in flags,
-        # Both modules can be built in: the CPU decides which of them counts.
+        # Both modules can be built in: the CPU decides which of them is in use.
         "mmu": ("AMD NPT" if "svm" in flags and npt in ("Y", "1") else
                 "Intel EPT" if "vmx" in flags and ept in ("Y", "1") else
                 "POWER radix" if re.search(r"^MMU\s*: Radix", cpuinfo, re.M) else None),
@@ -96,8 +96,8 @@ def describe_host():
 
 
 def stage(spec, directory):
-    """Copy what each life reads to memory, so that no life pays for the way this host reaches its
-    files."""
+    """Copy the files that each life reads to memory, so that no life's time depends on how this
+    host reaches them."""
     for name in ("kernel", "initramfs", "disk"):
         target = os.path.join(directory, name)
         shutil.copyfile(spec[name], target)
@@ -105,7 +105,8 @@ def stage(spec, directory):
 
 
 class Timeouts:
-    """Generous until three runs are good, then several times the slowest of these."""
+    """The timeout of a life: generous until three runs are good, then several times the slowest of
+    these."""
 
     def __init__(self, first, factor=5, least=30):
         self._first, self._factor, self._least = first, factor, least
@@ -132,7 +133,7 @@ def one_life(spec, job, timeouts):
 
 
 def one_storm(program, job):
-    """The JSON that fault-storm writes."""
+    """Run fault-storm and return its JSON."""
     limit = 60 + 10 * job["seconds"]
     signal.alarm(limit + 60)
     try:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Show a result again, as a table and as report.html beside it: one of `kvmspf compare`, or of the
-bundle that `kvmspf bundle` makes."""
+"""Show a result of `kvmspf compare` or of a bundle again, as a table and as report.html beside
+it."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ def parser():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("results", metavar="RESULTS.json")
     p.add_argument("--out", metavar="DIR",
-                   help="where report.html and the rest go (default: beside the results)")
+                   help="directory for report.html and the rest (default: beside the results)")
     return p
 
 

@@ -21,15 +21,15 @@ from spf.lab import holders, serial, simulate
 
 A_NODE, A_SOCKET, MOST = 16, 64, 128
 SIZES = (1, 8, 16, 32, 64, 128)
-# Of each vCPU, and boots of each host: as much as compare has the time for.  Four are the least
-# that an interval of 95 % needs.
+# Pages of each vCPU, and boots of each host: as many as compare has time for.  An interval of 95 %
+# needs at least four boots.
 PAGES, SEEDS = 128, 4
 PAGE, TABLE = 4096, 512
 # What a busy VMM's thread does, as in compare's other storms.
 BUSY = "mmap"
-# Of one host; it is real time, and other work may be beside it.
+# Seconds of real time for one host.  Other work may run beside it.
 LIMIT = 3600
-# What the emulator takes for one, of 136 CPUs.
+# The emulator's memory for a host of 136 CPUs.
 HOST_MIB = 2000
 
 
@@ -52,7 +52,8 @@ def sizes(most):
 
 
 def hosts(counts):
-    """Numbers of vCPUs that share a host: all that one socket has room for.  The largest first."""
+    """Lists of vCPU counts that share a host, the largest first.  All counts that fit into one
+    socket share one."""
     small = [n for n in counts if n <= A_SOCKET]
     return [[n] for n in sorted(counts, reverse=True) if n > A_SOCKET] + ([small] if small else [])
 
@@ -62,7 +63,8 @@ def turned(items, seed):
 
 
 def stride(pages):
-    """From one touch to the next: no two vCPUs share a page table, as they would not with more."""
+    """Bytes from one touch to the next, so that no two vCPUs share a page table.  With more pages
+    they would not, either."""
     return PAGE * max(1, TABLE // pages)
 
 
@@ -84,8 +86,8 @@ def documents(text):
 
 
 def on_each(points, weigh, run, stop, name):
-    """Run each point, as many at once as there can be.  Yields what comes of each when it is done;
-    @weigh tells how much of the time a point takes.  @stop ends those that run."""
+    """Run each point, at_once() of them at a time.  Yield the result of each when it is done.
+    @weigh(point) is the point's relative time.  @stop ends the points that run."""
     weight = {point: weigh(point) for point in points}
     begun, done = time.monotonic(), 0
     with ui.Progress(name) as progress, ThreadPoolExecutor(at_once()) as pool:
@@ -104,16 +106,17 @@ def on_each(points, weigh, run, stop, name):
 
 
 class Storms:
-    """What to run on each host: @neighbours, a list of fault-storm's kinds, None for a quiet VMM.
+    """The storms to run on each host: @neighbours, a list of fault-storm's kinds, None for a quiet
+    VMM.
 
-    @profiled: the seeds for which it is to be told who held whom up; @machine: what
-    simulate.Simulated takes beside its shape and seed."""
+    @profiled: the seeds for which to record what CPUs waited for; @machine: arguments of
+    simulate.Simulated besides shape and seed."""
 
     def __init__(self, neighbours, modes, pages=PAGES, profiled=(), **machine):
         self.profiled = profiled
         self.neighbours, self.modes, self.pages, self.machine = neighbours, modes, pages, machine
         self.program, self.stop = meson.bench() / "fault-storm", threading.Event()
-        # Not by two at once.
+        # Build these here, before two hosts at once want to.
         meson.plugins(machine.get("qemu", "patched"))
         serial.init_program(simulate.Simulated.compiler)
 
@@ -124,7 +127,8 @@ class Storms:
                 "node_vcpus": A_NODE, "socket_vcpus": A_SOCKET}
 
     def on_host(self, counts, seed):
-        """Boot one, and run all storms.  Returns what there is to know of it, storms among it."""
+        """Boot a host, and run all storms there.  Return its object in results.json, with the
+        storms."""
         if seed not in self.profiled:
             return self.boot(counts, seed)
         with tempfile.NamedTemporaryFile(prefix="kvmspf-lines-") as profile:
@@ -158,9 +162,9 @@ class Storms:
         return {**host, "boot_s": up, "storms_s": end - up, "storms": storms}
 
     def on_all(self, counts, seeds):
-        """Each host with each seed.  Yields each host when it is done."""
+        """Run each host with each seed.  Yield the result of each when it is done."""
         points = [(tuple(of_host), seed) for seed in seeds for of_host in hosts(counts)]
-        # A guess: the boot, and what the vCPUs touch.
+        # An estimate: the boot, and the touches of the vCPUs.
         return on_each(points, lambda point: 20 + sum(point[0]) / 2,
                        lambda point: self.on_host(*point), self.stop,
                        f"storms on {len(points)} simulated hosts")

@@ -17,16 +17,16 @@ from spf.lab import bundle, simulate
 
 LOAD = "redis"
 PYTHON = Path("/usr/bin/python3")
-# Of its library; the others are large, and nobody here asks for them.
+# Parts of Python's library that are large, and that no program here uses.
 NOT_NEEDED = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "pydoc_data"}
-# Of the host, beside its guest: what is unpacked, and the kernel's.
+# MiB of the host besides its guest: the unpacked files, and the kernel.
 OWN_MIB = 3072
-# By the clock in there.
+# Seconds of a boot or a load, by the simulated clock.
 TIMEOUT = 300
 
 
 def library():
-    """Python's: name in there -> path here."""
+    """Python's files: path in the simulated host -> path here."""
     where = Path("/usr/lib") / PYTHON.resolve().name
     found = {str(p).lstrip("/"): p for p in where.rglob("*") if p.is_file()
              and not NOT_NEEDED & set(p.parts) and not p.parent.name.startswith("config-")}
@@ -37,7 +37,7 @@ def library():
 
 
 class Lives:
-    """@vcpus of each guest, as many servers, and @data MiB for all of them."""
+    """Guest lives: each guest has @vcpus vCPUs, as many servers, and @data MiB for all of them."""
 
     def __init__(self, vcpus, data, modes, vmms, **machine):
         self.vcpus, self.modes, self.vmms, self.machine = vcpus, modes, vmms, machine
@@ -70,17 +70,17 @@ class Lives:
                 "initramfs": "/guest/initramfs", "disk": "/guest/disk", "agent": True,
                 "vcpus": self.vcpus, "memory_mib": self.memory, "servers": self.vcpus,
                 "pages": "4k", "keys": self.manifest["answers"]}
-        # The first one is the warm-up, which nobody needs where nothing is cached outside.
+        # Leave out the first job, the warm-up: a simulated host caches nothing outside itself.
         return {"spec": spec, "jobs": plan.jobs(self.modes, self.vmms, 1, seed)[1:], "stage": False,
                 "max_discards": 2, "boot_timeout": TIMEOUT, "load_timeout": TIMEOUT}
 
     def on_all(self, seeds):
-        """Yields what each host gave when it is done."""
+        """Yield the result of each host when it is done."""
         return simulated.on_each(list(seeds), lambda _: 1, self.on_host, self.stop,
                                  f"guests on {len(seeds)} simulated hosts")
 
     def on_host(self, seed):
-        """The runner's runs and discards on one host."""
+        """Run the runner on one host; return its runs and discards."""
         cpus, sockets, nodes = simulated.shape(self.vcpus)
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(self.plan(seed), file)

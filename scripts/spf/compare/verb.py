@@ -21,12 +21,12 @@ firmware, kernel, userspace) and one load time (N Redis servers load their snaps
 each answers with all its keys; or memcached is filled over N connections; or N threads of db-load
 read a table; or N compilers build a library).  The modes alternate, with a quiet and a busy VMM.
 Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  compare throws away runs
-that are not comparable (stall, crash, wrong key count), counts and replaces them.  Where this host
-runs a patched kernel and /dev/kvm works, guests run right here; elsewhere in an emulated host
-(kvmspf lab).  In the end there are storms on simulated hosts of up to 128 CPUs, in virtual time
-(docs/scaling.md), two hosts at a time.  DIR gets results.json (docs/results-schema.md), the same as
-runs.csv and storms.csv, and report.html.
-Status: 0 done; 1 could not be done; 2 wrong arguments; 3 done, but runs are missing."""
+that are not comparable (stall, crash, wrong key count), and counts and replaces them.  Guests run
+on this host if it has a patched kernel and a /dev/kvm that works, else in an emulated host (kvmspf
+lab).  In the end compare runs storms on simulated hosts of up to 128 CPUs, in virtual time
+(docs/scaling.md), two hosts at a time.  DIR gets results.json (docs/results-schema.md), the same
+values as runs.csv and storms.csv, and report.html.
+Status: 0 done; 1 failed; 2 wrong arguments; 3 done, but runs are missing."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,7 +93,7 @@ def parser():
 
 
 def compare_two(args):
-    """Two earlier results: no other option goes with them."""
+    """Refuse options that mean nothing when two earlier results are compared."""
     default = parser().get_default
     given = [name for name in vars(args) if name not in ("results", "json")
              and getattr(args, name) != default(name)]
@@ -123,7 +123,7 @@ def planned_jobs(args, host):
 
 
 def at_least_one_run(args, host, spec, planned, events):
-    """The watcher, of a plan that gave at least one run beside the warm-up."""
+    """Work off the plan; return the watcher, which has at least one run besides the warm-up."""
     with open(events, "w", encoding="utf-8") as raw:
         watcher = execution.carry_out(args, host, spec, planned, raw)
     if sys.stderr.isatty():

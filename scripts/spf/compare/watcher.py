@@ -65,7 +65,7 @@ class Watcher:
         ui.say(text)
 
     def lost(self, why):
-        """The host went down under the runner: the life it was in is thrown away."""
+        """The host went down while the runner ran: throw its current life away."""
         job = self.begun or {"id": "none", "mode": "", "vmm": ""}
         event = {**job, "event": "discard", "kind": "host", "detail": why}
         self.begun = None

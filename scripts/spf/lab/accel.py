@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hardware virtualisation for the outer emulator, where it truly works; else software emulation."""
+"""Choose hardware virtualisation for the outer QEMU where it truly works, else software
+emulation."""
 
 import re
 import subprocess
@@ -11,8 +12,8 @@ CPU = {"tcg": "EPYC,+svm,+npt,+flushbyasid,+invtsc,-xsaves,check=off", "kvm": "h
 
 
 def nested():
-    """A /dev/kvm node proves nothing, and the CPU's flag alone does not either: nested has to be
-    on."""
+    """Whether KVM's nested virtualisation is on.  A /dev/kvm node does not prove that, and neither
+    does the CPU's flag."""
     flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     if not flags or not {"svm", "vmx"} & set(flags[1].split()) or not Path("/dev/kvm").exists():
         return False
@@ -24,8 +25,8 @@ def nested():
 
 
 def works(qemu, kernel):
-    """Boot the kernel to its (missing) root file system: whether it speaks tells whether KVM runs
-    it."""
+    """Whether KVM runs a kernel: boot it up to its (missing) root file system, and look for its
+    output."""
     key = ui.digest(Path("/proc/sys/kernel/random/boot_id"), str(qemu))
     known = ui.recall("accel")
     if known.get("key") == key:

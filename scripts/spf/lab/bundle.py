@@ -2,8 +2,8 @@
 """Make a directory with fault storms for another machine: patched kernel, emulator, fault-storm
 and a script that runs them.
 
-It runs on any x86-64 Linux, as an ordinary user, and installs nothing: DIR/run.  Copy it to where
-there are many CPUs, and bring results.json back to kvmspf report."""
+DIR/run runs on any x86-64 Linux, as an ordinary user, and installs nothing.  Copy DIR to a machine
+with many CPUs, and give the results.json that it writes to kvmspf report."""
 
 import argparse
 import gzip
@@ -38,7 +38,7 @@ def parser():
 
 
 def libraries(program):
-    """Of a program: name -> path, its loader among them."""
+    """The libraries of a program, its loader among them: name -> path."""
     said = ui.run(["ldd", program]).stdout
     return {Path(name).name: Path(name) for name in re.findall(r"(/\S+) \(0x", said)}
 
@@ -79,7 +79,7 @@ def contents():
 
 
 def write(out, files):
-    """All of it, or none."""
+    """Write the whole bundle, or nothing."""
     new = out.with_name(out.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     for name, data in files.items():

@@ -12,8 +12,8 @@ PACKAGES = ("bochs bochs-term bochsbios gcc grub-common grub-pc-bin libc6-dev mt
             "xorriso").split()
 MEMORY = 512 << 20
 
-# Bochs' XSAVE areas have not the size that the kernel adds up.  It then does without XSAVE, and
-# from 7.x on writes over init_cred on the way: docs/found-bugs.md.
+# Bochs' XSAVE areas do not have the size that the kernel computes.  The kernel then does without
+# XSAVE, but 7.x overwrites init_cred on the way: docs/found-bugs.md.
 OPTIONS = "mitigations=off nokaslr noxsave"
 
 GRUB = """set timeout=0
@@ -23,7 +23,7 @@ menuentry lab {{
 }}
 """
 
-# Emulated time goes by instructions, so that nothing in there depends on this machine's speed.
+# Bochs' clock counts instructions, so that the guest does not depend on this machine's speed.
 BOCHS = """config_interface: textconfig
 display_library: term
 memory: guest={megabytes}, host={megabytes}

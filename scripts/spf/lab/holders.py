@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who held whom up in storms on a simulated host: the cache lines that CPUs waited for and the
-functions that fetched them, and the functions that spun and for whom.  bench/plugin/line_cost.c
-writes it.
+"""What CPUs waited for in storms on a simulated host: the cache lines, and the functions that
+fetched them; and the functions that spun, and their callers.  bench/plugin/line_cost.c writes the
+file.
 
 The file has a section from each call of the kernel's proc_pid_schedstat() to the next.  fault-storm
-makes one for each vCPU before all begin, and one whenever a vCPU is through."""
+causes one call for each vCPU before all begin, and one whenever a vCPU has ended."""
 
 import bisect
 
 from spf import ui
 
 MARK = "proc_pid_schedstat"
-# What locks are made of, of which a caller is what matters.
+# Prefixes of functions that implement locks.  Only their callers are of interest.
 LOCKS = ("native_queued_spin_lock_slowpath", "queued_read_lock_slowpath",
          "queued_write_lock_slowpath", "osq_lock", "rwsem_spin_on_owner", "rwsem_optimistic_spin",
          "rwsem_down_", "down_", "mutex_", "__mutex_", "_raw_", "__raw_", "csd_lock_wait",
@@ -20,7 +20,8 @@ A_LINE = 64
 
 
 def symbols(map_file):
-    """(address, name) of the functions, and the names that are functions, upwards."""
+    """The addresses of the kernel's symbols, sorted, and a row of each: address, name, whether it
+    is a function."""
     rows = sorted((int(address, 16), name, kind in "tTwW") for address, kind, name in
                   map(str.split, map_file.read_text().splitlines()))
     return [row[0] for row in rows], rows
@@ -45,7 +46,7 @@ class Names:
 
 
 def sections(path):
-    """Lists of rows, each a list of words."""
+    """The sections of the file: lists of rows, each a list of words."""
     rows = []
     with open(path, encoding="ascii") as file:
         for line in file:
@@ -58,8 +59,8 @@ def sections(path):
 
 
 def storms(path, runs):
-    """The rows of each run, from all vCPUs' beginning to the last one's end; @runs: the vCPUs of
-    each, in their order."""
+    """The rows of each run, from the start of all vCPUs to the end of the last one; @runs: how many
+    vCPUs each run has, in order."""
     wanted, at = {}, 0
     for number, vcpus in enumerate(runs):
         wanted |= {at + vcpus + i: number for i in range(vcpus)}
@@ -72,7 +73,8 @@ def storms(path, runs):
 
 
 def lines(rows, names, most=6):
-    """The lines that cost most: fetches, ns taken and waited, and the functions that did it."""
+    """The lines that cost most: fetches, ns taken and waited, and the functions that fetched
+    them."""
     found = {}
     for _, line, pc, fetches, _, took, waited in (row for row in rows if row[0] == "fetch"):
         one = found.setdefault(line, {"fetches": 0, "took_ns": 0, "waited_ns": 0, "by": {}})
@@ -87,12 +89,12 @@ def lines(rows, names, most=6):
 
 
 def spins(rows, names, quantum, most=5):
-    """Which lock, for whom, and about how long: a spin is at most a quantum."""
+    """Which function spun, its callers, and about how long: a spin is at most a quantum."""
     found = {}
     for row in (row for row in rows if row[0] == "spin"):
         chain = [name for pc in row[2:] if (name := names.function(int(pc, 16)))]
         callers = [name for name in chain if not name.startswith(LOCKS)]
-        # Below the lock's own functions; a stale address may be among them.
+        # The callers of the lock's own functions; a stale address may be among them.
         key = (chain[0] if chain else "?", *list(dict.fromkeys(callers))[:3])
         found[key] = found.get(key, 0) + int(row[1])
     return [{"in": key[0], "for": list(key[1:]), "spun_ns": times * quantum}
@@ -105,7 +107,7 @@ def total(rows):
 
 
 def of_runs(path, map_file, runs, quantum):
-    """What there is to say of each run."""
+    """Lines, spins and totals of each run."""
     names = Names(map_file)
     return [{**dict(zip(("fetches", "took_ns", "waited_ns"), total(rows))),
              "lines": lines(rows, names), "spins": spins(rows, names, quantum)}

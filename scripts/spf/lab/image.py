@@ -2,8 +2,8 @@
 """The guest's initramfs: Debian's busybox-static, a load's programs with their libraries, and
 scripts/guest/init.
 
-Written as a newc cpio archive by hand: no root, no device nodes on this machine's file system, and
-the same bytes from the same packages.
+This module writes the newc cpio archive itself.  That needs no root and no device nodes on this
+machine's file system, and gives the same bytes for the same packages.
 """
 
 import hashlib
@@ -14,14 +14,14 @@ from pathlib import Path
 from spf import paths
 from spf.source import debroot
 
-# What init and all of scripts/guest/load-* call.
+# The applets that init and scripts/guest/load-* call.
 APPLETS = ("chroot grep head ip md5sum mkfifo mount nc poweroff sed sh sleep stty sysctl tr "
            "xargs").split()
 PACKAGES = ("busybox-static", "e2fsprogs")
 
 
 class Cpio:
-    """A newc archive in memory; parents are made as they are needed."""
+    """A newc archive in memory.  It makes parent directories as they are needed."""
 
     def __init__(self):
         self._parts = []
@@ -77,7 +77,7 @@ def build_initramfs(files, agent=None, root=None):
 
 
 def ensure_initramfs(path, files, agent=None, root=None):
-    """Write the initramfs if it is not there or would differ; returns its SHA-256."""
+    """Write the initramfs if it is not there or would differ; return its SHA-256."""
     data = build_initramfs(files, agent, root)
     digest = hashlib.sha256(data).hexdigest()
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a run in a lab ended, what came out of it, and what is kept of it."""
+"""How a run in a lab ended, its output, and the files that it leaves."""
 
 import os
 import re
@@ -16,15 +16,14 @@ LAB_FAILED = 125
 TROUBLE = re.compile(r"Kernel panic|\bBUG(: | \S+ \()|\bOops\b|WARNING: |"
                      r"INFO: (possible|task|rcu)|rcu: INFO|soft lockup|general protection fault|"
                      r"double fault|kernel BUG at|Call Trace:.*TASK|KASAN")
-# Emulated processors and nested guests are not what these were written for; the last two are
-# Bochs's.
+# Harmless messages about emulated processors and nested guests; the last two are about Bochs.
 HARMLESS = re.compile(r"XSAVE consistency problem|topology_common\.c.*parse_legacy|"
                       r"xstate\.c.*fpu__init_system_xstate")
 
 
 @dataclass
 class Result:
-    """How a run ended.  kind: exit (then status is the command's), panic, stall, timeout, emulator,
+    """How a run ended.  kind: exit (status is the command's), panic, stall, timeout, emulator,
     boot."""
     kind: str
     status: int = LAB_FAILED
@@ -33,7 +32,7 @@ class Result:
     err: bytes = b""
     boot_seconds: float = 0.0
     seconds: float = 0.0
-    # By the clock in there, where it is told: when the command began, and when it ended.
+    # The command's start and end by the lab's own clock, if the lab reports them.
     inside: tuple = ()
     trouble: list = field(default_factory=list)
     console: Path = None
@@ -44,7 +43,7 @@ class Result:
 
 
 class Stream:
-    """Bytes up to the token; what could be the token's beginning is held back until it is clear."""
+    """The bytes up to the token.  Hold back bytes that may begin the token until more have come."""
 
     def __init__(self, token, sink=None):
         self.token, self.sink = token.encode(), sink
@@ -76,8 +75,8 @@ class Stream:
 
 
 def keep(directory, result, out_dir=None):
-    """The console log outlives the run; so does what the command left in $KVMSPF_OUT, if somewhere
-    was named."""
+    """Keep the console log, and, if --out names a directory, the files that the command left in
+    $KVMSPF_OUT."""
     paths.LOG.mkdir(parents=True, exist_ok=True)
     for old in sorted(paths.LOG.glob("lab-*.console"))[:-100]:
         for part in paths.LOG.glob(old.stem + ".*"):
@@ -101,7 +100,7 @@ def trouble(text):
 
 
 def run_directory():
-    """A directory of our own; those of runs that were killed are cleared away."""
+    """Make a directory for this run, and remove those of runs that were killed."""
     paths.RUN.mkdir(parents=True, exist_ok=True)
     for old in paths.RUN.iterdir():
         number = old.name.split("-")[0]

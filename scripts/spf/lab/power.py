@@ -18,8 +18,8 @@ class Power(serial.Serial):
 
     def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, disk=None,
                  **options):
-        """numa: how many chips share CPUs and memory; each is a node.  disk: a file that is
-        /dev/vda there, not to write to."""
+        """numa: among how many chips CPUs and memory are divided; each is a node.  disk: a file,
+        read-only as /dev/vda in the lab."""
         super().__init__(kernel_path(kernel), memory, cpus, **options)
         self.model, self.numa, self.disk = model, numa, disk
 

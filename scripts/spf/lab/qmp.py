@@ -13,7 +13,7 @@ class QMPError(Exception):
 
 class QMP:
     def __init__(self, path, timeout=30.0, alive=lambda: True):
-        """Connect, waiting for the socket to appear as long as alive() holds."""
+        """Connect.  Wait for the socket to appear as long as alive() returns true."""
         self.events = []
         self._buffer = b""
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A lab of an initramfs and a serial line, without this machine's root: what EPT on Bochs, POWER
-and the simulated host have in common.
+"""A lab of an initramfs and a serial line, without this machine's root: the common part of EPT on
+Bochs, POWER and the simulated host.
 
-scripts/lab/init.c is process 1 in there and says what comes over the line."""
+scripts/lab/init.c is process 1 of the lab, and describes what it sends over the line."""
 
 import os
 import pty
@@ -22,20 +22,19 @@ from spf.lab import image, outcome
 
 INIT = paths.SCRIPTS / "lab" / "init.c"
 PT_INTERP = 3
-# Emulated time is not ours, so that silence means nothing; this bounds a run.
+# Seconds for a run.  Emulated time is not real time, so a silent machine need not have stalled.
 TIMEOUT = 900
 
 
 class Serial:
-    """What an architecture adds: compiler (of its programs), machine (its number in ELF),
-    words()."""
+    """A subclass adds compiler (of its programs), machine (its number in ELF), and words()."""
 
     def __init__(self, kernel, memory, cpus=1, append="", timeout=0, files=None):
-        """files: what is to be in there besides the command; name in there, without the first slash
-        -> path here, or, of a link, what it says."""
+        """files: the lab's files besides the command: path in the lab, without the first slash ->
+        path here (a Path), or the target of a symbolic link (a str)."""
         self.kernel, self.cpus, self.memory = kernel, cpus, memory
         self.append, self.timeout, self.files = append, timeout or TIMEOUT, files or {}
-        # By this a caller that runs several at once ends them.
+        # A caller that runs several labs at once sets this to end them.
         self.stop = threading.Event()
 
     def words(self, directory, initramfs):
@@ -43,21 +42,21 @@ class Serial:
         raise NotImplementedError
 
     def command_line(self, console):
-        # Of the kernel's messages only an oops may get in between the command's own; the init has
-        # the rest.
+        # Of the kernel's messages only an oops may interrupt the command's output; the init prints
+        # the rest afterwards.
         return f"console={console} loglevel=1 panic=-1 oops=panic " + self.append
 
     def token(self, _argv):
-        """What marks the init's own lines, and no command prints."""
+        """The mark of the init's own lines, which no command prints."""
         return secrets.token_hex(16)
 
     def needs(self, path, machine):
-        """The files that a program cannot run without, as `files`; refuses one that does not run in
-        there."""
+        """The files that a program needs to run, as `files`.  Refuse a program that does not run in
+        the lab."""
         return check_program(path, machine)
 
     def run(self, argv, stdout=None, _stderr=None, _out_dir=None):
-        """Run argv; what it prints, errors among it, goes to stdout, or into the result."""
+        """Run argv.  Its output and errors go to stdout, or into the result."""
         if not argv:
             raise ui.Fail("this lab has no shell", "give it a COMMAND", 2)
         directory = outcome.run_directory()
@@ -76,7 +75,7 @@ class Serial:
             ui.say("+ " + shlex.join(words))
         result, stream = outcome.Result("emulator"), outcome.Stream(f"\n{token} dmesg\n", stdout)
         start = time.monotonic()
-        # Bochs's text display wants a terminal; nobody looks at it.
+        # Bochs's text display needs a terminal, which is not shown.
         master, slave = pty.openpty()
         with open(directory / "qemu.log", "wb") as log:
             child = subprocess.Popen(words, cwd=directory, stdin=slave, stdout=slave, stderr=log,
@@ -94,14 +93,14 @@ class Serial:
         stream.finish()
         result.out = bytes(stream.kept)
         outcome.keep(directory, result)
-        # The command may print what it likes.
+        # The command's output may have any bytes.
         before, _, rest = result.console.read_text(errors="replace").partition(f"\n{token} up ")
         result.trouble = outcome.trouble(before + rest.partition(f"\n{token} dmesg\n")[2])
         return result
 
     def follow(self, child, master, console, token, stream, result, start):
-        """Pass on what the command prints until its end is told, or until it is clear that it will
-        not be."""
+        """Pass on the command's output until the init reports its end, or until it is clear that it
+        never will."""
         up = re.compile(rf"\n{token} up (\d+)\n".encode())
         end = re.compile(rf"\n{token} end (\d+) (\d+)\n".encode())
         console.touch()
@@ -138,7 +137,7 @@ class Serial:
 
 
 def drain(master):
-    """Wait a little for the emulator's display, and throw it away."""
+    """Wait a little for output of the emulator's display, and throw it away."""
     if select.select([master], [], [], 0.1)[0]:
         try:
             os.read(master, 1 << 16)
@@ -160,8 +159,8 @@ def init_program(compiler):
 
 
 def check_program(path, machine):
-    """There are no libraries and no other machine's instructions in there; so a program needs no
-    other files."""
+    """Refuse a program of another machine, or one that needs shared libraries, which this lab does
+    not have.  Any other program needs no further files."""
     data = path.read_bytes()
     if data[:4] != b"\x7fELF":
         return {}
@@ -176,8 +175,8 @@ def check_program(path, machine):
 
 
 def initramfs(argv, token, init, machine, files=(), needs=check_program):
-    """The init, the files, the command, each file that the command names, at its own path, and what
-    that needs."""
+    """Pack the init, the files, the command, and each file that the command names at its own path,
+    with the files that it needs."""
     cpio = image.Cpio()
     for name in ("dev", "proc", "sys", "tmp"):
         cpio.directory(name)
@@ -190,8 +189,8 @@ def initramfs(argv, token, init, machine, files=(), needs=check_program):
     words, packed = list(argv), set(files)
 
     def pack(path):
-        """The file as it is called, whatever it is a link to, and what it needs as that is
-        called."""
+        """Pack a file under the name that the command uses, even if it is a link, and the files
+        that it needs under the names by which it needs them."""
         for name, file in {str(path).lstrip("/"): path, **needs(path, machine)}.items():
             if name not in packed:
                 cpio.file(name, file.read_bytes(), file.stat().st_mode & 0o777)

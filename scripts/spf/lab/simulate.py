@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The simulated host: N CPUs side by side in virtual time, whatever this machine has (QEMU's
+"""The simulated host: N CPUs that advance side by side in virtual time, on any machine (QEMU's
 -icount parallel=on).
 
-What happens in there, and how long it takes by its own clock, depends on nothing but the files and
-the seed."""
+What happens in this host, and how long it takes by its own clock, depends on nothing but the files
+and the seed."""
 
 import re
 import shutil
@@ -17,14 +17,16 @@ from spf.build import meson, targets
 from spf.lab import accel, holders, image, serial, x86
 
 MEMORY = 4 << 30
-# The most nanoseconds that CPUs are apart; an instruction is one.  See docs/scaling.md.
+# The most nanoseconds by which two CPUs' clocks differ; an instruction takes one.  See
+# docs/scaling.md.
 QUANTUM = 200
 LINE = (50, 150)
-# Of xAPIC.  An interrupt reaches a CPU beyond only through an IOMMU that remaps it, in x2APIC mode.
+# The highest APIC ID of xAPIC.  Interrupts reach CPUs beyond it only in x2APIC mode, and through an
+# IOMMU that remaps them.
 MAX_APIC_ID = 254
 REMAPPER = "intel-iommu,intremap=on,eim=on"
-# They store whole pages, which a CPU does without fetching lines.  Newer kernels make each call of
-# the last one the CPU's own instruction, at the place of the call.
+# These functions store whole pages, which a CPU does without fetching lines.  At boot newer kernels
+# replace each call of the last one with the CPU's own instruction.
 IN_PLACE = "__clear_pages_unrolled"
 WHOLE_PAGES = ("clear_page_rep", "clear_page_erms", "clear_page_orig", IN_PLACE)
 CALL, CALL_BYTES = b"\xe8", 8
@@ -39,7 +41,7 @@ class Simulated(serial.Serial):
     def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0,
                  line=LINE, seed=1, quantum=QUANTUM, everywhere=False, profile=None, **options):
         """line: ns that a cache line takes from another CPU of the socket, and of another socket;
-        everywhere: code outside of kernels pays for lines, too; profile: the file that gets which
+        everywhere: code outside of kernels waits for lines, too; profile: a file that gets which
         code waited for which line (holders.py)."""
         super().__init__(x86.kernel_path(kernel), memory, cpus, **options)
         self.qemu, self.flavour = x86.qemu_path(qemu), qemu
@@ -55,7 +57,8 @@ class Simulated(serial.Serial):
                  "-seed", self.seed, "-rtc", "base=2026-01-01,clock=vm",
                  "-cpu", f"{accel.CPU['tcg']},-monitor{',+x2apic' * self.remaps()}",
                  "-m", f"{self.memory >> 20}M",
-                 # The kernel expects a package to be a node.  Sockets are what lines cost by.
+                 # The kernel expects a package to be a node.  The plugin has sockets of its own, by
+                 # which a line's cost differs.
                  "-smp", f"{self.cpus},sockets={self.nodes},threads=1",
                  "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                  "-serial", f"file:{directory}/console",
@@ -94,7 +97,7 @@ class Simulated(serial.Serial):
         return [f"skip={first:x}-{end:x}" for first, end in found]
 
     def token(self, argv):
-        # The same in each run: it is in the memory of the machine.
+        # The same in each run: the token lies in the machine's memory.
         return ui.digest("simulated", *argv)[:32]
 
     def needs(self, path, machine):
@@ -118,7 +121,7 @@ def libraries(path):
 
 
 def functions(map_file, names):
-    """Where the functions begin and end that this kernel has of these."""
+    """The start and end of each function of these names that this kernel has."""
     if not map_file.exists():
         raise ui.Fail(f"there is no {ui.shown(map_file)}",
                       "put the kernel's System.map beside it, or say --line 0,0 "
@@ -131,7 +134,7 @@ def functions(map_file, names):
 
 
 def calls(vmlinux, function):
-    """The addresses at which a kernel calls the function that is at this one."""
+    """The addresses at which a kernel calls the function at the address `function`."""
     if not vmlinux.exists():
         raise ui.Fail(f"there is no {ui.shown(vmlinux)}",
                       "put the kernel's vmlinux beside it, or say --line 0,0")
@@ -152,7 +155,8 @@ def calls(vmlinux, function):
 
 
 def highest_apic_id(cpus, nodes):
-    """An APIC ID has the package's number above the bits that a CPU's number in it needs."""
+    """The highest APIC ID.  An APIC ID is the package's number, followed by the bits for a CPU's
+    number within a package."""
     each = cpus // nodes
     return (nodes - 1) << (each - 1).bit_length() | each - 1
 
@@ -164,8 +168,8 @@ def check_topology(cpus, sockets, nodes):
 
 
 def programs():
-    """busybox, and a link to it for each of its programs, after those that are packed by their
-    names."""
+    """busybox, and a link to it for each of its programs.  The links' folder is last in PATH, after
+    the programs that are packed by name."""
     busybox = shutil.which("busybox")
     names = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
     return {"bin/busybox": Path(busybox),

@@ -10,9 +10,9 @@ from spf import limits, series, ui
 from spf.build import targets
 from spf.lab import ept, outcome, power, simulate, x86
 
-# What --arch may be; make() has it as it was asked for.
+# The values of --arch, and the module of each.
 LABS = {"x86": x86, "ept": ept, "power": power, "power10": power}
-# What the simulated host has of its own, and what of the others' it has not.
+# Options of the simulated host alone, and options that it does not have.
 SIMULATED = ("sockets", "nodes", "line", "seed")
 NOT_SIMULATED = ("arch", "cpus", "numa", "accel", "icount", "stall", "out", "dry_run")
 
@@ -30,7 +30,7 @@ def parser():
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog="""\
 The command sees this machine's root read-only, with scratch (lost at the end) on /tmp /run /etc
 /var /root /home /opt /srv /dev/shm.  Files left in $KVMSPF_OUT are copied to --out.  $KVMSPF_QEMU
-and $KVMSPF_GUEST_KERNEL name a VMM and a guest kernel to use in there.  The command's output and
+and $KVMSPF_GUEST_KERNEL name a VMM and a guest kernel for the command.  The command's output and
 exit status come back; 125 is a failure of the lab itself (panic, stall, timeout), with the reason
 on stderr.  Without a command there is a shell.""")
     p.add_argument("--arch", choices=tuple(LABS), default="x86",
@@ -47,18 +47,18 @@ on stderr.  Without a command there is a shell.""")
     p.add_argument("--simulate", type=limits.simulated, metavar="N",
                    help="a host of N CPUs, up to 512, side by side in virtual time, one "
                         "instruction a nanosecond; the same each time.  It has no root file "
-                        "system: what COMMAND names is packed with its libraries, and busybox.  "
-                        "Caches and memory, which no instruction shows, cost nothing but --line")
+                        "system: COMMAND and the files that it names are packed with their "
+                        "libraries and busybox.  Caches and memory cost nothing, except --line")
     p.add_argument("--sockets", type=limits.nodes, default=1,
                    help="simulate: its sockets (default 1)")
     p.add_argument("--nodes", type=limits.nodes, default=0,
                    help="simulate: its NUMA nodes (default one a socket)")
     p.add_argument("--line", type=limits.line, default=simulate.LINE, metavar="NEAR,FAR",
                    help="simulate: ns that kernel code waits for a cache line that another CPU of "
-                        "the socket has, and one of another socket (default %d,%d); 0,0: nothing, "
-                        "and three times as fast here" % simulate.LINE)
+                        "the socket has, and one of another socket (default %d,%d); 0,0: lines "
+                        "cost nothing, and the simulation is three times as fast" % simulate.LINE)
     p.add_argument("--seed", type=limits.seed, default=1,
-                   help="simulate: of what is random in there (default 1)")
+                   help="simulate: the seed of all that is random in the host (default 1)")
     series.option(p)
     p.add_argument("--kernel", default="patched",
                    help=f"{', '.join(targets.FLAVOURS)}, or a bzImage's path; "
@@ -66,13 +66,13 @@ on stderr.  Without a command there is a shell.""")
     p.add_argument("--qemu", default=os.environ.get("KVMSPF_QEMU", "patched"),
                    help="patched, edit, or the path of a qemu-system-x86_64 ($KVMSPF_QEMU)")
     p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto",
-                   help="default: kvm where it works nested")
-    p.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
+                   help="auto (default): kvm where it works nested, else tcg")
+    p.add_argument("--icount", action="store_true", help="one CPU, whose clock counts instructions")
     p.add_argument("--append", default="", help="more kernel arguments")
     p.add_argument("--timeout", type=limits.seconds, default=0,
                    help="seconds for the whole run (default: none; ept, power, simulate: 900)")
     p.add_argument("--stall", type=limits.seconds, default=120,
-                   help="seconds without a sign of life that make a stall (default 120)")
+                   help="seconds without a sign of life that count as a stall (default 120)")
     p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
     p.add_argument("--no-build", action="store_true",
                    help="use the kernel that is there, do not bring it up to date")

@@ -19,8 +19,7 @@ from spf.build import targets
 from spf.lab import accel, outcome, qmp
 
 BEAT = 5
-# Seconds without a sign of life while the host boots; a kernel with KASAN and lockdep takes 40 for
-# it.
+# Seconds without a sign of life while the host boots.  A kernel with KASAN and lockdep takes 40.
 BOOT_STALL = {"debug": 180}
 # More CPUs than the machine has only makes the emulator's threads wait for each other: booting
 # costs 3.8 s of CPU time with four, 2.3 s with two.
@@ -34,7 +33,7 @@ class Lab:
                  qemu_args=()):
         self.kernel, self.flavour = kernel_path(kernel), kernel
         self.qemu = qemu_path(qemu)
-        # Each node is a package of its own, as a kernel expects it, with as many CPUs as any other.
+        # Each node is a package of its own, as a kernel expects.  All have the same number of CPUs.
         self.cpus = 1 if icount else cpus or max(DEFAULT_CPUS // numa, 1) * numa
         self.memory, self.numa = memory, numa
         self.icount, self.append, self.timeout, self.stall = icount, append, timeout, stall
@@ -127,8 +126,8 @@ class Lab:
     # -- the run --
 
     def run(self, argv, stdout=None, stderr=None, out_dir=None):
-        """Run argv in the lab; bytes go to the two callables, or into the result.  No argv: a shell
-        on our terminal."""
+        """Run argv in the lab.  Its output goes to the two callables, or into the result.  Without
+        argv, run a shell on our terminal."""
         argv = [str(a) for a in argv or ()]
         directory = outcome.run_directory()
         try:
@@ -177,7 +176,8 @@ class Lab:
         return result
 
     def follow(self, child, ours, streams, result, start, directory):
-        """Pass the streams on until the end is told, or until it is clear that it will not be."""
+        """Pass the streams on until the init reports the end, or until it is clear that it never
+        will."""
         control, status, beat = b"", None, start
         with selectors.DefaultSelector() as waiting:
             for name, sock in ours.items():
@@ -233,7 +233,7 @@ class Lab:
 
 
 def nodes(count, memory, cpus):
-    """QEMU's words for so many NUMA nodes, each with its part of the memory and of the CPUs."""
+    """QEMU's options for so many NUMA nodes, each with its part of the memory and of the CPUs."""
     words, each = [], cpus // count
     for node in range(count):
         words += ["-object", f"memory-backend-ram,id=m{node},size={memory // count >> 20}M",
@@ -246,13 +246,13 @@ def write(path, text):
 
 
 def registers(directory, cpus):
-    """What every CPU was doing and which of its interrupts were due, for whoever has to find out
-    why it stalled."""
+    """Record the state of every CPU and its interrupts that are due, to find out why the host
+    stalled."""
     asked = ["info registers -a", *(f"info lapic {cpu}" for cpu in range(cpus)), "info pic"]
     said = []
     with contextlib.suppress(OSError, qmp.QMPError):
         monitor = qmp.QMP(str(directory / "qmp"), timeout=5)
-        # Twice: what a timer's count says is seen in how it changes.
+        # Ask for the APICs twice: the change of a timer's count shows whether the timer runs.
         for line in asked + asked[1:]:
             said.append(f"(qemu) {line}\n"
                         + monitor.execute("human-monitor-command", {"command-line": line}))

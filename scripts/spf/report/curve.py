@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Curves as inline SVG, of the same make as the bars of svg.py: both axes may be logarithmic.
-page.py has their style."""
+"""Curves as inline SVG, in the style of the bars of svg.py.  Both axes may be logarithmic.  page.py
+has the style sheet."""
 
 import math
 from html import escape
@@ -11,7 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 46, 14, 12, 26, 240
 
 
 class Axis:
-    """Values from low to high on pixels from start to end."""
+    """An axis that maps values from low to high to pixels from start to end."""
 
     def __init__(self, values, start, end, log, zero=False, twos=False):
         self.log, self.start, self.end, self.twos = log, start, end, twos
@@ -46,8 +46,8 @@ def plot(series, x_unit, label, log_x=False, log_y=False, show_x=svg.number, sho
          height=HEIGHT,
          bands=(), reach=(), spreads=(), twos=False):
     """series: (css, name, points); css "one" is a dashed line for comparison.  bands: (css, name,
-    from, to) on the x axis, behind them.  reach: points that the axes have room for.  spreads:
-    (css, x, low, high), upright bars.  twos: x has powers of two."""
+    from, to) on the x axis, behind the lines.  reach: more points that the axes must include.
+    spreads: (css, x, low, high), vertical bars.  twos: the ticks of x are powers of two."""
     points = [p for _, _, line in series for p in line] + list(reach)
     points += [(at, end) for _, at, *ends in spreads for end in ends]
     x = Axis([p[0] for p in points], LEFT, svg.WIDTH - RIGHT, log_x, twos=twos)

@@ -11,19 +11,19 @@ from spf.report.summary import verdict
 PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"),
          ("storm", "Fault storm: microseconds between two faults", "us"),
          ("simulated", "Fault storm on a simulated host: the same, virtual", "us"))
-# The load of results from before --load existed.
+# The load of results that were made before --load existed.
 FIRST_LOAD = "redis"
 # Settings that should be alike. A difference in one is shown beside the result.
 SETTINGS = ("load", "vcpus", "memory_mib", "data_mib", "servers", "keys", "value_bytes", "pages")
 PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "outer_qemu", "host",
             "machine")
 
-# 1: from before there were simulated hosts.
+# Version 1 had no simulated hosts.
 VERSIONS = (1, 2)
 SHAPE = {"settings": {"load": str}, "platform": dict, "summary": [{"vmm": str, "mode": str}],
          "runs": [{"vmm": str, "mode": str, "boot": {"total_s": limits.time},
                    "load": {"total_s": limits.time}}]}
-# A bundle's, which has no guest lives.
+# The result of a bundle has no guest lives.
 STORMS_ONLY = {"settings": {"runs": int, "modes": list, "vmm": list, "vcpus": int},
                "platform": {"host": {"cpus": int}, "machine": dict}, "storms": [dict]}
 STORMS = [{"vmm": str, "config": {"vcpus": int}, "runs": [{"mode": str, "rate": limits.time}]}]
@@ -55,8 +55,8 @@ def load(name):
 
 
 def times(results):
-    """(part, VMM, mode): what each run took, the less the better.  A storm's mode has its vCPUs
-    with it."""
+    """(part, VMM, mode) -> the time of each run, the less the better.  A storm's mode includes its
+    number of vCPUs."""
     found = {}
     for part in ("boot", "load"):
         for cell in results.get("summary", ()):
@@ -73,8 +73,8 @@ def times(results):
 
 
 def cells(first, second):
-    """For each part, VMM and mode that both have: both spreads, and the ratio of the second to the
-    first."""
+    """Both spreads, and the ratio of the second to the first, for each part, VMM and mode that both
+    have."""
     before, after = times(first), times(second)
     for key, old in before.items():
         if old and (new := after.get(key)):

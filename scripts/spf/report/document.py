@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""report.html from results: one file, nothing loaded from anywhere, made for a phone as well as a
-screen."""
+"""Make report.html from results: one file that loads nothing, for a phone as well as a screen."""
 
 from html import escape
 
@@ -98,7 +97,7 @@ def _fault_chart(results, part, title):
 
 
 def _where(platform):
-    """Of what machine the guest lives' figures are."""
+    """The machine of the guest lives' figures, in a few words."""
     cpus = platform["host"]["cpus"]
     return f"{cpus} {'emulated ' if platform['emulated'] else ''}CPU{'s' if cpus > 1 else ''}"
 
@@ -119,7 +118,7 @@ def _tiles(results):
 
 
 def _storm_tiles(results, where):
-    """Of a result that has storms alone."""
+    """The tiles of a result that has only storms."""
     if results["summary"]:
         return []
     return [page.tile(f"Fault storm, {vcpus} vCPUs, {vmm} VMM", f"{ratio['estimate']:.2f}×",
@@ -161,14 +160,15 @@ def _discards(results):
     rows = [(d["mode"], d["vmm"], d["kind"], d["detail"]) for d in results["discards"]]
     count = f"{len(rows)} of {len(rows) + len(results['runs'])} runs thrown away and replaced."
     if not rows:
-        return page.card("Runs thrown away", "Not one: every run was comparable.", "")
+        return page.card("Runs thrown away", "No run: every run was comparable.", "")
     body = "".join(f"<tr><td>{escape(m)}, {escape(v)}</td><td class=w>{escape(k)}: "
                    f"{escape(t)}</td></tr>" for m, v, k, t in rows)
     return page.card("Runs thrown away", count, f"<table>{body}</table>")
 
 
 def _typical(results, vmm, mode):
-    """The run in the middle by the time of boot and load together, of those that were watched."""
+    """Of the runs that have faults over time, the middle one by the time of boot and load
+    together."""
     runs = [r for r in results["runs"] if (r["vmm"], r["mode"]) == (vmm, mode)
             and r.get("faults_over_time")]
     runs.sort(key=lambda r: r["boot"]["total_s"] + r["load"]["total_s"])
@@ -176,7 +176,7 @@ def _typical(results, vmm, mode):
 
 
 def _phases(run):
-    """css, name and both ends of each phase, in seconds from QEMU's start."""
+    """The phases: css, name, start and end, in seconds from QEMU's start."""
     at, out = 0.0, []
     for css, key in PHASES:
         if run["boot"][key] is not None:
@@ -187,7 +187,7 @@ def _phases(run):
 
 
 def _rate(run):
-    """(seconds, faults a second since the last look)."""
+    """Points: seconds, and faults a second since the point before."""
     looks = run["faults_over_time"]
     return [((t + t0) / 2, (n - n0) / (t - t0)) for (t0, n0), (t, n) in zip(looks, looks[1:])]
 
@@ -220,7 +220,7 @@ def _storms(results, vmm):
 
 
 def _lives(results):
-    """Cards of guest lives; a bundle's result has none."""
+    """The cards of guest lives.  A bundle's result has none."""
     if not results["summary"]:
         return []
     parts = _parts(results)
@@ -232,7 +232,7 @@ def _lives(results):
 
 
 def _heading(results):
-    """The title, and a line that says of what."""
+    """The title, and a line that describes the guest."""
     s = results["settings"]
     if not results["load_text"]:
         return ("KVM speculative faults: fault storms",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What reports are made of: one offline file for phone and screen, light and dark; its cards,
-tables and legends."""
+"""The parts of a report, one offline file for phone and screen, light and dark: cards, tables and
+legends."""
 
 from html import escape
 
@@ -40,7 +40,7 @@ tr.group td { font-weight:600; border-bottom:0; padding-top:12px } td.w { white-
 dl { display:grid; grid-template-columns:max-content 1fr; gap:3px 14px; margin:0; font-size:.88rem }
 dt { color:var(--soft) } dd { margin:0; overflow-wrap:anywhere } li { margin:.35em 0; max-width:80ch } ul { padding-left:1.2em }
 """
-# Of lines, which have no inside: after the colours.
+# The style of lines, which are not filled.  It must follow the colours.
 LINES = """svg polyline.line { fill:none; stroke-width:2; stroke-linejoin:round }
 svg line.spread { stroke-width:2; stroke-linecap:butt } svg polyline.one { stroke:var(--soft); stroke-width:1; stroke-dasharray:3 3 } .legend .one { background:var(--soft) }
 """
@@ -68,7 +68,8 @@ def card(title, note, body, key="", css=""):
 
 
 def tile(title, figure, note, where):
-    """A headline.  where: of what machine it is; a simulated one must not be taken for another."""
+    """A headline.  where: the machine of the figure, so that nobody takes a simulated figure for a
+    measured one."""
     css = "where simulated" if where == "simulated" else "where"
     return (f'<div class="card tile"><span class="{css}">{escape(where)}</span>'
             f'<span class="small soft">{escape(title)}</span><b>{escape(figure)}</b>'
@@ -76,12 +77,12 @@ def tile(title, figure, note, where):
 
 
 def curves(title, note, series, drawn):
-    """series: (css, name, points) as drawn."""
+    """A legend; series: (css, name, points), as for curve.py."""
     return card(title, note, drawn, legend([(css, name) for css, name, _ in series]))
 
 
 def table(head, groups):
-    """groups: (name, rows of strings); without a name there is no line for it."""
+    """A table; groups: (name, rows of strings).  A group without a name has no line for it."""
     rows = ["<tr>" + "".join(f"<th>{escape(h)}</th>" for h in head) + "</tr>"]
     for name, group in groups:
         if name:

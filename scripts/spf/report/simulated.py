@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What compare says of simulated hosts: tiles, curves, tables and sentences, each of which says
-that it is simulated."""
+"""The report's part about simulated hosts: tiles, curves, tables and sentences.  Each of them says
+that its figures are simulated."""
 
 from spf.report import page, stats, storms
 
@@ -26,14 +26,14 @@ def ratio(some, vcpus, mode="on"):
 
 
 def sizes(some):
-    """The numbers of vCPUs that are told of: the most of one socket, and the most."""
+    """The numbers of vCPUs that tiles and sentences show: the most in one socket, and the most."""
     counts = sorted({vcpus for vcpus, _ in some})
     return list(dict.fromkeys([max([n for n in counts if n <= A_SOCKET] or counts[-1:]),
                                counts[-1]]))
 
 
 def told(results):
-    """VMM, vCPUs and ratio to off of what the tiles and the sentences have."""
+    """VMM, vCPUs and ratio to off of each storm that tiles and sentences show."""
     for vmm in of(results):
         some = cells(results, vmm)
         for vcpus in sizes(some):
@@ -42,18 +42,18 @@ def told(results):
 
 
 def interval(against):
-    """As words; with too few runs for 95 % the lowest and highest quotient."""
+    """The interval in words; with too few runs for 95 % the lowest and highest quotient."""
     words = f"{against['low']:.2f} to {against['high']:.2f}"
     return words if against["confidence"] >= 0.95 else f"{words}, too few seeds for an interval"
 
 
 def lives(results):
-    """The guest lives there, or None."""
+    """The object of guest lives on simulated hosts, or None."""
     return (results.get("simulated") or {}).get("lives")
 
 
 def lives_told(results):
-    """VMM, part's title and ratio to off of mode on's."""
+    """VMM, title of the part, and ratio of mode on to off, of the guest lives."""
     for cell in (lives(results) or {"summary": ()})["summary"]:
         for part, title in PARTS:
             if cell["mode"] == "on" and (against := cell[part].get("ratio")):

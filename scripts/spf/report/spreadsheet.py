@@ -2,8 +2,8 @@
 """results.json for spreadsheets: runs.csv has a line for each guest life, storms.csv one for each
 run of fault-storm.
 
-A column is named as the path to its value in results.json; lists are left out, but the calls of a
-storm's neighbours."""
+A column has the name of its value's path in results.json.  Lists are left out, except the calls of
+a storm's neighbours."""
 
 import csv
 import io

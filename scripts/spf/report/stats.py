@@ -3,10 +3,10 @@
 
 The ratio of two modes is the Hodges-Lehmann estimate on the logarithm of the times: the median of
 all quotients a/b of one run of each. Its confidence interval comes from the exact Mann-Whitney
-distribution, so it needs no assumption of a normal distribution, no random numbers, and is the same
-each time it is computed. Five runs of each mode give an interval of 96.8 % confidence, which no
-bootstrap of five can claim. What is assumed: runs are independent (modes alternate, in a shuffled
-order, so drift meets all alike) and a mode multiplies the time.
+distribution.  So it needs no normal distribution and no random numbers, and is the same each time
+it is computed.  Five runs of each mode give an interval of 96.8 % confidence, which a bootstrap of
+five runs cannot reach.  It assumes that runs are independent (modes alternate, in a shuffled order,
+so that drift affects all modes alike) and that a mode multiplies the time.
 """
 
 import math
@@ -28,7 +28,7 @@ def median(values):
 
 
 def spread(values):
-    """What the table and the report say of one cell."""
+    """The figures of one cell for the table and the report."""
     return {"n": len(values), "median": median(values), "q1": quantile(values, 0.25),
             "q3": quantile(values, 0.75), "min": min(values), "max": max(values)}
 
@@ -46,10 +46,10 @@ def rank_sum_counts(m, n):
 
 
 def ratio(times, base, confidence=0.95):
-    """times/base with its interval; `confidence` in the result is the one reached.
+    """times/base with its interval; `confidence` in the result is the interval's actual one.
 
-    With fewer than four runs of each, no interval reaches 95 %: the widest is given, with the
-    confidence it has. None if there is nothing to compare.
+    With fewer than four runs of each, no interval reaches 95 %: return the widest, with its actual
+    confidence.  None if there is nothing to compare.
     """
     if not times or not base:
         return None
@@ -67,5 +67,5 @@ def ratio(times, base, confidence=0.95):
 
 
 def differs(r, confidence=0.95):
-    """Does the interval leave out 1, at the confidence asked for?"""
+    """Whether the interval, at the confidence that we want, does not contain 1."""
     return bool(r) and r["confidence"] >= confidence and not r["low"] <= 1 <= r["high"]

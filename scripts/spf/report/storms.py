@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What fault-storm wrote as tables and curves, for bench/storm-report and for compare.
+"""Tables and curves from fault-storm's output, for bench/storm-report and for compare.
 
-A cell is all runs of one number of vCPUs in one mode; all else is alike in what is shown
-together."""
+A cell is all runs of one number of vCPUs in one mode.  Cells that are shown together are alike in
+everything else."""
 
 from spf.report import curve, page, stats
 
@@ -22,7 +22,7 @@ def cells(results):
 
 
 def histogram(runs, pick):
-    """Merged over the runs: (ns, count), upwards."""
+    """The runs' histograms, merged: (ns, count), sorted by ns."""
     merged = {}
     for run in runs:
         for ns, count in pick(run)["histogram"]:
@@ -40,7 +40,7 @@ def percentile(counts, part):
 
 
 def tail(counts):
-    """The part of all that took at least so long, on which a tail can be seen."""
+    """Points: ns, and the part of all that took at least as long.  This shows a tail."""
     total, left, points = sum(count for _, count in counts), sum(count for _, count in counts), []
     for ns, count in counts:
         points.append((max(ns, 1) / 1e3, left / total))
@@ -53,7 +53,7 @@ def touch(run):
 
 
 def calls(runs):
-    """Every kind of neighbour, with a way to its latency."""
+    """Every kind of neighbour, with a function that gets its latency from a run."""
     return [(n["kind"], lambda run, i=i: run["neighbours"][i]["latency_ns"])
             for i, n in enumerate(runs[0]["neighbours"])]
 
@@ -76,13 +76,13 @@ def row(found, key):
 
 
 def table(found):
-    """Rows of strings, the first of them the head."""
+    """The table as rows of strings; the first is the head."""
     kinds = [f"{kind} p99 us" for kind, _ in calls(next(iter(found.values())))]
     return [HEAD + kinds] + [row(found, key) for key in found]
 
 
 def scaling(found):
-    """Median rates, and the line on which one vCPU's would lie."""
+    """Curves of median rates, and the line of linear scaling."""
     series = []
     for mode in MODES:
         points = [(v, stats.median([run["rate"] for run in runs])) for (v, m), runs in found.items()
@@ -98,7 +98,8 @@ def scaling(found):
 
 
 def spreads(found):
-    """The lowest and the highest rate of each cell.  The modes' bars stand beside each other."""
+    """Bars from the lowest to the highest rate of each cell.  The modes' bars stand side by
+    side."""
     for (vcpus, mode), runs in found.items():
         rates = [run["rate"] for run in runs]
         if len(rates) > 1:
@@ -115,7 +116,7 @@ def tail_card(title, found, vcpus, pick):
 
 
 def cards(found, where="", second="second"):
-    """The scaling curve, and the tails with the most vCPUs; where: what to add to their titles."""
+    """The scaling curve, and the tails with the most vCPUs; where: a suffix of their titles."""
     out, most = [], max(v for v, _ in found)
     if series := scaling(found):
         out.append(page.curves(f"Faults a {second} by vCPUs{where}",

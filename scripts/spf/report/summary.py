@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From runs to what is printed and drawn: one cell for each VMM load (quiet, busy) and mode."""
+"""Summarize the runs for table and report: one cell for each VMM load (quiet, busy) and mode."""
 
 from spf import kvmparam
 from spf.report import stats
@@ -15,8 +15,8 @@ def _counter_medians(runs, part):
 
 
 def summarise(runs, discards, modes, vmms):
-    """Cells in the order of the table. Ratios are to mode off, where it ran, with the same VMM
-    load."""
+    """The cells in the order of the table.  Ratios are to mode off with the same VMM load, if it
+    ran."""
     cells = []
     for vmm in vmms:
         for mode in modes:
@@ -39,7 +39,7 @@ def summarise(runs, discards, modes, vmms):
 
 
 def verdict(ratio):
-    """One word or two for what an interval allows to be said."""
+    """The conclusion from an interval, in one word or two."""
     if not ratio:
         return ""
     if ratio["confidence"] < 0.95:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Small horizontal charts as inline SVG.
 
-Drawn by hand, not by matplotlib: the report is one small file that follows the reader's light or
-dark theme through CSS, keeps its text selectable, and the command needs no 100 MB of packages for
-its charts. Each chart is 400 units wide, about the width of a phone and of one column of the
+The charts are drawn by hand, not by matplotlib.  So the report is one small file that follows the
+reader's light or dark theme through CSS and keeps its text selectable, and kvmspf needs no 100 MB
+of packages. Each chart is 400 units wide, about the width of a phone and of one column of the
 report.
 """
 
@@ -53,7 +53,7 @@ def svg(height, parts, label):
 
 
 def named_rows(groups, row_height, out):
-    """Draw the names of groups and rows; each row, and its y."""
+    """Draw the names of groups and rows; yield each row and its y."""
     y = 0
     for name, group in groups:
         out.append(text(0, y + 14, name, "group"))

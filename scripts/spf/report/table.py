@@ -12,8 +12,8 @@ TIER_HEADS = (("fast", "hva_fault_fast"), ("speculative", "hva_fault_speculative
 
 
 def aligned(rows, left=2, last=False):
-    """Rows of strings to lines; the first `left` columns, and the last if asked, are flush left,
-    the others right."""
+    """Align rows of strings as lines.  The first `left` columns, and the last if asked, are flush
+    left, the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) if i < left or last and i == len(row) - 1 else cell.rjust(w)
                       for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
@@ -38,7 +38,7 @@ def _interval(ratio):
 
 
 def storm_lines(found):
-    """A table of storms of one VMM load, at most 80 columns wide: lines."""
+    """The lines of a table of storms with one VMM load, at most 80 columns wide."""
     kinds = [f"{kind} p99" for kind, _ in storms.calls(next(iter(found.values())))]
     rows, reached = [["vCPUs", "mode", "rate", "min..max", "x off", "interval", "p50", "p99",
                       *kinds]], []
@@ -77,7 +77,7 @@ def _times(cells, part):
 
 
 def _faults(cells, part):
-    """How faults were resolved; of a host without the series, how many there were."""
+    """Faults by tier; for a host without the series, the number of faults."""
     heads = [(head, key) for head, key in TIER_HEADS
              if any(key in cell[part]["counters"] for cell in cells)]
     heads = heads or [("guest faults", "pf_taken")]

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What compare says in sentences: where it ran, how it measured, and what follows from it and what
-does not."""
+"""compare's sentences: where it ran, how it measured, and what may and may not be concluded."""
 
 from spf.report import simulated, stats, storms
 
 
 def accelerator(host, emulated):
-    """`host` is the runner's description of the host with KVM."""
+    """Describe KVM; `host` is the runner's description of the host with KVM."""
     mmu = host.get("mmu") or "no second-stage page tables known"
     if emulated:
         return f"KVM ({mmu}) on a host emulated by QEMU TCG: software emulation"
@@ -151,7 +150,7 @@ def conclusions(results):
 
 
 def storm_ratios(results):
-    """VMM, vCPUs and the ratio of mode on's rate to off's, with the fewest and the most vCPUs."""
+    """VMM, vCPUs and ratio of mode on's rate to off's, for the fewest and the most vCPUs."""
     for vmm in results["settings"]["vmm"]:
         found = storms.cells([storm for storm in results.get("storms", ()) if storm["vmm"] == vmm])
         counts = sorted({vcpus for vcpus, _ in found})

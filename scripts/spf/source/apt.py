@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's packages: this machine's own, and a private apt state for what other suites have."""
+"""Debian's packages: install those of this machine's suite, and keep a private apt state for those
+of other suites."""
 
 import re
 import shutil
@@ -53,11 +54,11 @@ def codename():
     return found[1] if found else ""
 
 
-# -- a private apt state: other suites for us, none of it for the machine --
+# -- a private apt state: other suites for us alone, not for the machine --
 
 def mirror():
-    """The address of Debian's main archive as this machine's own apt knows it, whatever form its
-    lists have."""
+    """The address of Debian's main archive, from this machine's apt, in either form of its
+    lists."""
     listed = ui.run(["apt-get", "indextargets", "--format",
                      "$(CREATED_BY)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"]).stdout
     rows = [line.split("|") for line in listed.splitlines() if line.startswith("Packages|")]
@@ -70,7 +71,7 @@ def mirror():
 
 
 def private(kind, suite):
-    """The words that have apt-get use our own state, which knows this suite.  kind: deb, or
+    """The options that make apt-get use our own state, which knows this suite.  kind: deb or
     deb-src."""
     home = paths.BUILD / "apt"
     for name in ("lists/partial", "cache/archives/partial"):
@@ -84,7 +85,7 @@ def private(kind, suite):
     have = listed.read_text().splitlines() if listed.exists() else []
     if line not in have or not ui.recall("apt"):
         ui.forget("apt")
-        # Those of a mirror that this machine no longer has would fail.
+        # Lists of a mirror that this machine no longer uses could not be fetched.
         listed.write_text("".join(f"{one}\n"
                                   for one in sorted({line,
                                                      *(one for one in have if archive in one)})))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian packages unpacked under build/, unknown to the machine's own apt: those of ppc64el, those
-that would start a server if they were installed, and those of a newer suite, with its libc.
+"""Debian packages that are unpacked under build/ and that the machine's own apt does not know:
+those of ppc64el, those that would start a server if they were installed, and those of a newer
+suite, with its libc.
 
 A root is a directory named for its architecture, with the packages' files.
 """
@@ -16,31 +17,32 @@ from spf.source import apt
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "ppc64el": "powerpc64le-linux-gnu"}
 LOADERS = {"amd64": "lib64/ld-linux-x86-64.so.2", "ppc64el": "lib64/ld64.so.2"}
 TRIPLET = TRIPLETS["ppc64el"]
-# What we link with, statically.
+# Libraries that we link statically.
 HEADERS = "libfdt-dev libglib2.0-dev libjson-c-dev libpcre2-dev liburing-dev zlib1g-dev".split()
-# What runs there, each with all that it depends on.
+# Programs that run on POWER, each with its dependencies.
 PROGRAMS = "busybox-static libpython3-stdlib python3-minimal redis-tools".split()
 
 
 def root():
-    """POWER's."""
+    """The root of ppc64el."""
     return _unpacked("ppc64el", HEADERS, PROGRAMS)
 
 
 def here():
-    """This machine's."""
+    """The root of this machine's architecture and suite."""
     return _unpacked("amd64", [], ["memcached"])
 
 
 def newer(suite, programs):
-    """This machine's architecture in another suite of Debian; `words` runs a program of it."""
+    """The root of this machine's architecture in another suite of Debian; words() runs its
+    programs."""
     return _unpacked("amd64", [], programs, suite)
 
 
 def words(where, program):
-    """The words that run a program of newer(), which this machine's libc may be too old for."""
+    """The words that run a program of newer(), for which this machine's libc may be too old."""
     folders = ":".join(str(where / d) for d in library_dirs(where))
-    # A newer suite has all of it below usr.
+    # A newer suite has these folders below usr.
     loader = next(f for f in (where / LOADERS[_arch(where)], where / "usr" / LOADERS[_arch(where)])
                   if f.exists())
     return [loader, "--library-path", folders, where / program]
@@ -98,7 +100,8 @@ def library_dirs(where):
 
 
 def libraries(where, program):
-    """The shared libraries that a program of `where` needs, and the loader: as paths from there."""
+    """The shared libraries that a program of `where` needs, and the loader, as paths relative to
+    `where`."""
     found, wanted = {LOADERS[_arch(where)]}, [program]
     while wanted:
         for name in needed(resolve(where, wanted.pop())):
@@ -114,14 +117,14 @@ def libraries(where, program):
 
 
 def loaded(program):
-    """The same of a program of this machine's, by its own loader; as paths from /."""
+    """The same for a program of this machine, by its own loader, as paths relative to /."""
     text = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
     return sorted(set(re.findall(r"(/\S+) \(0x", text)))
 
 
 def resolve(where, name):
-    """The file that a name stands for; links may begin at the root, which is not ours.  No root:
-    this machine's own."""
+    """The file that a name refers to.  Resolve absolute links within the root.  No root: this
+    machine's own."""
     if not where:
         return Path(name)
     path = where / name.lstrip("/")
@@ -132,8 +135,8 @@ def resolve(where, name):
 
 
 def python(where):
-    """Python with its library, and what of the latter's needs shared libraries that we need: name
-    -> file."""
+    """Python with its library and the extension modules that we need, and their shared libraries:
+    name -> file."""
     library = resolve(where, "usr/bin/python3").name
     files = {str(p.relative_to(where)): p for p in (where / "usr/lib" / library).rglob("*")
              if p.is_file()}

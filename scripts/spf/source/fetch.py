@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The sources, as Debian has them: one commit each, tagged `base`."""
+"""Fetch the sources as Debian has them.  Each becomes one commit, tagged `base`."""
 
 import lzma
 import shutil
@@ -21,9 +21,10 @@ def git(where, *argv):
 def adopt(new, target):
     """Make the unpacked source one commit, tag it, and only then give it its name."""
     git(new, "init", "-q", "-b", "master")
-    # Commits of `patches edit` would start it, minutes of work beside a build or a measurement.
+    # Commits of `patches edit` would start git's maintenance, minutes of work beside a build or a
+    # measurement.
     git(new, "config", "gc.auto", "0")
-    # Debian's .gitignore files would leave out files that the source has.
+    # The source's .gitignore files would leave out files that it contains.
     git(new, "add", "--all", "--force")
     git(new, "commit", "-q", "--no-verify", "-m", "base")
     git(new, "tag", "base")
@@ -32,7 +33,7 @@ def adopt(new, target):
 
 
 def sources(what):
-    """See to it that the source of this kind's series in use is there."""
+    """Fetch the source of the series in use of this kind, unless it is there."""
     one, target = series.of(what), series.src(what)
     if (target / ".git").exists():
         return
@@ -55,7 +56,7 @@ def sources(what):
 
 
 def unpack_linux(one, scratch, target, progress):
-    """Debian's package has the source as an archive."""
+    """Unpack Debian's package of the kernel's source, which contains an archive."""
     where = Path("/")
     if one.suite:
         apt.get([*apt.private("deb", one.suite), "download", one.package],
@@ -85,7 +86,7 @@ def unpack_qemu(one, scratch, target, progress):
     ui.run(["dpkg-source", "--no-check", "-x", newest(one, scratch, "dsc"), scratch / "tree"],
            log=paths.LOG / "setup.log",
            progress=progress)
-    # What dpkg-source noted about applied patches is not part of the source.
+    # dpkg-source's notes about applied patches are not part of the source.
     shutil.rmtree(scratch / "tree" / ".pc", ignore_errors=True)
     adopt(scratch / "tree", target)
 

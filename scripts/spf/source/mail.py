@@ -10,12 +10,13 @@ from spf import paths, series, ui
 from spf.source import patches
 
 COVER = "0000-cover-letter.patch"
-# Of this many recipients mailing lists hold a mail back.
+# Mailing lists hold back a mail with this many recipients.
 MANY = 40
 
 
 def recipients(tree, patch):
-    """Address -> role of all whom MAINTAINERS names for what a patch changes, but its author."""
+    """Address -> role of everyone that MAINTAINERS names for a patch's files, without its
+    author."""
     done = subprocess.run(["perl", "scripts/get_maintainer.pl", "--no-git", "--no-git-fallback",
                            patch], cwd=tree, capture_output=True, text=True,
                           preexec_fn=ui.die_with_parent)
@@ -28,7 +29,8 @@ def recipients(tree, patch):
 
 
 def sorted_out(roles, letter=False):
-    """(To, Cc): maintainers and the rest.  The letter, and what has none, go to the lists."""
+    """(To, Cc): maintainers and the rest.  The cover letter, and a patch without maintainers, go to
+    the lists."""
     to = [a for a, role in roles.items() if role.startswith(("maintainer", "supporter"))]
     if letter or not to:
         to = [a for a, role in roles.items() if "open list" in role]
@@ -56,7 +58,8 @@ def address(mail, to, copies):
 
 
 def write(what, version):
-    """The folder of the mails, and a row each: name, number of To, number of Cc."""
+    """Write the mails.  Return their folder, and a row for each: name, number of To, number of
+    Cc."""
     one, tree = series.of(what), patches.sync(what)[0]
     subject, body = letter(what)
     target = paths.OUT / "mail" / one.name

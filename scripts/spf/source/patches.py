@@ -17,7 +17,8 @@ FORMAT = ["format-patch", "--zero-commit", "--no-numbered", "--no-signature", "-
           "--no-renames",
           "--stat=72", "--diff-algorithm=histogram", "--no-attach", "--no-thread", "--quiet",
           "--subject-prefix=PATCH"]
-# Introduces a series.  A person writes it: no commit has it, and `series` does not name it.
+# The cover letter of a series.  A person writes it: it is in no commit, and `series` does not name
+# it.
 LETTER = "0000-cover-letter.patch"
 
 
@@ -52,7 +53,7 @@ def state(where):
 
 
 def files(what):
-    """The patches in order.  No series is an empty one."""
+    """The patches in order.  A folder without `series` has none."""
     directory = series.of(what).folder
     listed = directory / "series"
     if not listed.exists():
@@ -67,7 +68,7 @@ def files(what):
 
 
 def numbered(directory):
-    """The files of patches there; not planted.patch, nor the cover letter."""
+    """The files of patches in a folder, without planted.patch and the cover letter."""
     return sorted(p for p in directory.glob("[0-9]*.patch") if p.name != LETTER)
 
 
@@ -83,9 +84,9 @@ def version(what):
 # -- applying --
 
 def commit(where, patch, parent, env):
-    """One patch on top of `parent`, in an index of its own: no fuzz, no working tree touched."""
-    # A context line that does not match is an error to git apply; only a shift of line numbers is
-    # let through.
+    """Apply one patch on top of `parent`, without fuzz.  Use an index of its own, and touch no
+    working tree."""
+    # git apply refuses a context line that does not match.  It allows only a shift of line numbers.
     done = git(where, "apply", "--cached", "--whitespace=nowarn", patch, check=False, env=env)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").replace("error: ", "").strip().splitlines()
@@ -121,7 +122,8 @@ def key(what):
 
 
 def sync(what):
-    """Bring the patched tree to what the series says; files that do not change keep their times."""
+    """Bring the patched tree up to date with the series.  Files that do not change keep their
+    times."""
     where, wanted, stamp = series.tree(what, "patched"), key(what), f"tree-{series.of(what).name}"
     known = ui.recall(stamp)
     if known.get("key") != wanted or not (where / ".git").exists():
@@ -137,7 +139,8 @@ def sync(what):
 def worktree(what, where, head):
     source = series.src(what)
     if (where / ".git").exists() and git(where, "rev-parse", "HEAD", check=False).returncode == 0:
-        # A git that was killed left it: no other git works here, as callers hold a lock.
+        # A git that was killed left this lock: no other git works here, as callers hold a lock of
+        # ours.
         Path(where, text(where, "rev-parse", "--git-path", "index.lock")).unlink(missing_ok=True)
         git(where, "checkout", "--force", "--detach", head)
         git(where, "clean", "-fdq")
@@ -165,12 +168,12 @@ def edit(what):
 
 
 def refresh(what):
-    """Write the commits of the edit tree back as patch files; what has not changed stays as it is,
-    byte for byte."""
+    """Write the commits of the edit tree back as patch files.  A patch that has not changed stays
+    the same, byte for byte."""
     where, target = series.edit(what), series.of(what).folder
     if not (where / ".git").exists():
         raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
-    # HEAD is then somewhere in the series, and what follows would be lost.
+    # During a rebase HEAD is within the series, and the later commits would be lost.
     if any(Path(where, text(where, "rev-parse", "--git-path", d)).exists()
            for d in ("rebase-merge", "rebase-apply")):
         raise ui.Fail(f"a rebase is under way in {ui.shown(where)}",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The table of patches in the README.md of a series: a row each, of which number and subject are
-the patch's own, and the rest is written by hand."""
+"""The table of patches in the README.md of a series.  Each patch has a row.  Number and subject
+come from the patch; a person writes the rest."""
 
 import re
 
@@ -17,8 +17,8 @@ def subject(patch):
 
 
 def renewed(text, files):
-    """The text with a row for each patch.  What is written by hand goes with the subject, else with
-    the number; a new patch has nothing there yet."""
+    """The text with a row for each patch.  The part written by hand stays with the subject, or else
+    with the number.  It is empty for a new patch."""
     lines = text.splitlines()
     old = [(at, *ROW.match(line).groups()) for at, line in enumerate(lines) if ROW.match(line)]
     if not old:
@@ -50,7 +50,7 @@ def refresh(what):
 
 
 def check(what):
-    """Each patch has its row, with the subject that it has, and with something to say for it."""
+    """Check that each patch has a row, with its own subject, and with a text that is not empty."""
     file = readme(what)
     if not file:
         return

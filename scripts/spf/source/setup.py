@@ -13,7 +13,7 @@ from spf.source import apt, fetch, patches
 
 
 def ready():
-    """Everything that a build needs; nothing is done twice."""
+    """Install and fetch everything that a build needs, unless it is there."""
     apt.packages(apt.PACKAGES)
     fetch.sources("linux")
     fetch.sources("qemu")
@@ -21,8 +21,7 @@ def ready():
 
 
 def meson():
-    """A meson fit for our QEMU, under build/ and nowhere else; where Debian's own is new enough,
-    that one."""
+    """A meson that is new enough for our QEMU: Debian's own if that is, else one under build/."""
     target = paths.TOOLS / "meson"
     if (target / "usr" / "bin" / "meson").exists():
         return

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`patches check`: the series is whole, applies without fuzz, is clean to checkpatch, and each
-patch stands alone."""
+"""`patches check`: check that the series is complete, applies without fuzz, has no complaint of
+checkpatch, and that each patch builds alone."""
 
 import argparse
 import re
@@ -16,7 +16,7 @@ ZERO = "From " + "0" * 40 + " "
 
 
 def listed(what):
-    """The series names every patch there is, and only those, in the order of their numbers."""
+    """Check that the series names every patch, and nothing else, in the order of their numbers."""
     directory = series.of(what).folder
     names = [p.name for p in patches.files(what)]
     stray = sorted({p.name for p in patches.numbered(directory)} - set(names))
@@ -29,7 +29,7 @@ def listed(what):
 
 
 def letter(what):
-    """The cover letter, if there is one, counts the patches that there are."""
+    """Check that the cover letter, if there is one, has the right number of patches."""
     file = series.of(what).folder / patches.LETTER
     if file.exists():
         number = len(patches.files(what))
@@ -40,7 +40,8 @@ def letter(what):
 
 
 def form(patch):
-    """The output of git format-patch without what changes from day to day."""
+    """Check that a patch is the output of git format-patch without the parts that change from day
+    to day."""
     text = patch.read_text(errors="replace")
     if not text.startswith(ZERO):
         return "begins with a commit's name; use kvmspf patches refresh"
@@ -52,9 +53,9 @@ def form(patch):
 
 
 def checkpatch(what, patch):
-    """The tree's own checkpatch; returns its complaints, one a line."""
+    """Run the tree's own checkpatch; return its complaints, one a line."""
     tree = series.src(what)
-    # --strict there is --strict here; QEMU's script calls it the default.
+    # The kernel's script has --strict; QEMU's is strict by default.
     words = ["--strict"] if what == "linux" else []
     done = subprocess.run(["perl", "scripts/checkpatch.pl", "--terse", "--no-summary", *words,
                            str(patch)], cwd=tree,
@@ -63,10 +64,8 @@ def checkpatch(what, patch):
     lines = [line for line in done.stdout.splitlines()
              if re.search(r": (ERROR|WARNING|CHECK):", line)]
     # checkpatch asks about a new file without a MAINTAINERS entry. Out of the tree there is no
-    # answer.
-    # A header of the kernel's, changed by the kernel series, comes from no kernel that QEMU's
-    # script could fetch. Nor is there a commit that a Fixes: tag could name: Debian's source is one
-    # commit here.
+    # answer. The kernel series changes a header that QEMU's script could fetch from no kernel.  A
+    # Fixes: tag can name no commit: Debian's source is one commit here.
     lines = [line for line in lines if "does MAINTAINERS need updating" not in line
              and "WARNING: Unknown commit id" not in line
              and "are you using scripts/update-linux-headers.sh" not in line]
@@ -76,8 +75,8 @@ def checkpatch(what, patch):
 
 
 def offered(tree):
-    """Whether the option can be on: before the patch that x86 selects it by, on and off are the
-    same kernel."""
+    """Whether the option can be on: before the patch in which x86 selects it, both kernels are the
+    same."""
     kconfig = tree / "arch/x86/Kconfig"
     return kconfig.exists() and "select ARCH_SUPPORTS_SPECULATIVE_FAULT" in kconfig.read_text()
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`patches check --configs`: what the series changes compiles in the configurations that people
+"""`patches check --configs`: compile what the series changes in the configurations that people
 have, and in odd ones.
 
-The lab's one configuration hides what another lacks.  Here each object that the series changes is
-compiled with -Werror, and no kernel is linked.  What has passed is not compiled again.
+An error that needs another configuration does not show in the lab's.  This module compiles each
+object that the series changes with -Werror, and links no kernel.  It does not compile again what
+has passed.
 """
 
 import re
@@ -18,9 +19,9 @@ from spf.build import kernels, meson, sandbox
 SEED = 20261128
 RANDOM_X86, RANDOM_POWER = 15, 5
 
-# files: what .config begins with, by the path in the tree, or Debian's by its name there.
-# lines: what is laid over it, as in scripts/kernel: what is below "# optional" may be refused.
-# seed: of a random configuration.  ci: whether `kvmspf test` has the time for it.
+# files: the files that .config begins with: a path in the tree, or the name of Debian's.
+# lines: a fragment that is laid over them, as in scripts/kernel.
+# seed: the seed of a random configuration.  ci: whether `kvmspf test` compiles it.
 Config = namedtuple("Config", "name machine files lines target seed ci",
                     defaults=([], [], "olddefconfig", None, False))
 x86, power = partial(Config, machine=kernels.X86), partial(Config, machine=kernels.POWER)
@@ -40,11 +41,11 @@ KVM_POWER = on("VIRTUALIZATION KVM_BOOK3S_64 KVM_BOOK3S_64_HV")
 ALL = on("""EXPERT SMP NUMA NUMA_BALANCING USERFAULTFD MEMCG SWAP TRANSPARENT_HUGEPAGE HUGETLBFS
 SHMEM TMPFS KSM COMPACTION MIGRATION LRU_GEN MEMORY_HOTPLUG MEMORY_HOTREMOVE MEMORY_FAILURE
 ZONE_DEVICE FS_DAX SECRETMEM SPECULATIVE_FAULT""")
-# The option that is off, and what would turn it on again.
+# The option that is off, and the options that would turn it on again.
 LESS = {"SPECULATIVE_FAULT": "", "USERFAULTFD": "", "MEMCG": "", "NUMA": "", "SWAP": "",
         "HUGETLBFS": "", "KSM": "", "TRANSPARENT_HUGEPAGE": "", "SHMEM": "DRM TMPFS",
         "MIGRATION": "COMPACTION TRANSPARENT_HUGEPAGE CMA", "SMP": ""}
-# GCC's plugins and gcov only take time. KVM for x86 needs a vendor of processors.
+# GCC's plugins and gcov only take time.  KVM for x86 needs a vendor of processors.
 RANDOM = [*on("SPECULATIVE_FAULT SMP"), *off("PREEMPT_RT GCC_PLUGINS GCOV_KERNEL")]
 
 
@@ -66,7 +67,7 @@ def configurations(seed=SEED):
         x86("debian-cloud-amd64", files=["config.amd64_none_cloud-amd64"], ci=True),
         x86("debian-amd64", files=["config.amd64_none_amd64"]),
         x86("allnoconfig", lines=[*on("64BIT SMP"), *KVM_X86], target="allnoconfig", ci=True),
-        # Where PER_VMA_LOCK is not, with SMP.
+        # These have SMP, but not PER_VMA_LOCK.
         x86("i386_defconfig", files=["arch/x86/configs/i386_defconfig"],
             lines=[*off("64BIT"), *KVM_X86], ci=True),
         *(x86(f"no-{option}", files=base, lines=less(option, others),
@@ -86,8 +87,8 @@ def configurations(seed=SEED):
     ]
 
 
-# Which of the files are compiled in this configuration, kbuild says itself.  A file of virt/kvm is
-# in the folder of the architecture's KVM.
+# kbuild itself says which of the files are compiled in this configuration.  The objects of virt/kvm
+# belong to the folder of the architecture's KVM.
 COMPILE = r"""
 srcarch=$1 words=$2; shift 2
 objects=
@@ -111,7 +112,8 @@ def srcarch(config):
 
 
 def changed(tree):
-    """The sources that the series changes, and a key of all that it makes of what is compiled."""
+    """The sources that the series changes, and a key of all its changes to code that is
+    compiled."""
     rows = patches.text(tree, "diff", "--raw", "--no-renames", "--abbrev=40",
                         patches.base("linux"), "HEAD").splitlines()
     rows = [row for row in rows if not re.search(r"\t(Documentation/|tools/|MAINTAINERS)", row)]
@@ -132,7 +134,7 @@ def begins(config, tree):
 
 def configure(config, tree, obj, log, start):
     fragment, env = obj / "kvmspf.fragment", {}
-    # No test reads symbols here, and writing them is half of a compilation.
+    # No test reads debug symbols here, and writing them takes half of a compilation.
     fragment.write_text("\n".join([*config.lines, "# optional", *on("DEBUG_INFO_NONE")]) + "\n")
     (obj / ".config").write_text(start + fragment.read_text())
     if config.target != "olddefconfig":
@@ -144,12 +146,12 @@ def configure(config, tree, obj, log, start):
     lost = kernels.missing(obj / ".config", [fragment])
     if lost:
         raise ui.Fail(f"the configuration did not take {', '.join(lost[:5])}",
-                      "correct scripts/spf/configs.py")
+                      "correct scripts/spf/testing/configs.py")
 
 
 def compile_objects(config, tree, files, start):
-    """How many objects there were.  All of an architecture's share one folder: its tools are built
-    once."""
+    """Compile; return the number of objects.  All configurations of an architecture share one
+    folder, so that the kernel's tools are built once."""
     target = f"configs-{srcarch(config)}"
     obj, log = series.obj(target), sandbox.fresh(f"configs-{config.name}")
     obj.mkdir(parents=True, exist_ok=True)
@@ -167,8 +169,8 @@ def compile_objects(config, tree, files, start):
 
 
 def check(tree, seed=SEED, ci=False):
-    """Each configuration, a line each; how many objects it had, by name.  ci: those alone that
-    `kvmspf test` has time for."""
+    """Compile in each configuration, and print a line for each.  Return the number of objects by
+    name.  ci: only the configurations of `kvmspf test`."""
     apt.packages([*apt.PACKAGES, *meson.POWER_PACKAGES])
     files, series = changed(tree)
     chosen = [config for config in configurations(seed) if config.ci or not ci]

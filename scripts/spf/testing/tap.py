@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A module of unittest's as TAP: python3 -m spf.testing.tap MODULE [WORD...]; a test runs if its
-name has one of the words."""
+"""Run a unittest module and print TAP: python3 -m spf.testing.tap MODULE [WORD...].  With words,
+run only the tests whose names have one of them."""
 
 import importlib
 import signal
 import sys
 import unittest
 
-# No test has one of the words.
+# The status if no test has one of the words.
 NONE = 78
 
 

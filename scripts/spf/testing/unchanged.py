@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which tests have passed with the same files, packages and host kernel."""
+"""Remember which tests have passed, with which files, packages and host kernel."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import time
 
 from spf import paths, series, ui
 
-# Each is part of the next.
+# The tests of each depth are part of the next.
 DEPTHS = CORE, LONG = "core", "long"
 
 
@@ -16,18 +16,19 @@ def _output(*words):
 
 
 def _packages():
-    """Packages with their versions. Tests install more of them, which changes no earlier pass."""
+    """Packages with their versions.  A package that a test installs does not invalidate an earlier
+    pass."""
     return _output("dpkg-query", "--show").splitlines()
 
 
 def _setting(name):
-    """A setting of the user's, not one by which `kvmspf test` tells its programs the depth."""
+    """Whether the user set this variable, not `kvmspf test` to tell its programs the depth."""
     return name.startswith("KVMSPF_") and name not in ("KVMSPF_DEPTH", series.GUEST)
 
 
 def everything():
-    """A digest of our files, committed or not, of the kernel that runs and of what the environment
-    asks for; None where git cannot tell which files are ours."""
+    """A digest of our files, committed or not, of the running kernel and of the settings in the
+    environment; None if git cannot tell which files are ours."""
     try:
         names = _output("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
                         "--exclude-standard").split("\0")
@@ -45,8 +46,8 @@ def everything():
 
 
 def since(program, depth, inputs):
-    """When the program passed with these inputs, as text; None if it has not. A pass of the whole
-    counts for its core."""
+    """When the program passed with these inputs, as text; None if it has not.  A pass of all its
+    tests counts for its core."""
     for passed_at in DEPTHS[DEPTHS.index(depth):]:
         known = ui.recall(_stamp(program, passed_at))
         same = inputs and known.get("inputs") == inputs

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run the core of each group of tests, without what passed with the same files; or all of the
-groups named.  A group is a folder of tests/.  The output is TAP, and its last line counts.  One
-program that emulates no machine runs beside one that does.  The core's builds run ahead of the
-programs that need them."""
+"""Run the core of each group of tests, and skip programs that passed with the same files; or run
+all tests of the groups named.  A group is a folder of tests/.  The output is TAP, and its last line
+counts the tests.  One program that emulates no machine runs beside one that does.  The core's
+builds run ahead of the programs that need them."""
 
 import argparse
 import concurrent.futures
@@ -20,12 +20,12 @@ from spf.source import apt, setup
 from spf.testing import tap, unchanged
 
 TESTS = paths.ROOT / "tests"
-# Cheap ones first; the torture last, which takes what time there is, and always: it is random on
-# purpose, and that it has passed does not say that it will.  Groups that are not named here come
-# before it.
+# Cheap groups come first.  Groups that are not named here follow.  The torture comes last, and
+# always runs: it is random on purpose, so an earlier pass does not mean that it passes again.
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
 LAST = ["torture"]
-# These emulate no machine.  They have one thread each, and run one after the other beside the rest.
+# These groups emulate no machine.  Their programs have one thread each, and run one after the other
+# beside the rest.
 BESIDE = {"unit", "patches", "model", "spfctl"}
 # What the core builds, in the order in which its programs need it.
 AHEAD = ("qemu", "linux-patched", "selftests", "linux-power", "linux-planted")
@@ -44,19 +44,19 @@ def groups():
 
 
 def programs(group):
-    """test_*.py are unittest modules; any other executable test_* speaks TAP, or only by its exit
-    status."""
+    """The programs of a group.  test_*.py is a unittest module; any other executable test_* prints
+    TAP, or has only an exit status."""
     return sorted(p for p in (TESTS / group).glob("test_*")
                   if p.is_file() and (p.suffix == ".py" or os.access(p, os.X_OK)))
 
 
 class Count:
-    """What has passed, and the TAP that says so, of two programs at a time."""
+    """Count the tests of two programs at a time, and print their TAP."""
 
     def __init__(self):
         self.passed = self.failed = self.skipped = self.unchanged = 0
         self.times = []     # (seconds, seconds of CPU, program)
-        self.builds = []    # what each build said at its end
+        self.builds = []    # the last line of each build
         self.lock = threading.RLock()
 
     def __str__(self):
@@ -67,8 +67,8 @@ class Count:
         return self.passed + self.failed + self.skipped + self.unchanged
 
     def spent(self):
-        """Where the time has gone: of the programs, the ten longest; all builds, ahead of programs
-        or in them."""
+        """Where the time has gone: the ten longest programs, and all builds, ahead of programs or
+        within them."""
         longest = sorted(self.times, reverse=True)[:10]
         took, cpu = (ui.duration(sum(row[n] for row in self.times)) for n in (0, 1))
         return [f"all programs took {took}, {cpu} of CPU; the longest:",
@@ -124,7 +124,7 @@ End = namedtuple("End", "status cpu")
 
 
 def lines(program, limit, words):
-    """Run it; its lines, and then its end."""
+    """Run a program; yield its lines, and then its End."""
     environment = os.environ | {"PYTHONPATH": f"{paths.ROOT}:{paths.SCRIPTS}",
                                 "PYTHONDONTWRITEBYTECODE": "1"}
     child = subprocess.Popen(command(program, words), env=environment, stdin=subprocess.DEVNULL,
@@ -148,8 +148,8 @@ def lines(program, limit, words):
 
 
 def run_program(program, count, limit, words=(), together=False):
-    """Whether all of it passed.  words: as tap has them; together: say nothing before it is
-    over."""
+    """Run a program; return whether all of it passed.  words: those of tap; together: print its
+    lines together once it is over."""
     start = time.monotonic()
     said = lines(program, limit, words)
     if together:
@@ -199,16 +199,16 @@ def follow(program, count, limit, words, said, start):
 # -- builds --
 
 def in_the_background():
-    """A build has the time that no program wants, and a tenth of a busy CPU: a program may be
-    waiting for it on a machine that others keep busy."""
+    """Run builds at nice 10.  They get the CPU time that no program needs, and a tenth of a busy
+    CPU: a program may wait for a build on a machine that is busy with other work."""
     ui.die_with_parent()
     os.nice(10)
 
 
 @contextlib.contextmanager
 def builds_ahead(count):
-    """Build what the core needs.  A program that comes to a target before it is done waits for it;
-    one that comes to a later target builds that itself.  A build that fails does so again in the
+    """Build what the core needs.  A program that needs the target of a running build waits for it;
+    one that needs a later target builds that itself.  A build that fails here fails again in the
     programs that need it."""
     with subprocess.Popen([paths.SCRIPTS / "kvmspf", "build", *AHEAD], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -236,13 +236,14 @@ def builds_ahead(count):
 def parser(known):
     p = argparse.ArgumentParser(prog="kvmspf test", description=__doc__,
                                 epilog=f"groups: {' '.join(known)}")
-    p.add_argument("group", nargs="*", help="run all of this group, also what has passed before")
+    p.add_argument("group", nargs="*",
+                   help="run all of this group, including programs that passed before")
     p.add_argument("-k", dest="words", metavar="WORD", action="append", default=[],
                    help="only tests with WORD in their names; may be given more than once")
     p.add_argument("--long", action="store_true",
                    help="all of every group: hours (docs/testing.md)")
     p.add_argument("--list", action="store_true",
-                   help="list the programs, and how long each took here last")
+                   help="list the programs, and how long each last took here")
     p.add_argument("--limit", type=limits.seconds, default=0,
                    help=f"seconds for one test program (default {LIMIT}; with --long or a group "
                         f"{LONG_LIMIT})")
@@ -279,7 +280,8 @@ def main(argv):
     if depth == unchanged.CORE:
         os.environ[series.GUEST] = "patched"
     setup.check_machine()
-    # lintian, of test agent, may bring a newer perl: a change to all that has passed before it.
+    # lintian, which tests/packages uses, may bring a newer perl.  Install it before the packages
+    # are recorded.
     apt.packages([*apt.PACKAGES, "lintian"])
     count = Count()
     inputs = unchanged.everything()

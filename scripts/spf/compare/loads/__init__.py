@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What compare's guest does once it has booted, mostly load a database; and the data for it, an
-ext4 image for its virtio disk.
+"""The loads of compare's guest, most of which load a database; and their data, an ext4 image for
+the guest's virtio disk.
 
-Each load is a module here, and scripts/guest/load-NAME, which the guest runs with the number of
-servers as its argument and which says what each has in the end.  A module has
+Each load is a module here, and scripts/guest/load-NAME.  The guest runs the latter with the number
+of servers as its argument, and it prints how many keys each has in the end.  A module has
 
-HEAD, TITLE                         its name as a heading, and its program's
-ARCHES                              on which it runs
-VALUE_BYTES                         of each value of its data; None: its data are always the
-                                    same, and no --data goes with it
-version()                           of what is loaded; comes before files() and make(), and
-                                    installs what they need
-files(root)                         of the guest's initramfs, name -> path, "bin/load" among
-                                    them; root: see spf.source.debroot
-make(directory, data_mib, servers)  writes the data; returns how many keys each server must have in
-the end
-disk_mib(data_mib)                  what these take at most
-memory_mib(data_mib, servers)       what the load takes of the guest's memory
-seconds(data_mib)                   what it may take, beside what a boot may
-what(settings)                      what it does, in words
+HEAD, TITLE                         its name as a heading, and its program's name
+ARCHES                              the architectures on which it runs
+VALUE_BYTES                         the size of each value of its data; None: its data are always
+                                    the same, and --data is refused
+version()                           the version of the program; called before files() and make(),
+                                    it installs the packages that they need
+files(root)                         the files of the guest's initramfs, name -> path, "bin/load"
+                                    among them; root: see spf.source.debroot
+make(directory, data_mib, servers)  writes the data; returns how many keys each server must have
+disk_mib(data_mib)                  the most space that the data take
+memory_mib(data_mib, servers)       the guest memory that the load takes
+seconds(data_mib)                   the time limit of the load, without the boot
+what(settings)                      a description in words
 """
 
 import hashlib
@@ -35,13 +34,13 @@ DEFAULT = next(iter(KINDS))
 
 
 def text(settings):
-    """What the report says of the load of these settings."""
+    """The report's texts about the load of these settings."""
     kind = KINDS[settings["load"]]
     return {"head": kind.HEAD, "title": kind.TITLE, "what": kind.what(settings)}
 
 
 def memory_needed_mib(kind, data_mib, servers, vcpus):
-    """What the guest needs at least: kernel and initramfs, and the load; a multiple of 64."""
+    """The least memory of the guest: for kernel, initramfs and load; a multiple of 64."""
     need = 160 + vcpus + KINDS[kind].memory_mib(data_mib, servers)
     return int(-(-need // 64) * 64)
 
@@ -52,8 +51,8 @@ def image_mib(mib):
 
 
 def image(work, target):
-    """An ext4 image of the files in a directory.  It never grows: what ext4 keeps for that may be
-    more than all the slack."""
+    """Make an ext4 image of the files in a directory.  It never grows: the blocks that ext4
+    reserves for growing may be more than all the slack."""
     found = list(Path(work).rglob("*"))
     size = image_mib(sum(path.stat().st_size + 4096 for path in found) / 2**20)
     ui.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal,^metadata_csum,^resize_inode", "-m",
@@ -63,7 +62,8 @@ def image(work, target):
 
 
 def ensure(cache, kind, data_mib, servers):
-    """The image for this size, made if need be. Returns its manifest, with "image" as its path."""
+    """Make the image of this size unless it is there.  Return its manifest, with its path as
+    "image"."""
     load = KINDS[kind]
     name = f"{kind}-{servers}x{data_mib}M" if data_mib else kind
     target, manifest_path = Path(cache, name + ".ext4"), Path(cache, name + ".json")

@@ -13,7 +13,7 @@ VALUE_BYTES = 56
 
 
 def memory_mib(data_mib, servers):
-    """The hash table, which is of a power of two, and each thread's buffers."""
+    """The hash table, whose size is a power of two, and each thread's buffers."""
     return 3 * servers + 1.5 * data_mib
 
 
@@ -32,7 +32,7 @@ def what(settings):
 
 
 def version():
-    """The version of its source: programs of two compilers make the same table."""
+    """A digest of db-load's source: programs of two compilers make the same table."""
     return f"from source {ui.digest(paths.ROOT / 'bench/db-load.c')[:12]}"
 
 

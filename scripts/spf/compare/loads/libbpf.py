@@ -23,7 +23,7 @@ COMPILE = (f"{GCC} -O0 -fPIC -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 -I{WHE
 
 
 def memory_mib(_data_mib, servers):
-    """The disk in the page cache, and each compiler's own."""
+    """The disk in the page cache, and the memory of each compiler."""
     return 70 + 80 * servers
 
 
@@ -32,7 +32,7 @@ def disk_mib(_data_mib):
 
 
 def seconds(_data_mib):
-    """Ten times the seconds that emulated compilers took on two cores."""
+    """Ten times as long as emulated compilers took on two cores."""
     return 1800
 
 
@@ -66,7 +66,7 @@ def _copy(path, target):
 
 
 def _sources(directory, file):
-    """The file and what it includes, the kernel's below /src."""
+    """The file and the headers that it includes; the kernel's are below /src."""
     source = series.src("linux")
     words = [*COMPILE.replace("/src/", f"{source}/").split(), "-M",
              source / WHERE.removeprefix("/src/") / file]
@@ -85,7 +85,8 @@ def make(directory, _data_mib, _servers):
         _sources(directory, name)
     Path(directory, "tmp").mkdir()
     Path(directory, "names").write_text("".join(f"{name}\n" for name in names))
-    # Done by the guest's load-build, which mounts memory on tmp; and here, for the sums.
+    # The guest's load-build runs this, after it has mounted memory on tmp; make() does, for the
+    # sums.
     Path(directory, "compile").write_text(f'exec chroot "$1" {COMPILE} -c {WHERE}/"$2" -o '
                                           '/tmp/"$2".o\n')
     for name in names:

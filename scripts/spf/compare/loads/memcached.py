@@ -15,12 +15,12 @@ HEAD, TITLE = "Database load", "memcached"
 ARCHES = ("x86",)
 PROGRAM = "/usr/bin/memcached"
 VALUE_BYTES = 4000
-# The class of its slabs that such a value with its header falls in, at the default growth of 1.25.
+# The slab class that such a value with its header falls into, at the default growth of 1.25.
 KEY_BYTES = 4544
 
 
 def memory_mib(data_mib, servers):
-    """The data, once more as the files in the page cache, and what each connection takes."""
+    """The data, the page cache of the files, and the memory of each connection."""
     return 40 + 2 * servers + 2.2 * data_mib
 
 
@@ -48,7 +48,7 @@ def version():
 
 def files(_root):
     root = debroot.here()
-    # Root may only start it if there is a name for the user it goes on as.
+    # memcached, started by root, needs a name for the user that it becomes.
     return {"bin/load": paths.SCRIPTS / "guest/load-memcached",
             "etc/passwd": Path("/usr/share/base-passwd/passwd.master"),
             "bin/memcached": debroot.resolve(root, PROGRAM)} | {

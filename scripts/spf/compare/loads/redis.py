@@ -16,8 +16,8 @@ from spf.source import apt, debroot
 
 HEAD, TITLE = "Database load", "Redis"
 ARCHES = ("x86", "power")
-# Debian's redis-tools holds the server's program too, under another name (its own name for it is a
-# symlink in redis-server, a package that would also start a server on this machine).
+# Debian's redis-tools has the server's program, too, under another name.  The name redis-server is
+# a symlink in a package that would also start a server on this machine.
 PACKAGES = ("redis-tools",)
 PROGRAM = "/usr/bin/redis-check-rdb"
 VALUE_BYTES = 4000
@@ -31,7 +31,7 @@ def keys_per_server(data_mib, servers):
 
 
 def memory_mib(data_mib, servers):
-    """Each server's own memory, the data and their image."""
+    """The memory of each server, the data and their image."""
     return 14 * servers + 1.15 * data_mib
 
 
