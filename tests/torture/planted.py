@@ -25,7 +25,7 @@ from tests.torture.torture import series, targets  # noqa: E402
 # Microseconds: as long as a mutation takes, so that all of one has its place in the window of one
 # fault.
 STRETCH = 8000
-Rule = namedtuple("Rule", "words found")
+Rule = namedtuple("Rule", "words found thp", defaults=["always"])
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
 # Of a page that stays mapped in the guest: by what takes it away, by a vCPU that finds it where
 # another one should be, or by what is in it.
@@ -38,7 +38,8 @@ RULES = {
     "sequence-check": Rule(["file", "forbid", "unmap", "protect"], LATE),
     "check-before-lock": Rule(["file", "forbid", "unmap", "protect"], LATE),
     "irqs-on": Rule(["unmap", "replace"], r"\bspf_look_at_table\b"),
-    "policy-freed": Rule(["bind", "dontneed"], r"\bspf_look_at_policy\b"),
+    # These words leave the memory as it was set up.  A huge page is no speculative fault.
+    "policy-freed": Rule(["bind", "dontneed"], r"\bspf_look_at_policy\b", "madvise"),
     "no-drain": Rule(["userfaultfd"], r"\bspf_registered\b"),
     "stale-page": Rule(["replace", "dontneed", "hugepage"], r"\bspf_look_at_page\b"),
     # While another holds it too, the second drop is not seen; then the rwsem finds its count below
@@ -65,7 +66,7 @@ def find(rule, seed, seconds, kernel="planted"):
     """What was found out about a kernel that breaks this rule, or "", and how long it took."""
     start = time.monotonic()
     said, wrong = torture.run(kernel, seed, seconds, ["--regions", "2", *RULES[rule].words],
-                              stretch=STRETCH, planted=places()[rule])
+                              stretch=STRETCH, planted=places()[rule], thp=RULES[rule].thp)
     return said, wrong, time.monotonic() - start
 
 

@@ -37,6 +37,12 @@ ZRAM = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon 
 ZSWAP_ON = "/sys/module/zswap/parameters/enabled"
 ZSWAP = (f"{DISK[0]} && echo Y >{ZSWAP_ON}", f"echo N >{ZSWAP_ON}; {DISK[1]}")
 EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
+# Three pieces of the lab's memory above 4 GiB, for a kernel with DAX: a disk, device DAX with pages
+# of 4 KiB, and with 2 MiB.
+PMEM_ARGUMENTS = "memmap=128M!4G memmap=64M!4352M memmap=64M!4608M"
+PMEM = "/dev/pmem0"
+EXT4_DAX = (f"mkfs.ext4 -qF -b 4096 {PMEM} && mount -t ext4 -o dax=always {PMEM} /mnt",
+            "umount /mnt")
 HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
 KSM = "ksm merged"
 # A page that KSM shares has 256 users at most, unless told otherwise; the row's are all to be
@@ -49,6 +55,18 @@ READ, WRITE, BOTH = ("read",), ("overwrite",), ("read", "overwrite")
 def rows(name, memory, steps, accesses=BOTH, around=("", ""), **more):
     return [Row(name, memory, steps, access, before=around[0], after=around[1], **more)
             for access in accesses]
+
+
+def device_dax(region, align):
+    """As `ndctl create-namespace --mode devdax --map mem` does it, once a boot."""
+    return (f"""[ -e /dev/dax{region}.0 ] && exit
+cd /sys/bus/nd/devices
+echo namespace{region}.0 >../drivers/nd_pmem/unbind
+echo ram >dax{region}.0/mode
+echo {align} >dax{region}.0/align
+cat /proc/sys/kernel/random/uuid >dax{region}.0/uuid
+echo namespace{region}.0 >dax{region}.0/namespace
+echo dax{region}.0 >../drivers/dax_pmem/bind""", "")
 
 
 DISK_IO = {"asked": True, "io": ("vcpu",), "counted": False}
@@ -87,6 +105,15 @@ ROWS = [
     *rows("file, share=off, migrating", "file-private:/mnt/guest", "fill", ("read-moving",),
           around=EXT4, counted=False),
     *rows("a mapping without ->map_pages", "ring", "", READ),
+
+    *rows("file on ext4 -o dax, a hole", "file:/mnt/guest", "", around=EXT4_DAX, needs=PMEM),
+    *rows("file on ext4 -o dax", "file:/mnt/guest", "fill", around=EXT4_DAX, needs=PMEM),
+    *rows("file on ext4 -o dax, share=off", "file-private:/mnt/guest", "fill", around=EXT4_DAX,
+          needs=PMEM),
+    *rows("device DAX, 4 KiB", "device:/dev/dax1.0", "zeros unmapped",
+          around=device_dax(1, 4 << 10), needs=PMEM),
+    *rows("device DAX, 2 MiB", "device:/dev/dax2.0", "zeros unmapped",
+          around=device_dax(2, 2 << 20), needs=PMEM, **HUGE),
 
     *rows("swap, disk", "anon", "write swap", around=DISK, **DISK_IO),
     *rows("swap, disk, PROT_READ", "anon", "write swap protect-read", READ, around=DISK, **DISK_IO),

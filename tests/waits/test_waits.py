@@ -5,26 +5,44 @@ import unittest
 
 from tests.lib import depth
 from tests.waits import waits
-from tests.waits.rows import ROWS
+from tests.waits.rows import PMEM, ROWS
+
+
+DAX = [number for number, row in enumerate(ROWS) if row.needs == PMEM]
+REST = [number for number in range(len(ROWS)) if number not in DAX]
 
 
 def core():
     """One row for each memory, and each way that a fault of it can wait."""
     first = {}
-    for number, row in enumerate(ROWS):
+    for number in REST:
+        row = ROWS[number]
         first.setdefault((row.memory.split(":")[0], row.asked, row.io, row.counted, row.mib > 2),
                          number)
-    return [str(number) for number in first.values()]
+    return list(first.values())
+
+
+def results(numbers, kernel="patched"):
+    return waits.results(map(str, numbers), kernel)
 
 
 class Waits(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.found = waits.results(() if depth.LONG else core())
+        cls.found = results(REST if depth.LONG else core())
 
     def test_every_row(self):
         for row, modes in self.found:
             with self.subTest(f"{row.name}, {row.access}"):
+                self.assertEqual(waits.faults_of(row, modes), [])
+
+
+@depth.long("a kernel that is built for this alone")
+class Dax(unittest.TestCase):
+    def test_every_row(self):
+        for row, modes in results(DAX, "dax"):
+            with self.subTest(f"{row.name}, {row.access}"):
+                self.assertNotEqual(modes["off"]["outcome"], "not here")
                 self.assertEqual(waits.faults_of(row, modes), [])
 
 

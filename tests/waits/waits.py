@@ -14,14 +14,16 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.lib import table  # noqa: E402
-from tests.waits.rows import ROWS  # noqa: E402
+from tests.waits.rows import PMEM_ARGUMENTS, ROWS  # noqa: E402
 
 LIMIT = 1800
 
 
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what was seen})]"""
-    return table.results(ROWS, HERE / "inside.py", numbers, kernel, memory=3 << 30, timeout=LIMIT)
+    append = PMEM_ARGUMENTS if kernel == "dax" else ""
+    return table.results(ROWS, HERE / "inside.py", numbers, kernel, memory=3 << 30, timeout=LIMIT,
+                         append=append)
 
 
 def memory(row, said):
