@@ -51,10 +51,10 @@ def state(where):
     return ui.digest(*parts)
 
 
-def files(what):
-    """The patches in order.  No series is an empty one."""
+def files(what, listed="series"):
+    """The patches in order, or those that another file lists.  No series is an empty one."""
     directory = series.of(what).folder
-    listed = directory / "series"
+    listed = directory / listed
     if not listed.exists():
         return []
     names = [line.split("#")[0].strip() for line in listed.read_text().splitlines()]
@@ -104,13 +104,13 @@ def commit(where, patch, parent, env):
                 stdin=full.encode())
 
 
-def apply(what):
-    """The commits that the series makes on top of base."""
+def apply(what, listed="series"):
+    """The commits that the series, or another file's list of it, makes on top of base."""
     where, parent, made = series.src(what), base(what), []
     with tempfile.TemporaryDirectory() as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
         git(where, "read-tree", parent, env=env)
-        for patch in files(what):
+        for patch in files(what, listed):
             parent = commit(where, patch, parent, env)
             made.append(parent)
     return made
