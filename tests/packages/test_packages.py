@@ -115,10 +115,10 @@ class Kernel(unittest.TestCase):
         self.assertEqual(result.out.decode().split(), [release, "2"])
 
 
-class Dashboard(unittest.TestCase):
+class Shown(unittest.TestCase):
     FOLDER = paths.ROOT / "scripts" / "spfctl"
 
-    def test_it_asks_for_what_spfctl_writes(self):
+    def test_the_dashboard_and_the_alerts_ask_for_what_spfctl_writes(self):
         dashboard = json.loads((self.FOLDER / "grafana-dashboard.json").read_text())
         source = (self.FOLDER / "prometheus.c").read_text()
         written = set(re.findall(r'\{ "(kvmspf_\w+)", "', source))
@@ -127,6 +127,9 @@ class Dashboard(unittest.TestCase):
                  for name in re.findall(r"kvmspf_\w+", target["expr"])}
         self.assertGreater(len(asked), 4)
         self.assertLessEqual(asked, written)
+        alerts = set(re.findall(r"\bkvmspf_\w+", (self.FOLDER / "alerts.yml").read_text()))
+        self.assertGreater(len(alerts), 2)
+        self.assertLessEqual(alerts, written)
 
 
 if __name__ == "__main__":
