@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian packages, each in a Debian 12 root: lintian has nothing to say, and what is installed
-goes when it is purged."""
+"""The Debian packages, each in a Debian root: lintian has nothing to say, and what is installed goes
+when it is purged."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ NEEDED = ["libjson-c5"]
 # What shows that a package is installed.
 SHOWS = {"agent": "spf-agent --version", "spfctl": "spfctl --version",
          "kernel": "test -s /boot/vmlinuz-*+spf1"}
+SUITES = ("bookworm", "trixie") if depth.LONG else ("bookworm",)
 # Files that dpkg, systemd and the name service write as packages come and go.
 NOISE = re.compile(r"\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|"
                    r"etc/\.pwd\.lock|etc/ld\.so\.cache|var/(lib/dpkg|lib/systemd|log|cache)/.*)")
@@ -44,11 +46,11 @@ def setUpModule():
         WANTED = sorted(folder.glob("*.deb"))
 
 
-def inside(commands, *words):
+def inside(commands, *words, suite="bookworm"):
     """What a shell says in the root: a mount namespace with a layer of its own over the disk."""
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "root",
-                   debian_disk.made(), scratch, commands, *WANTED, "--", *words)
+                   debian_disk.made(suite), scratch, commands, *WANTED, "--", *words)
 
 
 class Packages(unittest.TestCase):
@@ -60,8 +62,8 @@ class Packages(unittest.TestCase):
 
     def test_install_again_and_purge(self):
         """Purged, each leaves the root as it was; installed over itself, it stays installed."""
-        for target, package in DEBS.items():
-            with self.subTest(target):
+        for suite, (target, package) in itertools.product(SUITES, DEBS.items()):
+            with self.subTest(target, suite=suite):
                 name = package.name.partition("_")[0]
                 done = inside(f"""
                     find . -xdev | sort >/run/before
@@ -72,7 +74,7 @@ class Packages(unittest.TestCase):
                     dpkg --purge {name}
                     find . -xdev | sort >/run/after
                     echo changed:
-                    comm -3 /run/before /run/after""", package)
+                    comm -3 /run/before /run/after""", package, suite=suite)
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
                 self.assertIn("\ninstalled\n", done.stdout)
                 changed = [line.strip()
