@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian packages, each in a Debian root: lintian has nothing to say, and what is installed goes
-when it is purged."""
+"""The Debian packages, each in a Debian root: lintian has nothing to say, and what is installed
+goes when it is purged."""
 
 import itertools
 import json
