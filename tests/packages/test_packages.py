@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.lib import debian_disk, depth
 from spf import paths
 from spf.source import apt
-from spf.build import deb, kernel_deb, targets
+from spf.build import deb, kernel_deb, selftest_deb, targets
 from spf.lab import x86
 
 HERE = Path(__file__).resolve().parent
@@ -21,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 NEEDED = ["libjson-c5"]
 # What shows that a package is installed.
 SHOWS = {"agent": "spf-agent --version", "spfctl": "spfctl --version",
-         "kernel": "test -s /boot/vmlinuz-*+spf1"}
+         "kernel": "test -s /boot/vmlinuz-*+spf1",
+         "selftests": "test -x /usr/lib/kvm-spf-selftests/speculative_faults_test"}
 SUITES = ("bookworm", "trixie") if depth.LONG else ("bookworm",)
 # Files that dpkg, systemd and the name service write as packages come and go.
 NOISE = re.compile(r"\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|"
@@ -38,6 +39,7 @@ def setUpModule():
     DEBS = {target: Path(deb.build(target)) for target in deb.TARGETS}
     if depth.LONG:
         DEBS["kernel"] = Path(kernel_deb.build("lab")[0])
+        DEBS["selftests"] = Path(selftest_deb.build())
     folder = paths.BUILD / "tests" / "packages"
     folder.mkdir(parents=True, exist_ok=True)
     WANTED = sorted(folder.glob("*.deb"))

@@ -6,7 +6,7 @@ import shutil
 from collections import namedtuple
 
 from spf import paths, series, ui
-from spf.build import kernel_deb, qemu_deb
+from spf.build import kernel_deb, qemu_deb, selftest_deb
 from spf.source import apt
 
 PACKAGES = ["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"]
@@ -17,7 +17,7 @@ TARGETS = {"agent": Package("guest-agent", [], "spf-agent, for guests; one stati
            "spfctl": Package("scripts/spfctl", ["libvirt-dev"],
                              "spfctl, for hosts, with a timer for node_exporter")}
 # The long ones last.
-ALL = ("agent", "spfctl", "qemu", "kernel")
+ALL = ("agent", "spfctl", "selftests", "qemu", "kernel")
 OUT = paths.OUT / "deb"
 
 
@@ -49,11 +49,12 @@ def main(argv):
     p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter,
                                 epilog="targets:\n"
-                                + "\n".join(f"  {n:9}{t.what}" for n, t in TARGETS.items())
-                                + "\n  kernel   the patched kernel and its headers, for hosts"
-                                + "\n  qemu     QEMU for x86 with our patches for users, for hosts"
-                                + "\n  all      these four")
-    p.add_argument("target", choices=["agent", "all", "kernel", "qemu", "spfctl"])
+                                + "\n".join(f"  {n:11}{t.what}" for n, t in TARGETS.items())
+                                + "\n  kernel     the patched kernel and its headers, for hosts"
+                                + "\n  qemu       QEMU for x86 with our patches for users, for hosts"
+                                + "\n  selftests  the kernel's tests of KVM, for hosts"
+                                + "\n  all        all of these")
+    p.add_argument("target", choices=sorted([*ALL, "all"]))
     p.add_argument("--config", choices=sorted(kernel_deb.CONFIGS), default="cloud-amd64",
                    help="kernel: Debian's configuration, or the lab's (default cloud-amd64)")
     series.option(p)
@@ -62,6 +63,7 @@ def main(argv):
     ui.need_root()
     for target in ALL if args.target == "all" else [args.target]:
         made = (kernel_deb.build(args.config) if target == "kernel" else
-                qemu_deb.build() if target == "qemu" else [build(target)])
+                qemu_deb.build() if target == "qemu" else
+                [selftest_deb.build() if target == "selftests" else build(target)])
         print(*map(ui.shown, made), sep="\n", flush=True)
     return 0
