@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian packages, each in a Debian 12 root: lintian has nothing to say, and what is installed
+"""The Debian packages, each in a Debian root: lintian has nothing to say, and what is installed
 goes when it is purged."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from tests.lib import debian_disk, depth
 from spf import paths
 from spf.source import apt
-from spf.build import deb, kernel_deb, targets
+from spf.build import deb, kernel_deb, selftest_deb, targets
 from spf.lab import x86
 
 HERE = Path(__file__).resolve().parent
@@ -20,7 +21,9 @@ HERE = Path(__file__).resolve().parent
 NEEDED = ["libjson-c5"]
 # What shows that a package is installed.
 SHOWS = {"agent": "spf-agent --version", "spfctl": "spfctl --version",
-         "kernel": "test -s /boot/vmlinuz-*+spf1"}
+         "kernel": "test -s /boot/vmlinuz-*+spf1",
+         "selftests": "test -x /usr/lib/kvm-spf-selftests/speculative_faults_test"}
+SUITES = ("bookworm", "trixie") if depth.LONG else ("bookworm",)
 # Files that dpkg, systemd and the name service write as packages come and go.
 NOISE = re.compile(r"\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|"
                    r"etc/\.pwd\.lock|etc/ld\.so\.cache|var/(lib/dpkg|lib/systemd|log|cache)/.*)")
@@ -36,6 +39,7 @@ def setUpModule():
     DEBS = {target: Path(deb.build(target)) for target in deb.TARGETS}
     if depth.LONG:
         DEBS["kernel"] = Path(kernel_deb.build("lab")[0])
+        DEBS["selftests"] = Path(selftest_deb.build())
     folder = paths.BUILD / "tests" / "packages"
     folder.mkdir(parents=True, exist_ok=True)
     WANTED = sorted(folder.glob("*.deb"))
@@ -44,11 +48,11 @@ def setUpModule():
         WANTED = sorted(folder.glob("*.deb"))
 
 
-def inside(commands, *words):
+def inside(commands, *words, suite="bookworm"):
     """What a shell says in the root: a mount namespace with a layer of its own over the disk."""
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "root",
-                   debian_disk.made(), scratch, commands, *WANTED, "--", *words)
+                   debian_disk.made(suite), scratch, commands, *WANTED, "--", *words)
 
 
 class Packages(unittest.TestCase):
@@ -60,8 +64,8 @@ class Packages(unittest.TestCase):
 
     def test_install_again_and_purge(self):
         """Purged, each leaves the root as it was; installed over itself, it stays installed."""
-        for target, package in DEBS.items():
-            with self.subTest(target):
+        for suite, (target, package) in itertools.product(SUITES, DEBS.items()):
+            with self.subTest(target, suite=suite):
                 name = package.name.partition("_")[0]
                 done = inside(f"""
                     find . -xdev | sort >/run/before
@@ -72,7 +76,7 @@ class Packages(unittest.TestCase):
                     dpkg --purge {name}
                     find . -xdev | sort >/run/after
                     echo changed:
-                    comm -3 /run/before /run/after""", package)
+                    comm -3 /run/before /run/after""", package, suite=suite)
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
                 self.assertIn("\ninstalled\n", done.stdout)
                 changed = [line.strip()
@@ -115,10 +119,10 @@ class Kernel(unittest.TestCase):
         self.assertEqual(result.out.decode().split(), [release, "2"])
 
 
-class Dashboard(unittest.TestCase):
+class Shown(unittest.TestCase):
     FOLDER = paths.ROOT / "scripts" / "spfctl"
 
-    def test_it_asks_for_what_spfctl_writes(self):
+    def test_the_dashboard_and_the_alerts_ask_for_what_spfctl_writes(self):
         dashboard = json.loads((self.FOLDER / "grafana-dashboard.json").read_text())
         source = (self.FOLDER / "prometheus.c").read_text()
         written = set(re.findall(r'\{ "(kvmspf_\w+)", "', source))
@@ -127,6 +131,9 @@ class Dashboard(unittest.TestCase):
                  for name in re.findall(r"kvmspf_\w+", target["expr"])}
         self.assertGreater(len(asked), 4)
         self.assertLessEqual(asked, written)
+        alerts = set(re.findall(r"\bkvmspf_\w+", (self.FOLDER / "alerts.yml").read_text()))
+        self.assertGreater(len(alerts), 2)
+        self.assertLessEqual(alerts, written)
 
 
 if __name__ == "__main__":

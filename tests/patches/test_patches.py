@@ -168,6 +168,28 @@ class Tools(unittest.TestCase):
         with self.assertRaisesRegex(ui.Fail, "does not say what 0003 is for; write it there"):
             rows.check("linux")
 
+    def test_what_is_for_users_has_a_list_of_its_own(self):
+        self.two()
+        head = "| patch | subject | for | what |\n|---|---|---|---|\n"
+        (self.folder / "README.md").write_text(head + "| 0001 | mm: first | lab | a |\n"
+                                                      "| 0002 | KVM: second | users | b |\n")
+        users = self.folder / "series-users"
+        with self.assertRaisesRegex(ui.Fail, "series-users is not what the table of README.md "
+                                             "says; run: kvmspf patches refresh linux"):
+            rows.check("linux")
+        rows.refresh("linux")
+        self.assertEqual(users.read_text(), "0002-KVM-second.patch\n")
+        rows.check("linux")
+        self.assertEqual([p.name for p in patches.files("linux", rows.USERS)],
+                         ["0002-KVM-second.patch"])
+        # It applies without the other, unless it needs that.
+        self.assertEqual(len(patches.apply("linux", rows.USERS)), 1)
+        self.change("a.c", "line three\n", "line 3.0\n", "mm: third")
+        patches.refresh("linux")
+        users.write_text("0003-mm-third.patch\n")
+        with self.assertRaisesRegex(ui.Fail, "0003-mm-third.patch does not apply"):
+            patches.apply("linux", rows.USERS)
+
     def test_refresh_in_the_middle_of_a_rebase_loses_nothing(self):
         self.two()
         files = {p: p.read_bytes() for p in self.folder.iterdir()}

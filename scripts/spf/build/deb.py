@@ -6,7 +6,7 @@ import shutil
 from collections import namedtuple
 
 from spf import paths, series, ui
-from spf.build import kernel_deb
+from spf.build import kernel_deb, qemu_deb, selftest_deb
 from spf.source import apt
 
 PACKAGES = ["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"]
@@ -16,6 +16,8 @@ Package = namedtuple("Package", "folder packages what")
 TARGETS = {"agent": Package("guest-agent", [], "spf-agent, for guests; one static program"),
            "spfctl": Package("scripts/spfctl", ["libvirt-dev"],
                              "spfctl, for hosts, with a timer for node_exporter")}
+# The long ones last.
+ALL = ("agent", "spfctl", "selftests", "qemu", "kernel")
 OUT = paths.OUT / "deb"
 
 
@@ -47,15 +49,21 @@ def main(argv):
     p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter,
                                 epilog="targets:\n"
-                                + "\n".join(f"  {n:9}{t.what}" for n, t in TARGETS.items())
-                                + "\n  kernel   the patched kernel and its headers, for hosts")
-    p.add_argument("target", choices=sorted([*TARGETS, "kernel"]))
+                                + "\n".join(f"  {n:11}{t.what}" for n, t in TARGETS.items())
+                                + "\n  kernel     the patched kernel and its headers, for hosts"
+                                + "\n  qemu       QEMU for x86 with our patches for users, for hosts"
+                                + "\n  selftests  the kernel's tests of KVM, for hosts"
+                                + "\n  all        all of these")
+    p.add_argument("target", choices=sorted([*ALL, "all"]))
     p.add_argument("--config", choices=sorted(kernel_deb.CONFIGS), default="cloud-amd64",
                    help="kernel: Debian's configuration, or the lab's (default cloud-amd64)")
     series.option(p)
     args = p.parse_args(argv)
     series.use(args.series)
     ui.need_root()
-    made = kernel_deb.build(args.config) if args.target == "kernel" else [build(args.target)]
-    print(*map(ui.shown, made), sep="\n")
+    for target in ALL if args.target == "all" else [args.target]:
+        made = (kernel_deb.build(args.config) if target == "kernel" else
+                qemu_deb.build() if target == "qemu" else
+                [selftest_deb.build() if target == "selftests" else build(target)])
+        print(*map(ui.shown, made), sep="\n", flush=True)
     return 0

@@ -39,17 +39,26 @@ def fragments(config):
 
 def upstream(package):
     """Debian's version of the source, 6.12.117-1~deb12u1; if not installed, the kernel's and -1."""
+    have = patches.version("linux")
     text = ui.run(["dpkg-query", "-W", "-f", "${Version}", package], check=False).stdout.strip()
-    return text or patches.version("linux") + "-1"
+    if text and text.partition("-")[0] != have:
+        source = ui.shown(series.src("linux"))
+        raise ui.Fail(f"{package} is {text} now, and {source} is {have}",
+                      f"remove {source} to package the newer one")
+    return text or f"{have}-1"
+
+
+def maintainer(*files):
+    """What dates and signs a package: the date is the last change of these files."""
+    when = ui.run(["git", "-c", "safe.directory=*", "-C", paths.ROOT, "log", "-1", "--format=%ct",
+                   "--", *files], check=False).stdout.strip()
+    return {"SOURCE_DATE_EPOCH": when or "946684800",
+            "DEBFULLNAME": "KVM speculative faults", "DEBEMAIL": "kvm-spf@lists.invalid"}
 
 
 def environment(one):
-    """What names and dates the packages: the date is the series' last change."""
-    when = ui.run(["git", "-c", "safe.directory=*", "-C", paths.ROOT, "log", "-1", "--format=%ct",
-                   "--", one.folder], check=False).stdout.strip()
-    return {"SOURCE_DATE_EPOCH": when or "946684800", "KDEB_CHANGELOG_DIST": "unstable",
-            "KDEB_PKGVERSION": f"{upstream(one.package)}+spf1", "KDEB_COMPRESS": "xz",
-            "DEBFULLNAME": "KVM speculative faults", "DEBEMAIL": "kvm-spf@lists.invalid"}
+    return {**maintainer(one.folder), "KDEB_CHANGELOG_DIST": "unstable",
+            "KDEB_PKGVERSION": f"{upstream(one.package)}+spf1", "KDEB_COMPRESS": "xz"}
 
 
 def build(config):

@@ -52,10 +52,11 @@ def state(where):
     return ui.digest(*parts)
 
 
-def files(what):
-    """The patches in order.  A folder without `series` has none."""
+def files(what, listed="series"):
+    """The patches in order, or those that another file lists.  A folder without `series` has
+    none."""
     directory = series.of(what).folder
-    listed = directory / "series"
+    listed = directory / listed
     if not listed.exists():
         return []
     names = [line.split("#")[0].strip() for line in listed.read_text().splitlines()]
@@ -105,13 +106,13 @@ def commit(where, patch, parent, env):
                 stdin=full.encode())
 
 
-def apply(what):
-    """The commits that the series makes on top of base."""
+def apply(what, listed="series"):
+    """The commits that the series, or another file's list of it, makes on top of base."""
     where, parent, made = series.src(what), base(what), []
     with tempfile.TemporaryDirectory() as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
         git(where, "read-tree", parent, env=env)
-        for patch in files(what):
+        for patch in files(what, listed):
             parent = commit(where, patch, parent, env)
             made.append(parent)
     return made

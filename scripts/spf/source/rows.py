@@ -8,6 +8,8 @@ from spf import series, ui
 from spf.source import patches
 
 ROW = re.compile(r"^\| (\d{4}) \| (.*?) \| (.*) \|$")
+# The names of the patches that the table says are for users.  Packages are made of them.
+USERS = "series-users"
 
 
 def subject(patch):
@@ -40,6 +42,13 @@ def readme(what):
     return file if file.exists() else None
 
 
+def users(text, files):
+    """What the file USERS has to say, of the table's text; empty where no row is for users."""
+    wanted = {found[1] for line in text.splitlines()
+              if (found := ROW.match(line)) and found[3].startswith("users | ")}
+    return "".join(f"{patch.name}\n" for patch in files if patch.name[:4] in wanted)
+
+
 def refresh(what):
     if file := readme(what):
         old = file.read_text()
@@ -47,6 +56,9 @@ def refresh(what):
         if new != old:
             file.write_text(new)
             ui.say(f"{ui.shown(file)}: the table of patches has changed; read it")
+        listed, names = file.parent / USERS, users(new, patches.files(what))
+        if names or listed.exists():
+            listed.write_text(names)
 
 
 def check(what):
@@ -57,6 +69,10 @@ def check(what):
     text = file.read_text()
     if renewed(text, patches.files(what)) != text:
         raise ui.Fail(f"the table of {ui.shown(file)} is not that of the patches",
+                      f"run: kvmspf patches refresh {what}")
+    listed = file.parent / USERS
+    if users(text, patches.files(what)) != (listed.read_text() if listed.exists() else ""):
+        raise ui.Fail(f"{ui.shown(listed)} is not what the table of {file.name} says",
                       f"run: kvmspf patches refresh {what}")
     for line in text.splitlines():
         found = ROW.match(line)

@@ -112,6 +112,8 @@ def check(what, build_each=False, boot=False):
     rows.check(what)
     files = patches.files(what)
     commits = patches.apply(what)
+    # Debian's packages have these alone.
+    patches.apply(what, rows.USERS)
     complaints = []
     for patch in files:
         complaints += [f"{patch.name} {wrong}" for wrong in [form(patch)] if wrong]
