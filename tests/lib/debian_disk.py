@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A disk with Debian as debootstrap makes it, with systemd and udev.  It is made once, and guests do
-not write to it."""
+"""A disk with Debian as debootstrap makes it, with systemd and udev.  It is made once, and guests
+do not write to it."""
 
 import subprocess
 import tempfile
