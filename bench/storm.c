@@ -17,7 +17,7 @@
 #include "neighbours.h"
 #include "vmm/arch.h"
 
-/* How the vCPUs' threads begin at once. */
+/* The vCPUs' threads begin at once by this. */
 struct gate {
 	pthread_barrier_t barrier;
 	unsigned int here, all;		/* 0: the barrier has to do */

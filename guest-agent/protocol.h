@@ -26,7 +26,7 @@ struct agent {
 	void *context;		/* of send() */
 
 	/* State of this connection. */
-	bool following;		/* the host asked to be told of new marks */
+	bool following;		/* the host asked for new marks */
 	off_t marks_told;
 	bool too_long;		/* discarding the rest of a line */
 	size_t length;

@@ -10,7 +10,7 @@
 #include "load.h"
 #include "request.h"
 
-/* Where the guest or its host swaps, a load may take forever: end it after this time. */
+/* If the guest or its host swaps, a load may take forever: end it after this time. */
 #define LOAD_SECONDS	60
 
 /* ---- arguments ---- */

@@ -96,7 +96,7 @@ bool parse_size(const char *text, uint64_t max, uint64_t *size)
 	return true;
 }
 
-/* From a millisecond to a day. */
+/* Parse seconds, from a millisecond to a day. */
 bool parse_seconds(const char *text, uint64_t *ns)
 {
 	char *rest;

@@ -27,7 +27,7 @@
 	ROW(PTE_CHANGED, "pte-changed", "pte_changed")		\
 	ROW(NO_MEMORY, "no-memory", "no_memory")
 
-/* For ROW: what an array of names is made of, with a comma after each. */
+/* As ROW: yields the elements of an array of names, with a comma after each. */
 #define FAULT_QMP_NAME(name, qmp, kvm)	qmp,
 #define FAULT_KVM_NAME(name, qmp, kvm)	kvm,
 #define FAULT_TIER_NUMBER(name, qmp, kvm)	FAULT_TIER_##name,

@@ -35,7 +35,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 enum { MAX_TIERS = 8, MAX_OBJECTS = 16, MAX_MARKS = 16, MAX_EVENTS = 1 << 17, BASES = 64 };
 
-/* Of a line, a bit for each CPU */
+/* A line's state, with a bit for each CPU */
 struct line {
 	uint64_t writers;
 	uint64_t holders;	/* that would have it in an infinite cache */
@@ -54,7 +54,7 @@ struct mark {
 	unsigned int tier;
 };
 
-/* What identifies a row of the result. */
+/* The key of a row of the result. */
 struct key {
 	uint64_t pc;
 	uint64_t tier;

@@ -141,7 +141,7 @@ int main(void)
 	} else {
 		puts("there is no command");
 	}
-	/* Not every machine can switch itself off. */
+	/* Some machines cannot switch themselves off. */
 	reboot(RB_POWER_OFF);
 	for (;;)
 		pause();

@@ -37,7 +37,7 @@ struct snapshot {
 	uint64_t nr_vcpus;
 	uint64_t host_ns;		/* the monotonic clock when it was taken */
 	struct counters total;
-	struct vcpu *vcpus;		/* each, if they were asked for and told */
+	struct vcpu *vcpus;		/* each, if we asked for them and the VM sent them */
 	size_t nr_each;
 };
 

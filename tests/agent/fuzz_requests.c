@@ -16,7 +16,7 @@
 static char answers[1 << 16];
 static size_t answered;
 
-/* In place of the device: two vCPUs, all features. */
+/* The fuzzer's own device: two vCPUs, all features. */
 int device__collect(struct device *device, bool records, struct snapshot *snapshot, struct error *error)
 {
 	static uint8_t bar[KVM_SPF_RECORDS_OFF + 2 * KVM_SPF_RECORD_BYTES];

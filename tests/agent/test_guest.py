@@ -67,7 +67,7 @@ class Guest(unittest.TestCase):
         self.assertTrue(any(line.startswith("host fault time") for line in said), said)
 
     def test_stat_costs_little(self):
-        """By the instruction clock, on which this machine's other work does not count."""
+        """The instruction clock does not count this machine's other work."""
         got = self.play("stat", icount=True)
         print(f"# stat -i 0.1: {got['cpu_seconds']:.4f} s on a CPU in {got['seconds']:.1f} s, "
               f"{got['share']:.3%} of a vCPU")

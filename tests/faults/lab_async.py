@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: a guest whose memory the host has swapped out, in each mode.
+"""In the lab: have a guest read back memory that the host has swapped out, in each mode.
 
-usage: lab_async.py INITRAMFS.  Prints as JSON, by swap device and mode, what the kernel's
-tracepoints counted while the guest read it back.
+usage: lab_async.py INITRAMFS.  Prints as JSON, by swap device and mode, the counts of the kernel's
+tracepoints while the guest reads.
 """
 
 import json

@@ -273,8 +273,8 @@ def patched(command):
 
 
 def migrate(command, capabilities, mode=None):
-    """To another QEMU on this host, while the guest stores to its pages; with post-copy, most of
-    them come after it."""
+    """Migrate to another QEMU on this host, while the guest stores to its pages.  With post-copy,
+    most pages follow the guest."""
     source = Guest(*command, "kvm,speculative-faults=on", "")
     source.tell(f"touch 0 {PAGES}", "touched")
     seen = {"before": source.read()}

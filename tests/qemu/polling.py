@@ -52,7 +52,7 @@ class Poller:
 
 
 def storms(command, runs):
-    """In the lab."""
+    """Measure, in the lab."""
     guest = lab_qemu.Guest(*command, "kvm,speculative-faults=on", "",
                          ("-object", f"memory-backend-ram,id=fresh,size={GUEST_MEMORY}M",
                           "-device", "ivshmem-plain,memdev=fresh"))

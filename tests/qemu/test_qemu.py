@@ -317,8 +317,8 @@ class Migration(unittest.TestCase):
                                  seen["said"])
                 self.assertGreater(rounds, 0)
                 self.assertGreater(seen["after"]["epoch"], seen["before"]["epoch"])
-                # The mode does not migrate: the other QEMU has its own.  This one warns the user,
-                # who had set another mode here.
+                # The mode does not migrate: the other QEMU has its own.  This one warns the user
+                # about the mode that was set here.
                 self.assertEqual((seen["after"]["mode"], seen["qmp"]["mode"]), (1, "vma-lock"))
                 self.assertEqual((seen["after"]["faults"][1], seen["before"]["faults"][1] > PAGES),
                                  (0, True))

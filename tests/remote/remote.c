@@ -79,7 +79,7 @@ static void tell(enum order what)
 static void access_remotely(ssize_t (*call)(pid_t, const struct iovec *, unsigned long, const struct iovec *,
 					    unsigned long, unsigned long))
 {
-	/* Not the first page. */
+	/* Leave out the first page. */
 	struct iovec here = { copy + WORDS, (PAGES - 1) * PAGE }, there = { memory + WORDS, (PAGES - 1) * PAGE };
 	ssize_t done = call(owner, &here, 1, &there, 1, 0);
 

@@ -106,7 +106,7 @@ class Repeat(unittest.TestCase):
         gives others."""
         one, again, other = (None,) * 3
         one, again = two_at_once(self.said, (7, 7))
-        # Not assertEqual: it would print all of both.
+        # assertEqual would print all of both.
         self.assertTrue(one.out == again.out, "two runs with one seed differ")
         self.assertEqual(one.inside, again.inside)
         runs = json.loads(one.out[:one.out.index(b"\n}\n") + 3])["runs"]

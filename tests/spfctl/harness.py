@@ -85,7 +85,7 @@ class Test(unittest.TestCase):
         return vm
 
     def process(self, file, name, *answers):
-        """The same in a process of its own."""
+        """Start the server in a process of its own."""
         path = self.dir / file
         child = self.kill_later(subprocess.Popen([sys.executable, server.__file__, path, name,
                                                   *map(json.dumps, answers)]))

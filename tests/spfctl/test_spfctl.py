@@ -154,7 +154,7 @@ class Absent(Test):
         child = self.start("-d", "0.05", "-t", PATIENCE, "-D", self.dir)
         first = [child.stderr.readline() for _ in range(3)]
         self.assertEqual(first, [f"spfctl: {p}: {TOO_OLD}\n" for p in (dies, leaves, stays)])
-        # QEMU removes its socket when it is told to end, and cannot when it is killed.
+        # QEMU removes its socket when it ends on request, and cannot when it is killed.
         left.terminate()
         self.comes(child, leaves, "spfctl: leaves: the VM is gone\n")
         died.kill()

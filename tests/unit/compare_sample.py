@@ -36,7 +36,7 @@ def storms(rng, modes, runs, counted, counts=(1, 2, 4, 8)):
 
 
 def simulated(rng, modes, seeds):
-    """As figures.simulated() makes it: a run of each mode of each seed."""
+    """The object that figures.simulated() makes: a run of each mode of each seed."""
     found = [{**storm, "seed": seed} for seed in range(1, seeds + 1)
              for storm in storms(rng, modes, 1, True, (1, 8, 16, 32, 64, 128))]
     hosts = [{"cpus": cpus, "sockets": cpus // 68, "nodes": cpus // 17, "seed": seed,

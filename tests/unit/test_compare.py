@@ -73,7 +73,7 @@ ffffffff82000000 D something
                  "spin 8 0xffffffff81000110 0xffffffff82000010 0xffffffff81000108 "
                  "0xffffffff81000208 0xffffffff81000208"]
         nothing = ["total 1 0 0 0"]
-        # Two vCPUs: twice before all begin, then when each is through.
+        # Two vCPUs: twice before all begin, then when each has ended.
         parts = [boot, nothing, storm, storm, boot, nothing, nothing, storm, boot]
         with tempfile.TemporaryDirectory() as here:
             map_file, out = Path(here, "System.map"), Path(here, "lines")

@@ -65,7 +65,7 @@ def spfctl():
 
 
 def agent_power():
-    """The same for ppc64le guests."""
+    """The static spf-agent for ppc64le guests."""
     apt.packages([*AGENT_PACKAGES, *POWER_PACKAGES])
     return build("agent-ppc64le", "guest-agent", *cross_power()) / "guest-agent" / "spf-agent"
 

@@ -25,7 +25,7 @@ SIZES = (1, 8, 16, 32, 64, 128)
 # needs at least four boots.
 PAGES, SEEDS = 128, 4
 PAGE, TABLE = 4096, 512
-# What a busy VMM's thread does, as in compare's other storms.
+# The work of a busy VMM's thread, as in compare's other storms.
 BUSY = "mmap"
 # Seconds of real time for one host.  Other work may run beside it.
 LIMIT = 3600

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab: boot a kernel on this machine's own root, as a host whose KVM works, and run a command
-in it."""
+"""The lab: boot a kernel on this machine's own root, as a host with a working KVM, and run a
+command there."""
 
 import contextlib
 import os
@@ -45,7 +45,7 @@ class Lab:
                           "leave out --icount" if icount
                           else f"say --cpus {-(-self.cpus // numa) * numa}", 2)
 
-    # -- what QEMU is told --
+    # -- QEMU's command line --
 
     def arguments(self, directory, interactive):
         chosen = accel.choose(self.qemu, self.kernel, self.accelerator)
@@ -90,7 +90,7 @@ class Lab:
                  "sysctl.kernel.hung_task_timeout_secs=300 random.trust_cpu=1"]
         return " ".join(words + ([self.append] if self.append else []))
 
-    # -- what the init is told --
+    # -- the init's settings --
 
     def share(self, directory, argv, token):
         share = directory / "share"

@@ -27,7 +27,7 @@ LAST = ["torture"]
 # These groups emulate no machine.  Their programs have one thread each, and run one after the other
 # beside the rest.
 BESIDE = {"unit", "patches", "model", "spfctl"}
-# What the core builds, in the order in which its programs need it.
+# The core's targets, in the order in which its programs need them.
 AHEAD = ("qemu", "linux-patched", "selftests", "linux-power", "linux-planted")
 SKIPPED = 77
 # How much of each group to run: its core, or all. tests/lib/depth.py reads it.

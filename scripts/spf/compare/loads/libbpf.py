@@ -15,7 +15,7 @@ HEAD, TITLE = "Build", "gcc"
 ARCHES = ("x86",)
 PACKAGES = ("build-essential", "libelf-dev", "zlib1g-dev")
 VALUE_BYTES = None
-# Not by PATH, which may find ccache first.
+# An absolute path: PATH may find ccache first.
 GCC = "/usr/bin/gcc"
 WHERE = "/src/tools/lib/bpf"
 COMPILE = (f"{GCC} -O0 -fPIC -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 -I{WHERE} "
