@@ -12,7 +12,7 @@ from spf.source import patches
 KVMSPF = paths.SCRIPTS / "kvmspf"
 LIMIT = 900
 # Our own selftests; a series may lack one.
-SELFTESTS = ("mmap_lock_test", "speculative_faults_test")
+SELFTESTS = ("mmap_lock_test", "speculative_faults_test", "tdp_leaf_test")
 MODES = {"off": "mmap_lock", "vma-lock": "vma_lock", "on": "speculative"}
 ROW = re.compile(r"^(\S+) +quiet +anon +write: fast \d+ speculative (\d+) "
                  r"vma_lock (\d+) mmap_lock (\d+)$", re.M)

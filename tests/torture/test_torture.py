@@ -19,6 +19,8 @@ MORE = ("debug", "preempt", "kcsan", "rt")
 def setUpModule():
     targets.bring_up_to_date("patched")
     targets.bring_up_to_date("planted")
+    if any(planted.RULES[rule].selftest for rule in planted.places()):
+        targets.build("selftests")
     power.bring_up_to_date("patched")
 
 
@@ -64,6 +66,10 @@ class Planted(unittest.TestCase):
 
     def found(self, rule):
         seed = random.randrange(1 << 32)
+        if planted.RULES[rule].selftest:
+            # The windows are as wide, and nothing is broken.
+            _, wrong, _ = planted.find(rule, seed, 100, broken=False)
+            self.assertEqual(wrong, "")
         said, wrong, took = planted.find(rule, seed, 100)
         print(f"# {rule}: seed {seed}, {took:.0f} s: {wrong.partition(chr(10))[0]}", flush=True)
         self.assertTrue(planted.is_it(rule, wrong), wrong or said)

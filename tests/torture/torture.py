@@ -52,13 +52,17 @@ def run(kernel, seed, seconds, words=(), **settings):
     else:
         done = npt(kernel, limit, settings).run([HERE / "inside", native.program("torture"),
                                                  *words])
-    said = done.out.decode(errors="replace").strip()
+    return done.out.decode(errors="replace").strip(), complaint(done)
+
+
+def complaint(done):
+    """What is wrong with a run in the lab, or ""."""
     if done.trouble:
-        return said, f"the kernel: {done.trouble[0]}; console log: {done.console}\n{report(done)}"
+        return f"the kernel: {done.trouble[0]}; console log: {done.console}\n{report(done)}"
     if (done.kind, done.status) != ("exit", 0):
         what = done.what or done.err.decode(errors="replace").strip()
-        return said, f"{what}; console log: {done.console}"
-    return said, ""
+        return f"{what}; console log: {done.console}"
+    return ""
 
 
 def main():
