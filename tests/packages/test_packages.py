@@ -106,17 +106,22 @@ class Packages(unittest.TestCase):
 
 @depth.long("builds a kernel's package")
 class Kernel(unittest.TestCase):
-    def test_it_boots_and_has_the_tiers(self):
+    def test_it_boots_and_its_selftest_sees_the_tiers(self):
         targets.bring_up_to_date("patched")
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
-            run("dpkg-deb", "-x", DEBS["kernel"], scratch, check=True)
+            for target in ("kernel", "selftests"):
+                run("dpkg-deb", "-x", DEBS[target], scratch, check=True)
             image, = Path(scratch).glob("boot/vmlinuz-*")
+            program = f"{scratch}/usr/lib/kvm-spf-selftests/speculative_faults_test"
             result = x86.Lab(image, timeout=300).run(
-                ["sh", "-c", "uname -r; cat /sys/module/kvm/parameters/speculative_faults"])
+                ["sh", "-c", "uname -r; cat /sys/module/kvm/parameters/speculative_faults; "
+                             f"{program}"])
         self.assertEqual((result.status, result.trouble), (0, []), result.err.decode())
         release = image.name.removeprefix("vmlinuz-")
         self.assertTrue(release.endswith("+spf1"))
-        self.assertEqual(result.out.decode().split(), [release, "2"])
+        said = result.out.decode()
+        self.assertEqual(said.splitlines()[:2], [release, "2"])
+        self.assertRegex(said, r"(?m)^on  .* speculative [1-9].* mmap_lock 0$")
 
 
 class Shown(unittest.TestCase):
