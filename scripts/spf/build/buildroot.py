@@ -37,8 +37,10 @@ def made(suite, log):
     new = target.with_name(f".new-{target.name}")
     shutil.rmtree(new, ignore_errors=True)
     with ui.Progress(f"making a root of {suite}", 120) as progress:
-        ui.run(["debootstrap", "--variant=buildd", "--include=ccache,eatmydata", suite, new,
-                apt.mirror()], log=log, progress=progress)
+        # It mounts /proc and /sys in there; if it is killed, they are not to stay.
+        ui.run(["unshare", "--mount", "--propagation", "private", "debootstrap",
+                "--variant=buildd", "--include=ccache,eatmydata", suite, new, apt.mirror()],
+               log=log, progress=progress)
     (new / "etc/apt/sources.list").write_text("".join(f"{kind} {apt.mirror()} {suite} main\n"
                                                       for kind in ("deb", "deb-src")))
     new.rename(target)
