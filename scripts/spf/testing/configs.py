@@ -98,11 +98,13 @@ for file; do
 	virt/kvm/*) object=arch/$srcarch/kvm/../../../$object dir=arch/$srcarch/kvm ;;
 	*) dir=${file%/*} ;;
 	esac
-	make -s -f "$SRC/scripts/Makefile.build" obj="$dir" srctree="$SRC" objtree=. VPATH="$SRC" \
-		SRCARCH="$srcarch" --eval 'kvmspf: ; @echo $(real-obj-y) $(real-obj-m)' kvmspf |
+	make -s -f "$SRC/scripts/Makefile.build" obj="$dir" srctree="$SRC" srcroot="$SRC" \
+		objtree=. VPATH="$SRC" SRCARCH="$srcarch" --eval 'kvmspf: ; @echo $(real-obj-y) $(real-obj-m)' kvmspf |
 	tr ' ' '\n' | grep -Fqx "$object" && objects="$objects $object"
 done
 echo "objects:$objects"
+# Without a target, make would build the whole kernel.
+[ "$objects" ] || exit 1
 eval "exec $words $objects"
 """
 
