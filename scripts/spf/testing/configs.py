@@ -98,8 +98,11 @@ for file; do
 	virt/kvm/*) object=arch/$srcarch/kvm/../../../$object dir=arch/$srcarch/kvm ;;
 	*) dir=${file%/*} ;;
 	esac
+	# A folder without a makefile, such as kvm/mmu, belongs to the one above.
+	until [ -e "$SRC/$dir/Makefile" ] || [ -e "$SRC/$dir/Kbuild" ]; do dir=${dir%/*}; done
 	make -s -f "$SRC/scripts/Makefile.build" obj="$dir" srctree="$SRC" srcroot="$SRC" \
-		objtree=. VPATH="$SRC" SRCARCH="$srcarch" --eval 'kvmspf: ; @echo $(real-obj-y) $(real-obj-m)' kvmspf |
+		objtree=. VPATH="$SRC" SRCARCH="$srcarch" \
+		--eval 'kvmspf: ; @echo $(real-obj-y) $(real-obj-m)' kvmspf |
 	tr ' ' '\n' | grep -Fqx "$object" && objects="$objects $object"
 done
 echo "objects:$objects"
