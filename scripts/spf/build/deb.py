@@ -51,7 +51,7 @@ def main(argv):
                                 epilog="targets:\n"
                                 + "\n".join(f"  {n:11}{t.what}" for n, t in TARGETS.items())
                                 + "\n  kernel     the patched kernel and its headers, for hosts"
-                                + "\n  qemu       QEMU for x86 with our patches for users, for hosts"
+                                + "\n  qemu       QEMU for x86 with the patches for users"
                                 + "\n  selftests  the kernel's tests of KVM, for hosts"
                                 + "\n  all        all of these")
     p.add_argument("target", choices=sorted([*ALL, "all"]))
