@@ -49,6 +49,15 @@ def ignore_children():
 
 
 class Signals(Case):
+    def setUp(self):
+        super().setUp()
+        # Programs that a shell without job control starts with `&` ignore these, and so would the
+        # command.
+        for number in SIGINT, SIGQUIT:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+                self.addCleanup(signal.signal, number, signal.SIG_IGN)
+
     def start(self, *command, **kw):
         self.bar.__enter__()
         self.addCleanup(self.bar.__exit__)
