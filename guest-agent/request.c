@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
@@ -170,6 +171,8 @@ static int load_in_child(const struct load *load, struct load_result *result, st
 		return fail(error, STATUS_FAILED, "cannot make a pipe: %s", strerror(errno));
 	child = fork();
 	if (!child) {
+		/* Whoever starts the agent may have it ignored, and a fuzzer has a handler of its own. */
+		signal(SIGALRM, SIG_DFL);
 		alarm(LOAD_SECONDS);
 		memset(&report, 0, sizeof(report));
 		report.failed = load__run(load, &report.result, &report.error);
