@@ -171,7 +171,7 @@ static int load_in_child(const struct load *load, struct load_result *result, st
 		return fail(error, STATUS_FAILED, "cannot make a pipe: %s", strerror(errno));
 	child = fork();
 	if (!child) {
-		/* Whoever starts the agent may have it ignored, and a fuzzer has a handler of its own. */
+		/* The program that starts the agent may ignore it, and a fuzzer handles it. */
 		signal(SIGALRM, SIG_DFL);
 		alarm(LOAD_SECONDS);
 		memset(&report, 0, sizeof(report));
