@@ -96,6 +96,8 @@ class Simulated(unittest.TestCase):
         self.assertEqual(simulated.hosts(simulated.sizes(100)), [[100], [1, 8, 16, 32, 64]])
         self.assertEqual([simulated.shape(n) for n in (1, 16, 17, 64, 128)],
                          [(2, 1, 1), (17, 1, 1), (20, 1, 2), (68, 1, 4), (136, 2, 8)])
+        self.assertEqual([simulated.shape(n, 64) for n in (16, 64, 128)],
+                         [(17, 1, 1), (65, 1, 1), (130, 2, 2)])
 
     def test_an_interrupt_ends_the_hosts_that_run(self):
         stop, ended = threading.Event(), []

@@ -40,9 +40,9 @@ def at_once():
     return max(1, min(2, len(os.sched_getaffinity(0)), free // HOST_MIB))
 
 
-def shape(vcpus):
+def shape(vcpus, a_node=A_NODE):
     """CPUs, sockets and nodes of a host."""
-    nodes, sockets = -(-vcpus // A_NODE), -(-vcpus // A_SOCKET)
+    nodes, sockets = -(-vcpus // a_node), -(-vcpus // A_SOCKET)
     nodes = -(-nodes // sockets) * sockets
     return (-(-vcpus // nodes) + 1) * nodes, sockets, nodes
 
@@ -68,12 +68,12 @@ def stride(pages):
     return PAGE * max(1, TABLE // pages)
 
 
-def words(program, vcpus, neighbour, modes, pages):
+def words(program, vcpus, neighbour, modes, pages, more=()):
     names = ",".join("default" if mode == "stock" else mode for mode in modes)
     return [str(word) for word in (
         program, "--pin", "--middle", "--vcpus", vcpus, "--pages", vcpus * pages,
         "--stride", stride(pages), "--mode", names, "--json", "-",
-        *(["--neighbour", neighbour] if neighbour else []))]
+        *(["--neighbour", neighbour] if neighbour else []), *more)]
 
 
 def documents(text):
@@ -109,11 +109,13 @@ class Storms:
     """The storms to run on each host: @neighbours, a list of fault-storm's kinds, None for a quiet
     VMM.
 
-    @profiled: the seeds for which to record what CPUs waited for; @machine: arguments of
-    simulate.Simulated besides shape and seed."""
+    @profiled: the seeds for which to record what CPUs waited for; @a_node: the vCPUs of a NUMA
+    node; @more: more words for fault-storm; @machine: arguments of simulate.Simulated besides shape
+    and seed."""
 
-    def __init__(self, neighbours, modes, pages=PAGES, profiled=(), **machine):
-        self.profiled = profiled
+    def __init__(self, neighbours, modes, pages=PAGES, profiled=(), a_node=A_NODE, more=(),
+                 **machine):
+        self.profiled, self.a_node, self.more = profiled, a_node, more
         self.neighbours, self.modes, self.pages, self.machine = neighbours, modes, pages, machine
         self.program, self.stop = meson.bench() / "fault-storm", threading.Event()
         # Build these here, before two hosts at once want to.
@@ -124,7 +126,7 @@ class Storms:
         return {"instruction_ns": 1, "quantum_ns": simulate.QUANTUM,
                 "line_ns": list(self.machine.get("line", simulate.LINE)),
                 "pages": self.pages, "stride": stride(self.pages),
-                "node_vcpus": A_NODE, "socket_vcpus": A_SOCKET}
+                "node_vcpus": self.a_node, "socket_vcpus": A_SOCKET}
 
     def on_host(self, counts, seed):
         """Boot a host, and run all storms there.  Return its object in results.json, with the
@@ -135,10 +137,11 @@ class Storms:
             return self.boot(counts, seed, profile.name)
 
     def boot(self, counts, seed, profile=None):
-        cpus, sockets, nodes = shape(max(counts))
+        cpus, sockets, nodes = shape(max(counts), self.a_node)
         jobs = turned([(n, kind) for n in counts for kind in self.neighbours], seed)
         modes = turned(self.modes, seed)
-        script = " && ".join(shlex.join(words(self.program, n, kind, modes, self.pages))
+        script = " && ".join(shlex.join(words(self.program, n, kind, modes, self.pages,
+                                                self.more))
                              for n, kind in jobs)
         machine = simulate.Simulated(cpus, sockets=sockets, nodes=nodes, seed=seed, timeout=LIMIT,
                                      files=simulate.programs(), profile=profile, **self.machine)
