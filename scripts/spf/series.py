@@ -104,6 +104,12 @@ def option(parser):
         for one in known(kind)))
 
 
+def words(kind):
+    """The option that chooses the series in use, for a line that says what to run."""
+    one = of(kind)
+    return "" if one.default == "yes" else f" --series {one.name}"
+
+
 def guest():
     """The flavour of the guests' kernel.  A guest needs no patch, but the core of `kvmspf test`
     boots the host's kernel in its guests so as to build no other."""

@@ -22,9 +22,9 @@ class Fuzz(unittest.TestCase):
         seconds = os.environ.get("KVMSPF_FUZZ_SECONDS", "600" if depth.LONG else None)
         much = f"-max_total_time={seconds}" if seconds else f"-runs={RUNS[target]}"
         with tempfile.TemporaryDirectory() as found:
-            # A fixed seed, so that a failed run of CI can be repeated.  No limit of memory: libFuzzer
-            # watches it in a thread, which may hold a lock of ASan's allocator while it starts.  A
-            # load's child would inherit that lock, and wait for it forever.
+            # A fixed seed, so that a failed run of CI can be repeated.  Without a limit of memory:
+            # libFuzzer watches it in a thread, which may hold a lock of ASan's allocator while it
+            # starts.  A load's child would inherit that lock, and wait for it forever.
             done = subprocess.run([programs.fuzz(target), much, "-seed=1", "-print_final_stats=1",
                                    "-rss_limit_mb=0",
                                    f"-artifact_prefix={found}/",

@@ -78,7 +78,8 @@ def main():
     ui.need_root()
     unknown = [check for check in args.check if check not in (*CHECKS, FAILING)]
     if unknown:
-        parser.error(f"there is no check '{unknown[0]}'")
+        parser.error(f"there is no check '{unknown[0]}'; the checks are "
+                     f"{', '.join((*CHECKS, FAILING))}")
     print(f"seed {args.seed}", flush=True)
     try:
         checks = args.check or (*CHECKS, *([FAILING] if args.kernel == "debug" else []))

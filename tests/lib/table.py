@@ -45,7 +45,7 @@ def arguments(parser, rows):
     numbers = [n for n, row in enumerate(rows)
                if not args.row or any(word in row.name for word in args.row)]
     if not numbers:
-        parser.error("no such row")
+        parser.error(f"no row has {' or '.join(args.row)} in its name")
     return args, numbers
 
 

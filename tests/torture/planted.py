@@ -102,7 +102,7 @@ def main():
     args = parser.parse_args()
     series.use(args.series)
     if bad := set(args.rule) - set(RULES):
-        parser.error(f"there is no rule {', '.join(bad)}")
+        parser.error(f"there is no rule {', '.join(bad)}; the rules are {', '.join(RULES)}")
     if absent := set(args.rule) - set(places()):
         parser.error(f"{series.of('linux').name} has no rule {', '.join(absent)}")
     targets.bring_up_to_date(args.kernel)

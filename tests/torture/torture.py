@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests import native  # noqa: E402
-from spf import series  # noqa: E402
+from spf import series, ui  # noqa: E402
 from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import power, x86  # noqa: E402
@@ -98,4 +98,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ui.Fail as failure:
+        print(f"torture: {failure}", file=sys.stderr)
+        sys.exit(failure.status)

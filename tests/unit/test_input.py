@@ -48,6 +48,14 @@ class Refused(unittest.TestCase):
     def test_arguments_that_would_be_ignored(self):
         self.refused(["compare", "--runs", "3", "a", "b"], "--runs says how to run")
 
+    def test_results_that_cannot_be_read(self):
+        self.refused(["report", "/nonexistent"],
+                     "cannot read /nonexistent: No such file or directory; name a")
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("no JSON")
+            file.flush()
+            self.refused(["report", file.name], f"{file.name} is no JSON; name a")
+
     def test_out_that_is_a_file(self):
         with tempfile.NamedTemporaryFile() as file:
             self.refused(["lab", "--no-build", "--out", file.name, "--", "true"],

@@ -13,10 +13,11 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from spf import limits, paths, series, ui
+from spf import limits, main, paths, series, ui
 from spf.source import apt
 from spf.build import kernels, meson, targets
 from spf.lab import accel, outcome
+from spf.testing import verb
 
 ROOT = paths.ROOT
 KVMSPF = ROOT / "scripts" / "kvmspf"
@@ -81,6 +82,7 @@ class Arguments(unittest.TestCase):
         self.assertRegex(self.refused("build", "moon"), r"^kvmspf: unknown target 'moon'; .*\n$")
         self.assertRegex(self.refused("test", "moon"),
                          r"^kvmspf: there is no test group 'moon'; .*\n$")
+        self.assertEqual(self.refused("test", "--list", "moon"), self.refused("test", "moon"))
         self.assertRegex(self.refused("lab", "--no-build", "--kernel", "/nowhere", "--", "true"),
                          r"neither .*; say ")
         self.refused("lab", "--cpus", "0", "--", "true")
@@ -91,10 +93,25 @@ class Arguments(unittest.TestCase):
             self.assertIn(f"linux-{flavour}", targets.TARGETS)
 
     def test_help_everywhere(self):
-        for words in ([], ["setup"], ["build"], ["lab"], ["patches"], ["test"]):
-            done = subprocess.run([KVMSPF, *words, "--help"], capture_output=True, text=True)
+        for words in ([], *([verb] for verb in main.VERBS)):
+            done = subprocess.run([KVMSPF, *words, "--help"], capture_output=True, text=True,
+                                  env={**os.environ, "COLUMNS": "80"})
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("usage: kvmspf", done.stdout)
+            self.assertEqual([line for line in done.stdout.splitlines() if len(line) > 80], [])
+
+
+class List(unittest.TestCase):
+    def test_of_one_group(self):
+        done = subprocess.run([KVMSPF, "test", "--list", "unit"], capture_output=True, text=True)
+        self.assertEqual({line.partition("/")[0] for line in done.stdout.splitlines()[1:]},
+                         {"unit"})
+
+    def test_every_program_has_a_time(self):
+        known = {line.split()[0] for line in verb.TIMES.read_text().splitlines()}
+        here = {verb.label_of(program)
+                for group in verb.groups() for program in verb.programs(group)}
+        self.assertEqual(here - known, set())
 
 
 class Stamps(unittest.TestCase):

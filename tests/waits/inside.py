@@ -112,8 +112,8 @@ def run(program, row, mode):
 def main(program, *numbers):
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
     Path("/sys/kernel/mm/transparent_hugepage/enabled").write_text("madvise")
-    # The flusher, which comes every five seconds, would clean the pages of one mode and not those of
-    # another.
+    # The flusher, which comes every five seconds, would clean the pages of one mode and not those
+    # of another.
     Path("/proc/sys/vm/dirty_writeback_centisecs").write_text("360000")
     shell("truncate -s 64M /tmp/disk && mkfs.ext4 -q /tmp/disk")
     (TRACING / "kprobe_events").write_text(PROBES)

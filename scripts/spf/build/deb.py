@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Make Debian packages."""
 
-import argparse
 import shutil
 from collections import namedtuple
 
-from spf import paths, series, ui
+from spf import arguments, paths, series, ui
 from spf.build import kernel_deb, qemu_deb, selftest_deb
 from spf.source import apt
 
@@ -46,14 +45,13 @@ def build(target):
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf deb", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="targets:\n"
-                                + "\n".join(f"  {n:11}{t.what}" for n, t in TARGETS.items())
-                                + "\n  kernel     the patched kernel and its headers, for hosts"
-                                + "\n  qemu       QEMU for x86 with the patches for users"
-                                + "\n  selftests  the kernel's tests of KVM, for hosts"
-                                + "\n  all        all of these")
+    p = arguments.Parser(prog="kvmspf deb", description=__doc__,
+                         epilog="targets:\n"
+                         + "\n".join(f"  {n:11}{t.what}" for n, t in TARGETS.items())
+                         + "\n  kernel     the patched kernel and its headers, for hosts"
+                         + "\n  qemu       QEMU for x86 with the patches for users"
+                         + "\n  selftests  the kernel's tests of KVM, for hosts"
+                         + "\n  all        all of these")
     p.add_argument("target", choices=sorted([*ALL, "all"]))
     p.add_argument("--config", choices=sorted(kernel_deb.CONFIGS), default="cloud-amd64",
                    help="kernel: Debian's configuration, or the lab's (default cloud-amd64)")

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build kernels, QEMU and the kernel's KVM selftests."""
 
-import argparse
 
-from spf import paths, series, ui
+from spf import arguments, paths, series, ui
 from spf.build import kernels, qemus, sandbox, selftests
 from spf.source import fetch, patches, setup
 
@@ -53,7 +52,8 @@ def tree(what, flavour):
     if flavour == "edit":
         where = series.edit(what)
         if not where.exists():
-            raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
+            raise ui.Fail(f"there is no {ui.shown(where)}",
+                          f"run: kvmspf patches edit {what}{series.words(what)}")
         return where, patches.state(where)
     if flavour == "planted":
         return planted(what)
@@ -122,14 +122,11 @@ def bring_up_to_date(kernel, qemu="patched"):
 
 
 def parser():
-    wide = max(map(len, [*TARGETS, *GROUPS])) + 2
-    p = argparse.ArgumentParser(
+    texts = TARGETS | {name: " ".join(of) for name, of in GROUPS.items()}
+    p = arguments.Parser(
         prog="kvmspf build", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="targets (default: all):\n" + "\n".join(
-            [f"  {n:{wide}}{t}" for n, t in TARGETS.items()] +
-            [f"  {n:{wide}}{' '.join(t)}" for n, t in GROUPS.items()])
-        + f"\n\nResults go to {ui.shown(paths.OUT)}.")
+        epilog=f"targets (default: all):\n{arguments.rows(texts)}\n\n"
+               f"Results go to {ui.shown(paths.OUT)}.")
     series.option(p)
     p.add_argument("target", nargs="*", default=["all"])
     return p

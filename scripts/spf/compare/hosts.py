@@ -58,7 +58,8 @@ def choose(args):
 
 def need(path, target):
     if not path.exists():
-        raise ui.Fail(f"{ui.shown(path)} is missing", f"run: kvmspf build {target}")
+        raise ui.Fail(f"{ui.shown(path)} is missing",
+                      f"run: kvmspf build {target}{series.words(target.partition('-')[0])}")
     return path
 
 

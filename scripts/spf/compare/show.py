@@ -2,16 +2,15 @@
 """Show a result of `kvmspf compare` or of a bundle again, as a table and as report.html beside
 it."""
 
-import argparse
 from pathlib import Path
 
+from spf import arguments
 from spf.compare import figures, verb
 from spf.report import difference
 
 
 def parser():
-    p = argparse.ArgumentParser(prog="kvmspf report", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = arguments.Parser(prog="kvmspf report", description=__doc__)
     p.add_argument("results", metavar="RESULTS.json")
     p.add_argument("--out", metavar="DIR",
                    help="directory for report.html and the rest (default: beside the results)")

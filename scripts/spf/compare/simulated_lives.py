@@ -15,7 +15,6 @@ from spf.build import meson
 from spf.compare import hosts, loads, plan, simulated
 from spf.lab import bundle, simulate
 
-LOAD = "redis"
 PYTHON = Path("/usr/bin/python3")
 # Parts of Python's library that are large, and that no program here uses.
 NOT_NEEDED = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "pydoc_data"}
@@ -37,13 +36,15 @@ def library():
 
 
 class Lives:
-    """Guest lives: each guest has @vcpus vCPUs, as many servers, and @data MiB for all of them."""
+    """Guest lives: each guest has @vcpus vCPUs, as many servers, and @data MiB for all of them, or
+    None if the load has none."""
 
-    def __init__(self, vcpus, data, modes, vmms, **machine):
-        self.vcpus, self.modes, self.vmms, self.machine = vcpus, modes, vmms, machine
-        self.data, self.stop = max(data, vcpus), threading.Event()
-        self.memory = loads.memory_needed_mib(LOAD, self.data, vcpus, vcpus)
-        self.manifest = loads.ensure(str(paths.BUILD / "compare"), LOAD, self.data, vcpus)
+    def __init__(self, load, vcpus, data, modes, vmms, **machine):
+        self.load, self.vcpus, self.modes, self.vmms, self.machine = (
+            load, vcpus, modes, vmms, machine)
+        self.data, self.stop = data and max(data, vcpus), threading.Event()
+        self.memory = loads.memory_needed_mib(load, self.data, vcpus, vcpus)
+        self.manifest = loads.ensure(str(paths.BUILD / "compare"), load, self.data, vcpus)
         qemu = series.qemu()
         self.qemu = paths.BUILD / "compare" / "qemu-stripped"
         new = self.qemu.with_suffix(f".{os.getpid()}")
@@ -58,11 +59,11 @@ class Lives:
                if Path(name).exists()},
             "guest/kernel": series.kernel(series.guest()),
             "guest/disk": Path(self.manifest["image"]),
-            "guest/initramfs": hosts.initramfs(LOAD, meson.agent())}
+            "guest/initramfs": hosts.initramfs(load, meson.agent())}
 
     def settings(self):
         return {"vcpus": self.vcpus, "servers": self.vcpus, "memory_mib": self.memory,
-                "data_mib": self.data, "load": LOAD, "keys": self.manifest["keys"],
+                "data_mib": self.data, "load": self.load, "keys": self.manifest["keys"],
                 "snapshot_sha256": self.manifest["image_sha256"]}
 
     def plan(self, seed):

@@ -10,7 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from spf import kvmparam, limits, paths, series, ui
+from spf import arguments, kvmparam, limits, paths, series, ui
 from spf.report import difference, table
 from spf.compare import execution, figures, hosts, loads, needs, plan, simulated, \
     simulated_lives
@@ -26,12 +26,8 @@ on this host if it has a patched kernel and a /dev/kvm that works, else in an em
 lab).  In the end compare runs storms on simulated hosts of up to 128 CPUs, in virtual time
 (docs/scaling.md), two hosts at a time.  DIR gets results.json (docs/results-schema.md), the same
 values as runs.csv and storms.csv, and report.html.
+
 Status: 0 done; 1 failed; 2 wrong arguments; 3 done, but runs are missing."""
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise ui.Fail(message, "kvmspf compare --help tells more", 2)
 
 
 def mib(text):
@@ -42,8 +38,7 @@ def mib(text):
 
 
 def parser():
-    p = Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG,
-               formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = arguments.Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG)
     p.add_argument("results", nargs="*", metavar="RESULTS.json",
                    help="two earlier results: compare these, run nothing")
     p.add_argument("--runs", type=limits.positive, default=5,
@@ -82,7 +77,7 @@ def parser():
     p.add_argument("--simulate", type=limits.number(0, simulated.MOST), metavar="N",
                    help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: "
                         "none); with an N also guest "
-                        "lives with N vCPUs and N Redis servers there, which takes an hour with 32")
+                        "lives with N vCPUs and N servers there, which takes an hour with 32")
     p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
     p.add_argument("--json", action="store_true", help="print results.json instead of the table")
     p.add_argument("--keep", action="store_true",
@@ -145,8 +140,8 @@ def simulate(args, modes):
     of_all = list(storms.on_all(simulated.sizes(args.simulate), seeds))
     found = figures.simulated(of_all, args.vmm, {**storms.settings(), "seeds": seeds})
     if args.simulated_guests:
-        lives = simulated_lives.Lives(args.simulated_guests, args.data or 64, modes, args.vmm,
-                                      kernel=args.kernel)
+        lives = simulated_lives.Lives(args.load, args.simulated_guests, args.data, modes,
+                                      args.vmm, kernel=args.kernel)
         found["lives"] = figures.simulated_lives(list(lives.on_all(seeds)), lives.settings())
     return {**found, "seconds": round(time.monotonic() - begun, 1)}
 

@@ -5,7 +5,6 @@ and a script that runs them.
 DIR/run runs on any x86-64 Linux, as an ordinary user, and installs nothing.  Copy DIR to a machine
 with many CPUs, and give the results.json that it writes to kvmspf report."""
 
-import argparse
 import gzip
 import re
 import shutil
@@ -13,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from spf import paths, series, ui
+from spf import arguments, paths, series, ui
 from spf.build import meson, targets
 from spf.lab import accel, image
 from spf.source import apt
@@ -27,8 +26,7 @@ MOST_MIB = 60
 
 
 def parser():
-    p = argparse.ArgumentParser(prog="kvmspf bundle", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = arguments.Parser(prog="kvmspf bundle", description=__doc__)
     p.add_argument("--out", metavar="DIR", default=str(paths.BUILD / "bundle"),
                    help="the directory, new or an older bundle (default: build/bundle)")
     p.add_argument("--no-build", action="store_true",

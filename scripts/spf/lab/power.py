@@ -48,7 +48,7 @@ def kernel_path(kernel):
     path = series.kernel(KERNELS[kernel], "vmlinux")
     if not path.exists():
         raise ui.Fail(f"there is no {kernel} kernel for POWER yet",
-                      f"run: kvmspf build linux-{KERNELS[kernel]}")
+                      f"run: kvmspf build{series.words('linux')} linux-{KERNELS[kernel]}")
     return path
 
 

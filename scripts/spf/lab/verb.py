@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from spf import limits, series, ui
+from spf import arguments, limits, series, ui
 from spf.build import targets
 from spf.lab import ept, outcome, power, simulate, x86
 
@@ -25,9 +25,8 @@ def writer(number):
 
 
 def parser():
-    p = argparse.ArgumentParser(
-        prog="kvmspf lab", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter, epilog="""\
+    p = arguments.Parser(
+        prog="kvmspf lab", description=__doc__, epilog="""\
 The command sees this machine's root read-only, with scratch (lost at the end) on /tmp /run /etc
 /var /root /home /opt /srv /dev/shm.  Files left in $KVMSPF_OUT are copied to --out.  $KVMSPF_QEMU
 and $KVMSPF_GUEST_KERNEL name a VMM and a guest kernel for the command.  The command's output and

@@ -285,7 +285,8 @@ def kernel_path(kernel):
     if kernel in targets.FLAVOURS:
         path = series.kernel(kernel)
         if not path.exists():
-            raise ui.Fail(f"there is no {kernel} kernel yet", f"run: kvmspf build linux-{kernel}")
+            raise ui.Fail(f"there is no {kernel} kernel yet",
+                          f"run: kvmspf build{series.words('linux')} linux-{kernel}")
         return path
     path = Path(kernel).resolve()
     if not path.is_file():
@@ -299,7 +300,8 @@ def qemu_path(qemu):
         path = series.qemu(qemu)
         if not path.exists():
             raise ui.Fail(f"there is no {qemu} QEMU yet",
-                          f"run: kvmspf build qemu{'-edit' if qemu == 'edit' else ''}")
+                          f"run: kvmspf build{series.words('qemu')} "
+                          f"qemu{'-edit' if qemu == 'edit' else ''}")
         return path
     path = Path(qemu).resolve()
     if not os.access(path, os.X_OK) or not path.is_file():

@@ -30,11 +30,13 @@ STORMS = [{"vmm": str, "config": {"vcpus": int}, "runs": [{"mode": str, "rate": 
 
 
 def load(name):
+    todo = "name a results.json that `kvmspf compare` wrote"
     try:
         results = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ui.Fail(f"cannot read {name}: {error}",
-                      "name a results.json that `kvmspf compare` wrote", 2) from None
+    except OSError as error:
+        raise ui.Fail(f"cannot read {name}: {error.strerror}", todo, 2) from None
+    except ValueError:
+        raise ui.Fail(f"{name} is no JSON", todo, 2) from None
     if not isinstance(results, dict) or results.get("schema") != "kvmspf-compare" \
             or results.get("schema_version") not in VERSIONS:
         raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one",
@@ -50,7 +52,7 @@ def load(name):
     if not wrong and simulated.found(results):
         wrong = limits.shape(simulated.found(results), STORMS, "simulated.storms")
     if wrong:
-        raise ui.Fail(f"{name}: {wrong}", "name a results.json that `kvmspf compare` wrote", 2)
+        raise ui.Fail(f"{name}: {wrong}", todo, 2)
     return results
 
 

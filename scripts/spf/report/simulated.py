@@ -114,10 +114,11 @@ def _lives_card(of_lives, part, title):
             f"{against['estimate']:.2f}\n{against['low']:.2f}–{against['high']:.2f}"
             if against else ""])
     return page.card(f"{title}, simulated, {of_lives['vcpus']} vCPUs",
-                     f"Virtual seconds; {of_lives['servers']} Redis servers load "
-                     f"{of_lives['data_mib']} MiB. Last column: the time relative to off, and its "
-                     "interval.", page.table(["mode", "runs", "median", "range", "vs off"],
-                                             list(groups.items())))
+                     f"Virtual seconds; load {of_lives['load']}, {of_lives['servers']} "
+                     + (f"servers, {of_lives['data_mib']} MiB" if of_lives["data_mib"] else "jobs")
+                     + ". Last column: the time relative to off, and its interval.",
+                     page.table(["mode", "runs", "median", "range", "vs off"],
+                                list(groups.items())))
 
 
 def section(results):

@@ -173,7 +173,8 @@ def refresh(what):
     the same, byte for byte."""
     where, target = series.edit(what), series.of(what).folder
     if not (where / ".git").exists():
-        raise ui.Fail(f"there is no {ui.shown(where)}", f"run: kvmspf patches edit {what}")
+        raise ui.Fail(f"there is no {ui.shown(where)}",
+                      f"run: kvmspf patches edit {what}{series.words(what)}")
     # During a rebase HEAD is within the series, and the later commits would be lost.
     if any(Path(where, text(where, "rev-parse", "--git-path", d)).exists()
            for d in ("rebase-merge", "rebase-apply")):

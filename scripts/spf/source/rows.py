@@ -69,11 +69,11 @@ def check(what):
     text = file.read_text()
     if renewed(text, patches.files(what)) != text:
         raise ui.Fail(f"the table of {ui.shown(file)} is not that of the patches",
-                      f"run: kvmspf patches refresh {what}")
+                      f"run: kvmspf patches refresh {what}{series.words(what)}")
     listed = file.parent / USERS
     if users(text, patches.files(what)) != (listed.read_text() if listed.exists() else ""):
         raise ui.Fail(f"{ui.shown(listed)} is not what the table of {file.name} says",
-                      f"run: kvmspf patches refresh {what}")
+                      f"run: kvmspf patches refresh {what}{series.words(what)}")
     for line in text.splitlines():
         found = ROW.match(line)
         if found and not all(cell.strip() for cell in found[3].split(" | ")):

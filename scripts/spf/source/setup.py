@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Install what is needed, and fetch the sources: Linux and QEMU as Debian has them."""
 
-import argparse
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from spf import paths, series, ui
+from spf import arguments, paths, series, ui
 from spf.source import apt, fetch, patches
 
 
@@ -54,7 +53,7 @@ def check_machine():
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf setup", description=__doc__)
+    p = arguments.Parser(prog="kvmspf setup", description=__doc__)
     series.option(p)
     series.use(p.parse_args(argv).series)
     check_machine()

@@ -2,11 +2,10 @@
 """`patches check`: check that the series is complete, applies without fuzz, has no complaint of
 checkpatch, and that each patch builds alone."""
 
-import argparse
 import re
 import subprocess
 
-from spf import limits, paths, series, ui
+from spf import arguments, limits, paths, series, ui
 from spf.source import fetch, mail, patches, rows
 from spf.build import kernels, qemus
 from spf.lab import x86
@@ -134,10 +133,9 @@ def check(what, build_each=False, boot=False):
 
 
 def main(argv):
-    p = argparse.ArgumentParser(prog="kvmspf patches",
+    p = arguments.Parser(prog="kvmspf patches",
                                 description="The patch series: check, edit or refresh them,\n"
-                                "or write the mails that would send them.",
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+                                "or write the mails that would send them.")
     p.add_argument("action", choices=("check", "edit", "mail", "refresh"))
     p.add_argument("what", nargs="?", choices=("linux", "qemu"))
     p.add_argument("--build", action="store_true",

@@ -4,7 +4,6 @@ all tests of the groups named.  A group is a folder of tests/.  The output is TA
 counts the tests.  One program that emulates no machine runs beside one that does.  The core's
 builds run ahead of the programs that need them."""
 
-import argparse
 import concurrent.futures
 import contextlib
 import os
@@ -15,11 +14,13 @@ import threading
 import time
 from collections import namedtuple
 
-from spf import limits, paths, series, ui
+from spf import arguments, limits, paths, series, ui
 from spf.source import apt, setup
 from spf.testing import tap, unchanged
 
 TESTS = paths.ROOT / "tests"
+# What `kvmspf test --list` printed on another machine.
+TIMES = TESTS / "times"
 # Cheap groups come first.  Groups that are not named here follow.  The torture comes last, and
 # always runs: it is random on purpose, so an earlier pass does not mean that it passes again.
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
@@ -234,7 +235,7 @@ def builds_ahead(count):
 # -- the verb --
 
 def parser(known):
-    p = argparse.ArgumentParser(prog="kvmspf test", description=__doc__,
+    p = arguments.Parser(prog="kvmspf test", description=__doc__,
                                 epilog=f"groups: {' '.join(known)}")
     p.add_argument("group", nargs="*",
                    help="run all of this group, including programs that passed before")
@@ -243,7 +244,7 @@ def parser(known):
     p.add_argument("--long", action="store_true",
                    help="all of every group: hours (docs/testing.md)")
     p.add_argument("--list", action="store_true",
-                   help="list the programs, and how long each last took here")
+                   help="list the programs, and how long each last took here, or ~ elsewhere")
     p.add_argument("--limit", type=limits.seconds, default=0,
                    help=f"seconds for one test program (default {LIMIT}; with --long or a group "
                         f"{LONG_LIMIT})")
@@ -251,15 +252,24 @@ def parser(known):
     return p
 
 
-def took(program, depth):
+def usual():
+    """What tests/times says: program -> its times elsewhere, of its core and of all of it."""
+    rows = (line.split() for line in TIMES.read_text(encoding="ascii").splitlines())
+    return {row[0]: [time.lstrip("~") for time in row[1:]] for row in rows}
+
+
+def took(program, depth, elsewhere):
     seconds = ui.recall(f"took-{depth}-{label_of(program)}").get("seconds")
-    return "-" if seconds is None else ui.duration(seconds)
+    return elsewhere if seconds is None else ui.duration(seconds)
 
 
-def show(known):
+def show(chosen):
+    times = usual()
     rows = [["program", "core", "all of it"]]
-    rows += [[label_of(program), *(took(program, depth) for depth in unchanged.DEPTHS)]
-             for group in known for program in programs(group)]
+    for program in (program for group in chosen for program in programs(group)):
+        there = times.get(label_of(program), ["-", "-"])
+        rows.append([label_of(program), *(took(program, *of) for of in zip(unchanged.DEPTHS, [
+            time if time == "-" else f"~{time}" for time in there]))])
     width = max(len(row[0]) for row in rows)
     print("\n".join(f"{name:{width}}  {core:>9}  {whole:>9}" for name, core, whole in rows))
 
@@ -268,13 +278,13 @@ def main(argv):
     known = groups()
     args = parser(known).parse_args(argv)
     series.use(args.series)
-    if args.list:
-        show(known)
-        return 0
     unknown = [g for g in args.group if g not in known]
     if unknown:
         raise ui.Fail(f"there is no test group '{unknown[0]}'",
                       f"the groups are {' '.join(known)}", 2)
+    if args.list:
+        show(args.group or known)
+        return 0
     depth = unchanged.LONG if args.long or args.group else unchanged.CORE
     os.environ[DEPTH] = depth
     if depth == unchanged.CORE:
