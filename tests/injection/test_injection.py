@@ -8,9 +8,7 @@ import unittest
 from tests.injection import injection
 from tests.lib import depth
 
-depth.module("minutes of killing VMMs")
-
-
+CORE = ("killed",)
 # Kinds for which tier 1 allocates a page, the first allocation to fail.  For a guest it does so
 # before it looks for a table.
 HAS_TABLE = {"anon", "anon, bound"}
@@ -23,9 +21,11 @@ class Injection(unittest.TestCase):
     def test_once(self):
         seed = random.randrange(1 << 32)
         print(f"# seed {seed}", flush=True)
-        for line in injection.run("patched", seed, 1, injection.CHECKS):
+        for line in injection.run("patched", seed, 1,
+                                  injection.CHECKS if depth.LONG else CORE):
             print(f"# {line}")
 
+    @depth.long("the debug kernel, which has fault injection")
     def test_each_allocation_fails(self):
         found = injection.failures(injection.run("debug", 0, 1, (injection.FAILING,)))
         for (kind, touch), modes in found.items():

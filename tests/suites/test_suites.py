@@ -7,11 +7,9 @@ import unittest
 from tests.lib import depth
 from tests.suites import outcomes, suites
 
-depth.module("minutes of the kernel's own tests")
-
+CORE = ["demand_paging_test -b 8M"]
 KVM = ["demand_paging_test -b 16M", "kvm_page_table_test -b 16M", "set_memory_region_test",
-       "pre_fault_memory_test",
-       "kvm_binary_stats_test"]
+       "pre_fault_memory_test", "kvm_binary_stats_test"]
 MM = ["mkdirty", "madv_populate", "mremap"]
 
 
@@ -28,8 +26,9 @@ class Suites(unittest.TestCase):
         self.assertGreater(sum(with_them.values()), 1000)
 
     def test_kvm(self):
-        self.check("kvm", KVM)
+        self.check("kvm", KVM if depth.LONG else CORE)
 
+    @depth.long("selftests/mm, which nothing else builds")
     def test_mm(self):
         self.check("mm", MM)
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build kernels, QEMU and the kernel's KVM selftests."""
 
+import os
+import subprocess
+from pathlib import Path
 
 from spf import arguments, paths, series, ui
 from spf.build import kernels, qemus, sandbox, selftests
@@ -35,6 +38,7 @@ TARGETS = {
 FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt",
             "up", "dax", "cloud",
             "modules", "edit")
+QEMUS = ("patched", "edit", "asan")
 GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched",
                                                              "selftests")}
 # The tree that a flavour is built from, if it has another name.
@@ -112,10 +116,39 @@ def build(target):
     return True
 
 
+def file(kernel):
+    """The kernel that the user named by its path."""
+    path = Path(kernel).resolve()
+    if not path.is_file():
+        raise ui.Fail(f"'{kernel}' is neither a kernel's flavour nor a file",
+                      f"say one of {', '.join(FLAVOURS)}, or a bzImage's path", 2)
+    return path
+
+
+def program(qemu):
+    """The QEMU that the user named by its path."""
+    path, todo = Path(qemu).resolve(), "say patched, edit or the path of a qemu-system-x86_64"
+    if not os.access(path, os.X_OK) or not path.is_file():
+        raise ui.Fail(f"'{qemu}' is not a program", todo, 2)
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace",
+                              timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    if "QEMU" not in said:
+        raise ui.Fail(f"'{qemu}' is no QEMU", todo, 2)
+    return path
+
+
 def bring_up_to_date(kernel, qemu="patched"):
-    """Build what `lab` is about to use, unless it is a file that the user named."""
+    """Build what `lab` is about to use, unless it is a file that the user named.  Refuse a wrong
+    name before anything is built."""
+    if kernel not in FLAVOURS:
+        file(kernel)
+    if qemu not in QEMUS:
+        program(qemu)
     setup.ready()
-    if qemu in ("patched", "edit", "asan"):
+    if qemu in QEMUS:
         build("qemu" if qemu == "patched" else f"qemu-{qemu}")
     if kernel in FLAVOURS:
         build(f"linux-{kernel}")

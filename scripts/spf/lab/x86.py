@@ -288,34 +288,18 @@ def kernel_path(kernel):
             raise ui.Fail(f"there is no {kernel} kernel yet",
                           f"run: kvmspf build{series.words('linux')} linux-{kernel}")
         return path
-    path = Path(kernel).resolve()
-    if not path.is_file():
-        raise ui.Fail(f"'{kernel}' is neither a kernel's flavour nor a file",
-                      f"say one of {', '.join(targets.FLAVOURS)}, or a bzImage's path", 2)
-    return path
+    return targets.file(kernel)
 
 
 def qemu_path(qemu):
-    if qemu in ("patched", "edit"):
+    if qemu in targets.QEMUS:
         path = series.qemu(qemu)
         if not path.exists():
             raise ui.Fail(f"there is no {qemu} QEMU yet",
                           f"run: kvmspf build{series.words('qemu')} "
-                          f"qemu{'-edit' if qemu == 'edit' else ''}")
+                          f"qemu{'' if qemu == 'patched' else f'-{qemu}'}")
         return path
-    path = Path(qemu).resolve()
-    if not os.access(path, os.X_OK) or not path.is_file():
-        raise ui.Fail(f"'{qemu}' is not a program",
-                      "say patched, edit or the path of a qemu-system-x86_64", 2)
-    try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace",
-                              timeout=60).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        said = ""
-    if "QEMU" not in said:
-        raise ui.Fail(f"'{qemu}' is no QEMU",
-                      "say patched, edit or the path of a qemu-system-x86_64", 2)
-    return path
+    return targets.program(qemu)
 
 
 def make(args):

@@ -20,7 +20,9 @@ PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "o
 
 # Version 1 had no simulated hosts.
 VERSIONS = (1, 2)
-SHAPE = {"settings": {"load": str}, "platform": dict, "summary": [{"vmm": str, "mode": str}],
+SHAPE = {"created": str, "seconds": limits.time,
+         "settings": {"load": str, "runs": int, "modes": list, "vmm": list, "vcpus": int},
+         "platform": dict, "summary": [{"vmm": str, "mode": str}],
          "runs": [{"vmm": str, "mode": str, "boot": {"total_s": limits.time},
                    "load": {"total_s": limits.time}}]}
 # The result of a bundle has no guest lives.
