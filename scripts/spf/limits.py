@@ -41,6 +41,14 @@ def size(text):
     return int(match[1]) << SHIFT[match[2].lower()]
 
 
+def mib(text):
+    """Mebibytes."""
+    found = size(text) >> 20
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' is less than 1M")
+    return found
+
+
 def memory(text):
     """Bytes for an emulated host.  Refuse less than it needs to boot, and more than this machine
     has."""

@@ -123,6 +123,18 @@ class Files(unittest.TestCase):
                 self.assertRegex(done.stderr,
                                  rf"^kvmspf: .*bad: {said}.*; name a results.json .*\n$")
 
+    def test_a_result_that_lacks_something_is_not_shown(self):
+        good = compare_sample.results()
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "results.json"
+            for of, missing in (("settings", "memory_mib"), ("platform", "guest_kernel")):
+                bad = copy.deepcopy(good)
+                del bad[of][missing]
+                file.write_text(json.dumps(bad))
+                done = kvmspf("report", file)
+                self.assertEqual((done.returncode, done.stdout), (2, ""))
+                self.assertRegex(done.stderr, rf"^kvmspf: {file} lacks '{missing}'; name a .*\n$")
+
     def test_shape(self):
         self.assertEqual(limits.shape({"a": [1]}, {"a": [int]}), "")
         self.assertEqual(limits.shape({"a": [True]}, {"a": [int]}), "a[0] is not what it has to be")

@@ -4,7 +4,7 @@ it."""
 
 from pathlib import Path
 
-from spf import arguments
+from spf import arguments, ui
 from spf.compare import figures, verb
 from spf.report import difference
 
@@ -19,8 +19,12 @@ def parser():
 
 def main(argv):
     args = parser().parse_args(argv)
-    found = figures.finish(difference.load(args.results))
     out = Path(args.out) if args.out else Path(args.results).resolve().parent
+    found = difference.load(args.results)
     out.mkdir(parents=True, exist_ok=True)
-    figures.write(out, found)
-    verb.show(found, False, out)
+    try:
+        found = figures.finish(found)
+        figures.write(out, found)
+        verb.show(found, False, out)
+    except KeyError as missing:
+        raise ui.Fail(f"{args.results} lacks {missing}", difference.NAME_ONE, 2) from None

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """kvmspf compare: guest boot time and database load time with speculation off, vma-lock and on."""
 
-import argparse
 import json
 import os
-import re
 import sys
 import textwrap
 import time
@@ -30,13 +28,6 @@ values as runs.csv and storms.csv, and report.html.
 Status: 0 done; 1 failed; 2 wrong arguments; 3 done, but runs are missing."""
 
 
-def mib(text):
-    match = re.fullmatch(r"([1-9]\d{0,6})\s*([mgt]?)(i?b)?", text.strip(), re.I)
-    if not match:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size (write 512M or 4G)")
-    return int(match[1]) << {"": 0, "m": 0, "g": 10, "t": 20}[match[2].lower()]
-
-
 def parser():
     p = arguments.Parser(prog="kvmspf compare", description=__doc__, epilog=EPILOG)
     p.add_argument("results", nargs="*", metavar="RESULTS.json",
@@ -51,9 +42,9 @@ def parser():
                    help="some of quiet,busy (default both)")
     p.add_argument("--vcpus", type=limits.positive, default=8, metavar="N",
                    help="the guest's vCPUs (default 8)")
-    p.add_argument("--memory", type=mib, default=1024, metavar="SIZE",
+    p.add_argument("--memory", type=limits.mib, default=1024, metavar="SIZE",
                    help="the guest's memory (default 1G)")
-    p.add_argument("--data", type=mib, metavar="SIZE",
+    p.add_argument("--data", type=limits.mib, metavar="SIZE",
                    help="size of the loaded database (default 64M); a build has none")
     p.add_argument("--load", choices=tuple(loads.KINDS), default=loads.DEFAULT,
                    help=f"what the guest does: load a database, or build (default {loads.DEFAULT})")

@@ -20,6 +20,7 @@ PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "o
 
 # Version 1 had no simulated hosts.
 VERSIONS = (1, 2)
+NAME_ONE = "name a results.json that `kvmspf compare` wrote"
 SHAPE = {"created": str, "seconds": limits.time,
          "settings": {"load": str, "runs": int, "modes": list, "vmm": list, "vcpus": int},
          "platform": dict, "summary": [{"vmm": str, "mode": str}],
@@ -32,13 +33,12 @@ STORMS = [{"vmm": str, "config": {"vcpus": int}, "runs": [{"mode": str, "rate": 
 
 
 def load(name):
-    todo = "name a results.json that `kvmspf compare` wrote"
     try:
         results = json.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ui.Fail(f"cannot read {name}: {error.strerror}", todo, 2) from None
+        raise ui.Fail(f"cannot read {name}: {error.strerror}", NAME_ONE, 2) from None
     except ValueError:
-        raise ui.Fail(f"{name} is no JSON", todo, 2) from None
+        raise ui.Fail(f"{name} is no JSON", NAME_ONE, 2) from None
     if not isinstance(results, dict) or results.get("schema") != "kvmspf-compare" \
             or results.get("schema_version") not in VERSIONS:
         raise ui.Fail(f"{name} is no result of this version of `kvmspf compare`", "make a new one",
@@ -54,7 +54,7 @@ def load(name):
     if not wrong and simulated.found(results):
         wrong = limits.shape(simulated.found(results), STORMS, "simulated.storms")
     if wrong:
-        raise ui.Fail(f"{name}: {wrong}", todo, 2)
+        raise ui.Fail(f"{name}: {wrong}", NAME_ONE, 2)
     return results
 
 
