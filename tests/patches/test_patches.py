@@ -72,6 +72,12 @@ class Suites(unittest.TestCase):
                            one.package]).stdout
             self.assertEqual(re.findall(r"Installed: (.*)", said), ["(none)"] * 2)
 
+    def test_a_suite_that_does_not_exist_is_forgotten(self):
+        with self.assertRaisesRegex(ui.Fail, "^cannot fetch the package lists of no-such-suite"):
+            apt.private("deb", "no-such-suite")
+        for one in filter(lambda one: one.suite, series.known("linux")):
+            apt.private("deb", one.suite)
+
     def test_a_configuration_of_debian_s_is_of_the_series_own_version(self):
         for one in series.known("linux"):
             with self.subTest(one.name), mock.patch.dict(os.environ, {series.CHOICE: one.name}):

@@ -91,6 +91,11 @@ def private(kind, suite):
         listed.write_text("".join(f"{one}\n"
                                   for one in sorted({line,
                                                      *(one for one in have if archive in one)})))
-        get([*words, "update"], f"fetch the package lists of {suite}")
+        try:
+            get([*words, "update"], f"fetch the package lists of {suite}")
+        except ui.Fail:
+            # A suite that does not exist must not stay, or no other could be fetched any more.
+            listed.write_text("".join(f"{one}\n" for one in have))
+            raise
         ui.remember("apt", done=True)
     return [*words, "-t", suite]

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from spf import paths, series, ui
-from spf.source import apt
+from spf.source import apt, patches
 
 DATE = "2000-01-01T00:00:00Z"
 
@@ -74,6 +74,10 @@ def unpack_linux(one, scratch, target, progress):
     if not archive.exists():
         raise ui.Fail(f"{archive} is missing", f"run: apt-get install --reinstall {one.package}")
     ui.run(["tar", "-C", scratch, "-xf", archive], log=paths.LOG / "setup.log", progress=progress)
+    have = patches.version("linux", scratch / one.package)
+    if not f"{have}.".startswith(f"{one.version}."):
+        raise ui.Fail(f"{one.package} is {have}, and {ui.shown(one.folder / 'base')} says "
+                      f"{one.version}", "name a suite that has that version, or another version")
     adopt(scratch / one.package, target)
 
 

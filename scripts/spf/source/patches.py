@@ -77,8 +77,9 @@ def numbered(directory):
     return sorted(p for p in directory.glob("[0-9]*.patch") if p.name != LETTER)
 
 
-def version(what):
-    where = series.src(what)
+def version(what, where=None):
+    """The version of a source; of that of the series in use, unless `where` is another."""
+    where = where or series.src(what)
     if what == "qemu":
         return (where / "VERSION").read_text().strip()
     found = re.findall(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)",
