@@ -6,6 +6,7 @@ import io
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,7 @@ from spf import paths, series, ui
 from spf.source import apt, fetch, patches, rows, setup
 from spf.lab import outcome
 from spf.testing import check, configs
+from tests.lib import depth
 
 WHO = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER")
        for k, v in (("NAME", "A B"), ("EMAIL", "a@b.c"))}
@@ -62,6 +64,27 @@ class Ours(unittest.TestCase):
                           if code.search(file.read_text())} - measured, set())
 
 
+@depth.long("packages of other suites")
+class Suites(unittest.TestCase):
+    def test_what_this_machine_has_installed_does_not_count(self):
+        for one in filter(lambda one: one.suite, series.known("linux")):
+            said = ui.run(["apt-cache", *apt.private("deb", one.suite), "policy", "dpkg",
+                           one.package]).stdout
+            self.assertEqual(re.findall(r"Installed: (.*)", said), ["(none)"] * 2)
+
+    def test_a_suite_that_does_not_exist_is_forgotten(self):
+        with self.assertRaisesRegex(ui.Fail, "^cannot fetch the package lists of no-such-suite"):
+            apt.private("deb", "no-such-suite")
+        for one in filter(lambda one: one.suite, series.known("linux")):
+            apt.private("deb", one.suite)
+
+    def test_a_configuration_of_debian_s_is_of_the_series_own_version(self):
+        for one in series.known("linux"):
+            with self.subTest(one.name), mock.patch.dict(os.environ, {series.CHOICE: one.name}):
+                text = fetch.debian_config("config.amd64_none_cloud-amd64")
+                self.assertIn(f"\n# Linux/x86 {one.version}.", text)
+
+
 class Tools(unittest.TestCase):
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory()
@@ -76,6 +99,9 @@ class Tools(unittest.TestCase):
         (self.folder / "base").write_text("package linux-source-1\nversion 1\ndefault yes\n")
         self.replace(fetch, "sources", lambda what: None)
         self.replace(ui, "say", lambda text: None)
+        environment = mock.patch.dict(os.environ, {series.CHOICE: ""})
+        environment.start()
+        self.addCleanup(environment.stop)
         self.source = series.src("linux")
         self.source.mkdir(parents=True)
         (self.source / "a.c").write_text("".join(f"line {n}\n" for n in range(40)))
@@ -291,9 +317,35 @@ class Tools(unittest.TestCase):
         with self.assertRaises(ui.Fail) as caught:
             patches.sync("linux")
         self.assertRegex(str(caught.exception),
-                         r"^0002-KVM-second\.patch does not apply: .*a\.c.*; rebase")
+                         r"^0002-KVM-second\.patch does not apply: .*a\.c.*; "
+                         "kvmspf patches edit ")
         self.assertNotIn("\n", str(caught.exception))
         self.assertEqual(ui.recall("tree-linux-1"), {})
+
+    def test_a_series_for_another_version_is_mended_in_the_edit_tree(self):
+        self.two()
+        old, other = self.folder, self.folder.parent / "linux-2"
+        shutil.copytree(old, other)
+        (other / "base").write_text("package linux-source-2\nversion 2\n")
+        later = series.src("linux").with_name("linux-2")
+        shutil.copytree(self.source, later, ignore=shutil.ignore_patterns("worktrees"))
+        text = (later / "a.c").read_text().replace("line 33\n", "line thirty-three\n")
+        (later / "a.c").write_text(text)
+        self.git(later, "checkout", "-q", "master")
+        self.git(later, "commit", "-qam", "later")
+        self.git(later, "tag", "-f", "base")
+        series.use("linux-2")
+        said = []
+        self.replace(ui, "say", said.append)
+        where = patches.edit("linux")
+        self.assertRegex(said[0],
+                         r"^0002-KVM-second\.patch does not apply: .*; the worktree ends ")
+        self.assertEqual(patches.text(where, "log", "-1", "--format=%s"), "mm: first")
+        self.git(where, "am", "-C1", other / "0002-KVM-second.patch")
+        patches.refresh("linux")
+        tree, _ = patches.sync("linux")
+        self.assertIn("line thirty\nline 31\nline 32\nline thirty-three\n",
+                      (tree / "a.c").read_text())
 
     def test_series_and_files_agree(self):
         self.two()

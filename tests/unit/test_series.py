@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A version of the kernel or of QEMU is a folder, and no other file names it."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from unittest import mock
 
 from spf import paths, series, ui
 from spf.build import kernels, targets
+from spf.source import fetch
 
 # Files about past runs or past changes, which may name a version.
 HISTORY = ("docs/", "CHANGELOG.md", "README.md", "kvm-patches/", "qemu-patches/", "tests/unit/")
@@ -79,6 +81,23 @@ class Folders(unittest.TestCase):
                            ("linux-1,linux-2", "two series of one kind")):
             with self.assertRaisesRegex(ui.Fail, said):
                 series.use(name)
+
+    def test_a_source_of_another_version_is_not_taken(self):
+        name, top = "linux-source-2", self.top
+        (top / name).mkdir()
+        (top / name / "Makefile").write_text("VERSION = 2\nPATCHLEVEL = 3\nSUBLEVEL = 10\n")
+        (top / "usr/src").mkdir(parents=True)
+        subprocess.run(["tar", "-C", top, "-cJf", top / f"usr/src/{name}.tar.xz", name], check=True)
+        for version, taken in (("2.3", True), ("2.3.10", True), ("2.3.1", False), ("2", True)):
+            self.write("linux", "linux-2", f"package {name}\nversion {version}\n")
+            series.use("linux-2")
+            with mock.patch.object(fetch, "packaged", return_value=top), \
+                    mock.patch.object(fetch, "adopt") as adopt, \
+                    mock.patch.object(paths, "LOG", top / "log"), \
+                    contextlib.nullcontext() if taken else self.assertRaisesRegex(
+                        ui.Fail, "linux-source-2 is 2.3.10, and .*base says 2.3.1; name a suite"):
+                fetch.unpack_linux(series.of("linux"), top, top / "src", None)
+            self.assertEqual(adopt.called, taken)
 
     def test_what_is_planted_belongs_to_a_series(self):
         series.use("linux-2")

@@ -41,8 +41,9 @@ EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
 # of 4 KiB, and with 2 MiB.
 PMEM_ARGUMENTS = "memmap=128M!4G memmap=64M!4352M memmap=64M!4608M"
 PMEM = "/dev/pmem0"
+# Truncation waits for references to the file's pages, and so for ever if one has been lost.
 EXT4_DAX = (f"mkfs.ext4 -qF -b 4096 {PMEM} && mount -t ext4 -o dax=always {PMEM} /mnt",
-            "umount /mnt")
+            "timeout 60 truncate -s 0 /mnt/guest; umount /mnt")
 HUGETLB = ("echo 16 >/proc/sys/vm/nr_hugepages", "echo 0 >/proc/sys/vm/nr_hugepages")
 KSM = "ksm merged"
 # A page that KSM shares has 256 users at most, unless told otherwise; the row's are all to be
@@ -71,6 +72,9 @@ echo dax{region}.0 >../drivers/dax_pmem/bind""", "")
 
 DISK_IO = {"asked": True, "io": ("vcpu",), "counted": False}
 HUGE = {"mib": 16, "pages": 32}
+ON_DAX = {"around": EXT4_DAX, "needs": PMEM}
+DEVICE_4K = {"around": device_dax(1, 4 << 10), "needs": PMEM}
+DEVICE_2M = {"around": device_dax(2, 2 << 20), "needs": PMEM, **HUGE}
 
 ROWS = [
     *rows("ram, absent", "anon", ""),
@@ -106,14 +110,16 @@ ROWS = [
           around=EXT4, counted=False),
     *rows("a mapping without ->map_pages", "ring", "", READ),
 
-    *rows("file on ext4 -o dax, a hole", "file:/mnt/guest", "", around=EXT4_DAX, needs=PMEM),
-    *rows("file on ext4 -o dax", "file:/mnt/guest", "fill", around=EXT4_DAX, needs=PMEM),
-    *rows("file on ext4 -o dax, share=off", "file-private:/mnt/guest", "fill", around=EXT4_DAX,
-          needs=PMEM),
-    *rows("device DAX, 4 KiB", "device:/dev/dax1.0", "zeros unmapped",
-          around=device_dax(1, 4 << 10), needs=PMEM),
-    *rows("device DAX, 2 MiB", "device:/dev/dax2.0", "zeros unmapped",
-          around=device_dax(2, 2 << 20), needs=PMEM, **HUGE),
+    *rows("file on ext4 -o dax, a hole", "file:/mnt/guest", "", **ON_DAX),
+    *rows("file on ext4 -o dax", "file:/mnt/guest", "fill", **ON_DAX),
+    *rows("file on ext4 -o dax, mapped", "file:/mnt/guest", "fill host", **ON_DAX),
+    *rows("file on ext4 -o dax, share=off", "file-private:/mnt/guest", "fill", **ON_DAX),
+    *rows("file on ext4 -o dax, share=off, mapped", "file-private:/mnt/guest", "fill host",
+          **ON_DAX),
+    *rows("device DAX, 4 KiB", "device:/dev/dax1.0", "zeros unmapped", **DEVICE_4K),
+    *rows("device DAX, 4 KiB, mapped", "device:/dev/dax1.0", "zeros", **DEVICE_4K),
+    *rows("device DAX, 2 MiB", "device:/dev/dax2.0", "zeros unmapped", **DEVICE_2M),
+    *rows("device DAX, 2 MiB, mapped", "device:/dev/dax2.0", "zeros", **DEVICE_2M),
 
     *rows("swap, disk", "anon", "write swap", around=DISK, **DISK_IO),
     *rows("swap, disk, PROT_READ", "anon", "write swap protect-read", READ, around=DISK, **DISK_IO),

@@ -78,7 +78,9 @@ def private(kind, suite):
         (home / name).mkdir(parents=True, exist_ok=True)
     options = [f"Dir::Etc::sourcelist={home}/sources.list", "Dir::Etc::sourceparts=-",
                f"Dir::State::Lists={home}/lists",
-               f"Dir::Cache={home}/cache", "APT::Sandbox::User=root", "APT::Get::List-Cleanup=0"]
+               f"Dir::Cache={home}/cache", "APT::Sandbox::User=root", "APT::Get::List-Cleanup=0",
+               # A package that this machine has in a newer version must not win.
+               "Dir::State::status=/dev/null"]
     words = [w for o in options for w in ("-o", o)]
     listed, archive = home / "sources.list", f"[signed-by={KEYRING}] {mirror()} "
     line = f"{kind} {archive}{suite} main"
@@ -89,6 +91,11 @@ def private(kind, suite):
         listed.write_text("".join(f"{one}\n"
                                   for one in sorted({line,
                                                      *(one for one in have if archive in one)})))
-        get([*words, "update"], f"fetch the package lists of {suite}")
+        try:
+            get([*words, "update"], f"fetch the package lists of {suite}")
+        except ui.Fail:
+            # A suite that does not exist must not stay, or no other could be fetched any more.
+            listed.write_text("".join(f"{one}\n" for one in have))
+            raise
         ui.remember("apt", done=True)
     return [*words, "-t", suite]

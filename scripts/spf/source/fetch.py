@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from spf import paths, series, ui
-from spf.source import apt
+from spf.source import apt, patches
 
 DATE = "2000-01-01T00:00:00Z"
 
@@ -55,45 +55,54 @@ def sources(what):
             {"linux": unpack_linux, "qemu": unpack_qemu}[what](one, Path(scratch), target, progress)
 
 
+def packaged(one, name, scratch, progress=None):
+    """The folder that has the files of one of the kernel's packages.  It is the root if this
+    machine's own apt knows the package, else in `scratch`."""
+    if not one.suite:
+        apt.packages([name])
+        return Path("/")
+    apt.get([*apt.private("deb", one.suite), "download", name], f"fetch {name} from {one.suite}",
+            cwd=scratch, progress=progress)
+    ui.run(["dpkg-deb", "-x", newest(one, name, scratch, "deb"), scratch / "package"])
+    return scratch / "package"
+
+
 def unpack_linux(one, scratch, target, progress):
     """Unpack Debian's package of the kernel's source, which contains an archive."""
-    where = Path("/")
-    if one.suite:
-        apt.get([*apt.private("deb", one.suite), "download", one.package],
-                f"fetch {one.package} from {one.suite}",
-                cwd=scratch, progress=progress)
-        where = scratch / "package"
-        ui.run(["dpkg-deb", "-x", newest(one, scratch, "deb"), where])
-    else:
-        apt.packages([one.package])
+    where = packaged(one, one.package, scratch, progress)
     archive = where / "usr/src" / f"{one.package}.tar.xz"
     if not archive.exists():
         raise ui.Fail(f"{archive} is missing", f"run: apt-get install --reinstall {one.package}")
     ui.run(["tar", "-C", scratch, "-xf", archive], log=paths.LOG / "setup.log", progress=progress)
+    have = patches.version("linux", scratch / one.package)
+    if not f"{have}.".startswith(f"{one.version}."):
+        raise ui.Fail(f"{one.package} is {have}, and {ui.shown(one.folder / 'base')} says "
+                      f"{one.version}", "name a suite that has that version, or another version")
     adopt(scratch / one.package, target)
 
 
 def debian_config(name):
     """The text of a kernel configuration of Debian's own, for example config.amd64_none_amd64."""
-    package = series.of("linux").package.replace("source", "config")
-    apt.packages([package])
-    return lzma.decompress(Path(f"/usr/src/{package}/{name}.xz").read_bytes()).decode()
+    one = series.of("linux")
+    package = one.package.replace("source", "config")
+    with tempfile.TemporaryDirectory() as scratch:
+        where = packaged(one, package, Path(scratch))
+        return lzma.decompress((where / "usr/src" / package / f"{name}.xz").read_bytes()).decode()
 
 
 def unpack_qemu(one, scratch, target, progress):
     apt.get([*apt.private("deb-src", one.suite), "source", "--download-only", one.package],
             f"fetch QEMU's source from {one.suite}", cwd=scratch, progress=progress)
-    ui.run(["dpkg-source", "--no-check", "-x", newest(one, scratch, "dsc"), scratch / "tree"],
-           log=paths.LOG / "setup.log",
-           progress=progress)
+    ui.run(["dpkg-source", "--no-check", "-x", newest(one, one.package, scratch, "dsc"),
+            scratch / "tree"], log=paths.LOG / "setup.log", progress=progress)
     # dpkg-source's notes about applied patches are not part of the source.
     shutil.rmtree(scratch / "tree" / ".pc", ignore_errors=True)
     adopt(scratch / "tree", target)
 
 
-def newest(one, scratch, suffix):
-    found = sorted(scratch.glob(f"{one.package}_{one.version}*.{suffix}"))
+def newest(one, name, scratch, suffix):
+    found = sorted(scratch.glob(f"{name}_{one.version}*.{suffix}"))
     if not found:
-        raise ui.Fail(f"{one.suite} has no {one.package} {one.version}",
+        raise ui.Fail(f"{one.suite} has no {name} {one.version}",
                       f"see {ui.shown(one.folder / 'base')}: the series is for that version")
     return found[-1]

@@ -22,6 +22,10 @@ FORMAT = ["format-patch", "--zero-commit", "--no-numbered", "--no-signature", "-
 LETTER = "0000-cover-letter.patch"
 
 
+class DoesNotApply(ui.Fail):
+    pass
+
+
 def git(where, *argv, check=True, env=None, stdin=None):
     done = subprocess.run(["git", "-c", "core.quotePath=false", "-c", "gc.auto=0",
                            "-c", "safe.directory=*",
@@ -73,8 +77,9 @@ def numbered(directory):
     return sorted(p for p in directory.glob("[0-9]*.patch") if p.name != LETTER)
 
 
-def version(what):
-    where = series.src(what)
+def version(what, where=None):
+    """The version of a source; of that of the series in use, unless `where` is another."""
+    where = where or series.src(what)
     if what == "qemu":
         return (where / "VERSION").read_text().strip()
     found = re.findall(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)",
@@ -91,8 +96,9 @@ def commit(where, patch, parent, env):
     done = git(where, "apply", "--cached", "--whitespace=nowarn", patch, check=False, env=env)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").replace("error: ", "").strip().splitlines()
-        raise ui.Fail(f"{patch.name} does not apply: {reason[0] if reason else 'no reason given'}",
-                      "rebase the series with kvmspf patches edit")
+        raise DoesNotApply(f"{patch.name} does not apply: "
+                           f"{reason[0] if reason else 'no reason given'}",
+                           "kvmspf patches edit makes a worktree of the patches before it")
     with tempfile.TemporaryDirectory() as scratch:
         message, body = Path(scratch) / "message", Path(scratch) / "patch"
         info = git(where, "mailinfo", message, body, stdin=patch.read_bytes()).stdout.decode()
@@ -106,9 +112,10 @@ def commit(where, patch, parent, env):
                 stdin=full.encode())
 
 
-def apply(what, listed="series"):
-    """The commits that the series, or another file's list of it, makes on top of base."""
-    where, parent, made = series.src(what), base(what), []
+def apply(what, listed="series", made=None):
+    """The commits that the series, or another file's list of it, makes on top of base.  A caller
+    that gives a list has those before a patch that does not apply."""
+    where, parent, made = series.src(what), base(what), [] if made is None else made
     with tempfile.TemporaryDirectory() as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
         git(where, "read-tree", parent, env=env)
@@ -161,10 +168,14 @@ def edit(what):
         last = text(where, "log", "-1", "--format=%s")
         ui.say(f"{ui.shown(where)} exists already, on top of it: {last}")
         return where
-    head = (apply(what) or [base(what)])[-1]
+    made = [base(what)]
+    try:
+        apply(what, made=made)
+    except DoesNotApply as failure:
+        ui.say(f"{failure.what}; the worktree ends before it")
     where.parent.mkdir(parents=True, exist_ok=True)
     git(series.src(what), "worktree", "prune")
-    git(series.src(what), "worktree", "add", "--force", "-B", BRANCH[what], where, head)
+    git(series.src(what), "worktree", "add", "--force", "-B", BRANCH[what], where, made[-1])
     return where
 
 
