@@ -102,11 +102,16 @@ def touched(program, mode, name, value):
     return said
 
 
-def main(program):
+def prepare():
+    """Memory cgroups, pages of 4 KiB, and swap."""
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
     Path("/sys/kernel/mm/transparent_hugepage/enabled").write_text("madvise")
     subprocess.run(["sh", "-ec", "echo 256M >/sys/block/zram0/disksize; mkswap -q /dev/zram0; "
                     "swapon /dev/zram0"], check=True)
+
+
+def main(program):
+    prepare()
     for generations in ("n", "y"):
         Path("/sys/kernel/mm/lru_gen/enabled").write_text(generations)
         for name, value in WAYS:
