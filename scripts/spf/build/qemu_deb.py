@@ -10,7 +10,7 @@ import re
 import shutil
 
 from spf import paths, series, ui
-from spf.build import buildroot, kernel_deb, sandbox
+from spf.build import buildroot, debs, kernel_deb, sandbox
 from spf.source import fetch, patches, rows
 
 # qemu-system-data is Debian's own: it is the same for all, and needs cross compilers to build.
@@ -134,9 +134,5 @@ def build():
                                        "--no-sign", f"--build-profiles={PROFILES}"], log,
                           {"DEB_BUILD_OPTIONS": options, "DEB_CFLAGS_STRIP": "-g"},
                           sandbox.counted(progress))
-    out = paths.OUT / "deb"
-    out.mkdir(parents=True, exist_ok=True)
-    made = sorted(work.glob("*.deb"))
-    for old in out.glob("qemu-*.deb"):
-        old.unlink()
-    return [shutil.copy(package, out) for package in made if "guest-agent" not in package.name]
+    made = [package for package in sorted(work.glob("*.deb")) if "guest-agent" not in package.name]
+    return debs.put(made, "qemu-*.deb")
