@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What packages are made from: Debian's packaging of QEMU takes our patches and our edits, and a
-source that is not the one that is named is refused."""
+source that is not the one that is named is refused.  And what is made: whole, or not at all."""
 
 import re
 import shutil
@@ -10,8 +10,8 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from spf import series, ui
-from spf.build import kernel_deb, qemu_deb
+from spf import paths, series, ui
+from spf.build import deb, debs, kernel_deb, qemu_deb
 from spf.source import fetch, patches, rows
 
 WHO = {"SOURCE_DATE_EPOCH": "1000000000", "DEBFULLNAME": "A B", "DEBEMAIL": "a@b.c"}
@@ -67,6 +67,45 @@ class Kernel(unittest.TestCase):
         with mock.patch.object(ui, "run", return_value=installed), \
                 mock.patch.object(patches, "version", return_value=f"{one.version}.999"):
             self.assertEqual(kernel_deb.upstream(one.package), installed.stdout)
+
+
+class Made(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+
+    def packages(self):
+        return sorted(path.name for path in self.folder.rglob("*.deb"))
+
+    def test_a_package_is_whole_or_the_older_one_stays(self):
+        def half(_, target):
+            Path(target).write_text("ha")
+            raise OSError("No space left on device")
+        out = self.folder / "out"
+        out.mkdir()
+        (out / "a_1.deb").touch()
+        made = Path(tempfile.mkdtemp(dir=self.folder)) / "a_2.deb"
+        with mock.patch.object(debs, "OUT", out):
+            with mock.patch.object(shutil, "copy2", half), self.assertRaises(OSError):
+                debs.put([made], "a_*.deb")
+            self.assertEqual(self.packages(), ["a_1.deb"])
+            made.write_text("whole")
+            self.assertEqual(debs.put([made], "a_*.deb"), [out / "a_2.deb"])
+        self.assertEqual([(p.name, p.read_text()) for p in out.iterdir()], [("a_2.deb", "whole")])
+
+    def test_without_space_each_target_is_refused_by_one_line(self):
+        for target in deb.ALL:
+            with self.subTest(target):
+                done = subprocess.run(
+                    ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+                     'mount -t tmpfs -o size=1M small "$1"; KVMSPF_BUILD=$1 exec "$2" deb "$3"',
+                     "sh", self.folder, paths.SCRIPTS / "kvmspf", target],
+                    capture_output=True, text=True)
+                self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+                self.assertRegex(done.stderr.splitlines()[-1],
+                                 r"^kvmspf: \S+ has 0\.0 GB free and needs [\d.]+; "
+                                 "make room, or point KVMSPF_BUILD elsewhere$")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ exec chroot "$root" sh -ec 'cd /build; exec "$@"' sh "$@"
 """
 # Compilers see each source in /build, so that clones share what ccache holds.
 ENVIRONMENT = {"HOME": "/root", "DEBIAN_FRONTEND": "noninteractive", "CCACHE_DIR": "/ccache",
+               "CCACHE_DEPEND": "1", "CCACHE_SLOPPINESS": "time_macros",
                "PATH": "/usr/lib/ccache:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -41,6 +42,9 @@ def made(suite, log):
         ui.run(["unshare", "--mount", "--propagation", "private", "debootstrap",
                 "--variant=buildd", "--include=ccache,eatmydata", suite, new, apt.mirror()],
                log=log, progress=progress)
+        # debootstrap configures ccache before gcc makes the alternative cc, by whose name QEMU's
+        # configure asks for the compiler.
+        ui.run(["chroot", new, "update-ccache-symlinks"], log=log, progress=progress)
     (new / "etc/apt/sources.list").write_text("".join(f"{kind} {apt.mirror()} {suite} main\n"
                                                       for kind in ("deb", "deb-src")))
     new.rename(target)

@@ -5,7 +5,7 @@ import shutil
 from collections import namedtuple
 
 from spf import arguments, paths, series, ui
-from spf.build import kernel_deb, qemu_deb, selftest_deb
+from spf.build import debs, kernel_deb, qemu_deb, selftest_deb
 from spf.source import apt
 
 PACKAGES = ["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"]
@@ -15,15 +15,24 @@ Package = namedtuple("Package", "folder packages what")
 TARGETS = {"agent": Package("guest-agent", [], "spf-agent, for guests; one static program"),
            "spfctl": Package("scripts/spfctl", ["libvirt-dev"],
                              "spfctl, for hosts, with a timer for node_exporter")}
+# In gigabytes.
+ROOM = 0.1
 # The long ones last.
 ALL = ("agent", "spfctl", "selftests", "qemu", "kernel")
-OUT = paths.OUT / "deb"
 
 
 def build(target):
-    """dpkg-buildpackage works in a copy of the folder, of bench/lib and of meson's files."""
+    """The package's file in build/out/deb."""
     package = TARGETS[target]
     apt.packages([*PACKAGES, *package.packages])
+    ui.need_space(ROOM)
+    with ui.locked(f".deb-{target}"):
+        made = built(target, package)
+        return debs.put([made], f"{made.name.partition('_')[0]}_*.deb")[0]
+
+
+def built(target, package):
+    """dpkg-buildpackage works in a copy of the folder, of bench/lib and of meson's files."""
     work = paths.BUILD / "deb" / target
     shutil.rmtree(work, ignore_errors=True)
     source = work / "source"
@@ -38,10 +47,7 @@ def build(target):
         ui.run(["dpkg-buildpackage", "--build=binary", "--no-sign"], cwd=source, log=log,
                progress=progress)
     made, = [deb for deb in work.glob("*.deb") if "-dbgsym_" not in deb.name]
-    OUT.mkdir(parents=True, exist_ok=True)
-    for old in OUT.glob(f"{made.name.partition('_')[0]}_*.deb"):
-        old.unlink()
-    return shutil.copy(made, OUT)
+    return made
 
 
 def main(argv):

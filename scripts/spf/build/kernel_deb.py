@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The patched kernel as Debian packages, by the kernel's own `bindeb-pkg`."""
 
-import re
-import shutil
-
 from spf import paths, series, ui
-from spf.build import kernels, sandbox
+from spf.build import debs, kernels, sandbox
 from spf.source import apt, fetch, patches
 
 # What a configuration is laid over, and its fragments: Debian's own, or the lab's.
@@ -80,16 +77,7 @@ def build(config):
         sandbox.run(tree, obj, ["sh", "-c", RECIPE, "sh", *make], log,
                     environment(series.of("linux")),
                     lambda log: progress(f"{log.read_bytes().count(COMPILED)} files"))
-    return [put(package) for package in sorted((obj / "made").glob("*.deb"))
+    made = [package for package in sorted((obj / "made").glob("*.deb"))
             # The C library's headers stay Debian's.
             if "linux-libc-dev" not in package.name]
-
-
-def put(package):
-    """Beside the other packages, in the place of an older one of its kind."""
-    out = paths.OUT / "deb"
-    out.mkdir(parents=True, exist_ok=True)
-    kind = re.match(r"linux-(?:image|headers)-", package.name)[0]
-    for old in out.glob(f"{kind}*+spf1*.deb"):
-        old.unlink()
-    return shutil.copy(package, out)
+    return debs.put(made, "linux-image-*+spf1*.deb", "linux-headers-*+spf1*.deb")

@@ -7,7 +7,7 @@ import gzip
 import shutil
 
 from spf import paths, series, ui
-from spf.build import kernel_deb, targets
+from spf.build import debs, kernel_deb, targets
 from spf.source import apt
 
 NAME = "kvm-spf-selftests"
@@ -57,12 +57,14 @@ def build():
     words = {"package": NAME, "version": f"{kernel_deb.upstream(one.package)}+spf1",
              "name": who["DEBFULLNAME"], "mail": who["DEBEMAIL"],
              "date": email.utils.formatdate(int(who["SOURCE_DATE_EPOCH"])).replace("-0", "+0")}
-    return pack(series.out("selftests-patched"), words, who)
+    with ui.locked(".deb-selftests"):
+        return pack(series.out("selftests-patched"), words, who)
 
 
 def pack(programs, words, who):
-    root = paths.BUILD / "deb" / "selftests"
-    shutil.rmtree(root, ignore_errors=True)
+    work = paths.BUILD / "deb" / "selftests"
+    shutil.rmtree(work, ignore_errors=True)
+    root = work / "root"
     library, about = root / "usr/lib" / NAME, root / "usr/share/doc" / NAME
     shutil.copytree(programs, library)
     ui.run(["strip", *(p for p in library.rglob("*") if p.is_file())])
@@ -78,10 +80,6 @@ def pack(programs, words, who):
     size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) >> 10
     (root / "DEBIAN").mkdir()
     (root / "DEBIAN/control").write_text(CONTROL.format(size=size, **words))
-    out = paths.OUT / "deb"
-    out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob(f"{NAME}_*.deb"):
-        old.unlink()
-    target = out / f"{NAME}_{words['version']}_amd64.deb"
-    ui.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", root, target], env=who)
-    return target
+    made = work / f"{NAME}_{words['version']}_amd64.deb"
+    ui.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", root, made], env=who)
+    return debs.put([made], f"{NAME}_*.deb")[0]
