@@ -147,7 +147,8 @@ def main(argv):
     p.add_argument("--reroll", type=limits.number(1, 99), default=1, metavar="N",
                    help="mail: the version of the series (default 1)")
     series.option(p)
-    args = p.parse_args(argv)
+    # So that --series may stand before `linux` as well.
+    args = p.parse_intermixed_args(argv)
     series.use(args.series)
     ui.need_root()
     for what in (args.what,) if args.what else ("linux", "qemu"):
