@@ -122,8 +122,11 @@ class Storms:
         meson.plugins(machine.get("qemu", "patched"))
         serial.init_program(simulate.Simulated.compiler)
 
+    def quantum(self):
+        return self.machine.get("quantum", simulate.QUANTUM)
+
     def settings(self):
-        return {"instruction_ns": 1, "quantum_ns": simulate.QUANTUM,
+        return {"instruction_ns": 1, "quantum_ns": self.quantum(),
                 "line_ns": list(self.machine.get("line", simulate.LINE)),
                 "pages": self.pages, "stride": stride(self.pages),
                 "node_vcpus": self.a_node, "socket_vcpus": A_SOCKET}
@@ -159,7 +162,7 @@ class Storms:
         if profile:
             runs = [run for storm in storms for run in storm["runs"]]
             held = holders.of_runs(profile, machine.symbols(), [n for n, _ in jobs for _ in modes],
-                                   simulate.QUANTUM)
+                                   self.quantum())
             for run, of_run in zip(runs, held):
                 run["held"] = of_run
         return {**host, "boot_s": up, "storms_s": end - up, "storms": storms}
