@@ -37,9 +37,7 @@ EDITS = (("control.mk", "system-packages := arm mips ppc riscv s390x sparc x86 m
          # A second build, of a program whose machine qemu-system-x86_64 has as well.
          ("rules", "qemu-builds += $(if $(filter ${DEB_HOST_ARCH}-${enable-system},amd64-y),"
                    "microvm)\n", ""),
-         ("rules", "dh_shlibdeps -a -Nqemu-user", "dh_shlibdeps -a"),
-         ("qemu-system-common.install",
-          "usr/lib/${DEB_HOST_MULTIARCH}/qemu/hw-s390x-virtio-gpu-ccw.so\n", ""))
+         ("rules", "dh_shlibdeps -a -Nqemu-user", "dh_shlibdeps -a"))
 ENTRY = """qemu ({version}) {suite}; urgency=medium
 
   * debian/patches/kvm-spf: show and choose how KVM resolves the faults of a
