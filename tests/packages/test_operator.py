@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An operator's way, by the lines of docs/operating.md: a Debian 13 host of packages alone boots
-their kernel with systemd, and runs a VM that libvirt, spfctl and node_exporter show."""
+their kernel with systemd, and runs a VM that libvirt, spfctl and node_exporter show; then, with the
+package of QEMU, another one with the device."""
 
 import re
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from tests.lib import depth
 from tests.packages import host
 from spf import paths, series, ui
-from spf.build import deb, kernel_deb, targets
+from spf.build import deb, kernel_deb, qemu_deb, targets
 from spf.lab import accel, outcome
 from spf.source import debroot
 
@@ -22,37 +23,41 @@ depth.module("builds a kernel's package and boots it")
 LIMIT = 1500
 IMAGES = "/var/lib/libvirt/images"
 INSTALL = "Install"
-STEPS = "A VM", "See that it works", "Watch", "Upgrade and remove"
+STEPS = "A VM", "See that it works", "Watch", "QEMU with the device", "Upgrade and remove"
 
 
 def steps():
     return host.steps(*STEPS)
 
 
-def domain():
-    """The document's domain without the device, which Debian's QEMU does not have.  The guest boots
-    as far as an initramfs without a disk."""
+def domain(name, device):
+    """The document's domain, with the device or, for Debian's QEMU, without.  The guest boots as
+    far as an initramfs without a disk."""
     tree = ET.parse(paths.ROOT / "docs" / "libvirt-domain.xml")
-    for name, text in (("kernel", f"{IMAGES}/vmlinuz"), ("initrd", f"{IMAGES}/initrd"),
+    tree.find("name").text = name
+    for word, text in (("kernel", f"{IMAGES}/vmlinuz"), ("initrd", f"{IMAGES}/initrd"),
                        ("cmdline", "console=ttyS0 panic=-1")):
-        ET.SubElement(tree.find("os"), name).text = text
-    tree.getroot().remove(tree.find("{*}commandline"))
+        ET.SubElement(tree.find("os"), word).text = text
+    if not device:
+        tree.getroot().remove(tree.find("{*}commandline"))
     return ET.tostring(tree.getroot())
 
 
 def disk(debs, scratch):
     """The host's disk, with the packages installed as the document says; and what boots it."""
-    file = scratch / "db1.xml"
-    file.write_bytes(domain())
+    domains = [scratch / "db1.xml", scratch / "db2.xml"]
+    domains[0].write_bytes(domain("db1", device=False))
+    domains[1].write_bytes(domain("db2", device=True))
     # What Debian's installer leaves behind, beside what debootstrap does.
-    commands = "apt-get install initramfs-tools\n" + "\n".join(host.blocks(INSTALL)) + f"""
+    commands = "apt-get install apt-utils initramfs-tools\n" + "\n".join(
+        host.blocks(INSTALL)) + f"""
         mv *.service /etc/systemd/system
         systemctl enable operator.service
         systemctl set-default graphical.target
         cp /boot/vmlinuz-*+spf1 {IMAGES}/vmlinuz
         cp /boot/initrd.img-*+spf1 {IMAGES}/initrd
-        cp db1.xml /root"""
-    return host.disk("operator", commands, [*debs, host.HERE / "operator.service", file])
+        cp db1.xml db2.xml /root"""
+    return host.disk("operator", commands, [*debs, host.HERE / "operator.service", *domains])
 
 
 def life(folder, share):
@@ -89,7 +94,7 @@ def script(commands):
 
 def setUpModule():
     global SAID, STATUS, PAGE, FAILED, CONSOLE, TROUBLE
-    debs = [deb.build("spfctl"), *kernel_deb.build("lab")]
+    debs = [deb.build("spfctl"), *kernel_deb.build("lab"), *qemu_deb.build()]
     targets.bring_up_to_date("patched")
     commands = [command for command, _ in steps()]
     # What the test wants to see besides: the exporter's whole page, and how the host is.

@@ -116,8 +116,21 @@ def prepared(one, root, work, log, progress):
     mark.write_text(key)
 
 
+def compiled(root, work, log):
+    for old in work.glob("*.deb"):
+        old.unlink()
+    options = f"nocheck noautodbgsym terse parallel={sandbox.jobs()}"
+    with ui.Progress("building QEMU's packages", SECONDS / sandbox.jobs()) as progress:
+        buildroot.run(root, work, ["sh", "-ec", "cd source; exec \"$@\"", "sh",
+                                   "dpkg-buildpackage", "--build=any", "--no-pre-clean",
+                                   "--no-sign", f"--build-profiles={PROFILES}"], log,
+                      {"DEB_BUILD_OPTIONS": options, "DEB_CFLAGS_STRIP": "-g"},
+                      sandbox.counted(progress))
+
+
 def build():
-    """The packages' files in build/out/deb.  An interrupted build goes on where it was."""
+    """The packages' files in build/out/deb.  An interrupted build goes on where it was, and a
+    finished one is not repeated."""
     one = series.of("qemu")
     work = series.obj("qemu-deb")
     if not work.exists():
@@ -129,14 +142,11 @@ def build():
         root = buildroot.made(one.suite, log)
         with ui.Progress("unpacking QEMU's source package and what it needs", 300) as progress:
             prepared(one, root, work, log, progress)
-        for old in work.glob("*.deb"):
-            old.unlink()
-        options = f"nocheck noautodbgsym terse parallel={sandbox.jobs()}"
-        with ui.Progress("building QEMU's packages", SECONDS / sandbox.jobs()) as progress:
-            buildroot.run(root, work, ["sh", "-ec", "cd source; exec \"$@\"", "sh",
-                                       "dpkg-buildpackage", "--build=any", "--no-pre-clean",
-                                       "--no-sign", f"--build-profiles={PROFILES}"], log,
-                          {"DEB_BUILD_OPTIONS": options, "DEB_CFLAGS_STRIP": "-g"},
-                          sandbox.counted(progress))
+        mark = work / "kvmspf.built"
+        # Once more would not go on where it was, but compile all of it: what is built has the
+        # patches taken off, and configure would be newer than what it made.
+        if not mark.exists():
+            compiled(root, work, log)
+            mark.touch()
     made = [package for package in sorted(work.glob("*.deb")) if "guest-agent" not in package.name]
     return debs.put(made, "qemu-*.deb")
