@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reclaim of pages that a guest has touched once is what it is in mode off."""
 
-import json
 import unittest
 from pathlib import Path
 
-from tests import native
-from tests.lib import depth
-from spf.build import targets
-from spf.lab import x86
+from tests.lib import depth, table
 
 # Pages that may lie elsewhere: what a CPU has not yet put on a list, and the VMM's own.
 FEW = 256
@@ -18,13 +14,8 @@ FEW = 256
 class Reclaim(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        targets.bring_up_to_date("patched")
-        result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=900).run(
-            ["/usr/bin/python3", str(Path(__file__).with_name("lab_reclaim.py")),
-             native.program("matrix")])
-        if (result.kind, result.status) != ("exit", 0) or result.trouble:
-            raise AssertionError([result.kind, result.trouble, result.err.decode()])
-        cls.rows = [json.loads(line) for line in result.out.decode().splitlines()]
+        cls.rows = table.lines(Path(__file__).with_name("lab_reclaim.py"), memory=2 << 30,
+                               timeout=900)
 
     def test_takes_what_it_takes_in_mode_off(self):
         """Where the pages lie, which of them go, and whether the guest outlives it."""

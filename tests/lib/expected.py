@@ -11,7 +11,6 @@ copies        mmap_lock or vma_lock: the lock of the kernel's accesses to user m
               speculation
 read-only     fast or vma_lock: the tier that finds a page for a read where no write may follow
 poisoned      vma_lock or mmap_lock: the tier that finds a poisoned page
-limit         once or twice: the events "max" of a fault at memory.max that speculation gave up
 """
 
 from spf import series

@@ -14,18 +14,22 @@ def results(rows, script, numbers, kernel, **lab):
     numbers as its arguments, and prints a line of JSON for each row and mode.  No numbers: all
     rows."""
     apt.packages(["e2fsprogs", "util-linux"])
+    found = {}
+    for said in lines(script, numbers, kernel, numa=2, **lab):
+        found.setdefault(said["row"], {})[said["mode"]] = said
+    return [(rows[number], modes) for number, modes in found.items()]
+
+
+def lines(script, words=(), kernel="patched", **lab):
+    """What a script prints in the lab, a line of JSON each.  Its arguments are the program of
+    tests/matrix, and the words."""
     targets.bring_up_to_date(kernel)
-    program = native.program("matrix")
-    done = x86.Lab(kernel, cpus=2, numa=2, **lab).run(["/usr/bin/python3", script, program,
-                                                       *numbers])
+    done = x86.Lab(kernel, cpus=2, **lab).run(["/usr/bin/python3", script,
+                                               native.program("matrix"), *words])
     if (done.kind, done.status) != ("exit", 0) or done.trouble:
         said = [done.kind, done.what, done.out.decode(), done.err.decode()]
         raise AssertionError("\n".join([*said, *done.trouble]))
-    found = {}
-    for line in done.out.decode().splitlines():
-        said = json.loads(line)
-        found.setdefault(said["row"], {})[said["mode"]] = said
-    return [(rows[number], modes) for number, modes in found.items()]
+    return [json.loads(line) for line in done.out.decode().splitlines()]
 
 
 def first_of_each(rows, kind):

@@ -52,12 +52,12 @@ def built(target, package):
 
 def main(argv):
     p = arguments.Parser(prog="kvmspf deb", description=__doc__,
-                         epilog="targets:\n"
-                         + "\n".join(f"  {n:11}{t.what}" for n, t in TARGETS.items())
-                         + "\n  kernel     the patched kernel and its headers, for hosts"
-                         + "\n  qemu       QEMU for x86 with the patches for users"
-                         + "\n  selftests  the kernel's tests of KVM, for hosts"
-                         + "\n  all        all of these")
+                         epilog="targets:\n" + arguments.rows({
+                             **{name: target.what for name, target in TARGETS.items()},
+                             "kernel": "the patched kernel and its headers, for hosts",
+                             "qemu": "QEMU for x86 with the patches for users",
+                             "selftests": "the kernel's tests of KVM, for hosts",
+                             "all": "all of these"}))
     p.add_argument("target", choices=sorted([*ALL, "all"]))
     p.add_argument("--config", choices=sorted(kernel_deb.CONFIGS), default="cloud-amd64",
                    help="kernel: Debian's configuration, or the lab's (default cloud-amd64)")

@@ -134,8 +134,8 @@ def check(what, build_each=False, boot=False):
 
 def main(argv):
     p = arguments.Parser(prog="kvmspf patches",
-                                description="The patch series: check, edit or refresh them,\n"
-                                "or write the mails that would send them.")
+                         description="The patch series: check, edit or refresh them, or write the "
+                         "mails that would send them.")
     p.add_argument("action", choices=("check", "edit", "mail", "refresh"))
     p.add_argument("what", nargs="?", choices=("linux", "qemu"))
     p.add_argument("--build", action="store_true",

@@ -236,7 +236,7 @@ def builds_ahead(count):
 
 def parser(known):
     p = arguments.Parser(prog="kvmspf test", description=__doc__,
-                                epilog=f"groups: {' '.join(known)}")
+                         epilog=f"groups: {' '.join(known)}")
     p.add_argument("group", nargs="*",
                    help="run all of this group, including programs that passed before")
     p.add_argument("-k", dest="words", metavar="WORD", action="append", default=[],
