@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.lib import expected, table  # noqa: E402
 from tests.matrix.rows import ONCE, READ_ONLY, ROWS  # noqa: E402
-from spf import paths  # noqa: E402
+from spf import kvmparam, paths  # noqa: E402
 
 DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
@@ -39,6 +39,10 @@ def tiers(said):
     return {name: said.get(name, 0) for name in TIERS}
 
 
+def aborts(said):
+    return sum(said.get(name.removeprefix("spf_abort_"), 0) for name in kvmparam.ABORTS)
+
+
 def why_of(row):
     """The reason for acquisitions of the mmap_lock in the series in use."""
     if row.outcome == "SIGBUS" and expected.of("poisoned") == "vma_lock":
@@ -60,6 +64,10 @@ def faults_of(row, modes):
             bad.append(f"{mode}: ended with {said['outcome']}, not {outcome}")
         if said.get("wrong"):
             bad.append(f"{mode}: {said['wrong']} wrong pages")
+        # A reason for each fault that had to take a lock, however often it was put off.
+        locked = said.get("vma_lock", 0) + said.get("mmap_lock", 0) if mode == "on" else 0
+        if aborts(said) != locked:
+            bad.append(f"{mode}: {aborts(said)} reasons for {locked} faults under a lock")
     said = modes["on"]
     if bad or outcome == "killed":
         return bad
