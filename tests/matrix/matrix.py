@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.lib import expected, table  # noqa: E402
-from tests.matrix.rows import ONCE, READ_ONLY, ROWS  # noqa: E402
+from tests.matrix.rows import MTHP, ONCE, READ_ONLY, ROWS  # noqa: E402
 from spf import kvmparam, paths  # noqa: E402
 
 DOCUMENT = paths.ROOT / "docs" / "measurements.md"
@@ -52,7 +52,8 @@ def why_of(row):
 
 def tier_of(row):
     """The tier of nearly all faults in the series in use."""
-    return expected.of("read-only") if row.name == READ_ONLY else row.tier
+    word = {READ_ONLY: "read-only", MTHP: "mthp"}.get(row.name)
+    return expected.of(word) if word else row.tier
 
 
 def faults_of(row, modes):

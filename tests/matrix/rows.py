@@ -37,6 +37,7 @@ class Row:
 ONCE = "once a VMA: its anon_vma"
 # A read that may find no page for writing: some series do not ask GUP-fast.
 READ_ONLY = "read-only slot, read"
+MTHP = "ram, mTHP 64 KiB"
 ERROR = "an error: the mmap_lock's to tell"
 SWAPPED = "its anon_vma; and the VMM's own memory comes back"
 PFNMAP = "no struct page: only the mmap_lock's code looks through such mappings"
@@ -67,7 +68,7 @@ ROWS = [
     Row("ram, THP always", "plain", FIRST, "vma_lock", ONCE,
         before=f"echo always >{THP}/enabled", after=f"echo madvise >{THP}/enabled"),
     Row("ram, THP madvise", "thp", FIRST, "vma_lock", ONCE),
-    Row("ram, mTHP 64 KiB", "plain", FIRST, "vma_lock", ONCE,
+    Row(MTHP, "plain", FIRST, "vma_lock", ONCE,
         before=f"echo always >{THP}/hugepages-64kB/enabled",
         after=f"echo never >{THP}/hugepages-64kB/enabled"),
     Row("memfd, share=on", "memfd", FIRST, "vma_lock"),
