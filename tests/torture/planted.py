@@ -25,8 +25,10 @@ from tests.torture.torture import series, targets  # noqa: E402
 # Microseconds: as long as a mutation takes, so that all of one has its place in the window of one
 # fault.
 STRETCH = 8000
-# thp: transparent_hugepage/enabled; selftest: it runs in the place of the torture.
-Rule = namedtuple("Rule", "words found thp selftest stretch", defaults=["always", None, STRETCH])
+# thp: transparent_hugepage/enabled; mthp: the same of folios of 64 KiB; selftest: it runs in the
+# place of the torture.
+Rule = namedtuple("Rule", "words found thp mthp selftest stretch",
+                  defaults=["always", "never", None, STRETCH])
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
 # Of a page that stays mapped in the guest: by what takes it away, by a vCPU that finds it where
 # another one should be, or by what is in it.
@@ -57,6 +59,8 @@ RULES = {
     "leaf-id": Rule([], r"\bkvm_tdp_mmu_map\b|value >= before", selftest="tdp_leaf_test",
                     stretch=1000),
     "leaf-steal": Rule(["protect", "forbid"], LEAF),
+    # Of a folio of 64 KiB all pages must be absent: not in every series.
+    "range-check": Rule(["dontneed"], LATE, "never", "always"),
 }
 
 
@@ -81,7 +85,7 @@ def find(rule, seed, seconds, kernel="planted", broken=True):
             wrong = " ".join(wrong.split())
     else:
         said, wrong = torture.run(kernel, seed, seconds, ["--regions", "2", *RULES[rule].words],
-                                  thp=RULES[rule].thp, **settings)
+                                  thp=RULES[rule].thp, mthp=RULES[rule].mthp, **settings)
     return said, wrong, time.monotonic() - start
 
 
