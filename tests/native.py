@@ -8,7 +8,7 @@ from spf import paths, series, ui
 from spf.source import apt
 from spf.build import meson
 
-PROGRAMS = ("matrix", "rounds", "failures", "torture", "two_guests")
+PROGRAMS = ("matrix", "rounds", "failures", "torture", "same_pages", "two_guests")
 PACKAGES = ["build-essential", "meson", "ninja-build", "pkg-config"]
 # For an emulated machine without an operating system.
 BARE = """-std=gnu11 -Wall -Wextra -Werror -O2 -fno-stack-protector

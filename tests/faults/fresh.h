@@ -17,7 +17,7 @@
 #define TABLE	(PAGE << 9)	/* the memory that one page table maps */
 
 /* The number that follows @name in a file, or 0.  stdio's buffers would be new memory to touch. */
-static unsigned long number(const char *path, const char *name)
+static inline unsigned long number(const char *path, const char *name)
 {
 	static char text[1 << 16];
 	int fd = open(path, O_RDONLY);
@@ -38,7 +38,7 @@ static unsigned long number(const char *path, const char *name)
 }
 
 /* Map memory at a page table's boundary.  The kernel can merge it with no neighbour, and it has no huge pages. */
-static char *fresh_memory(size_t size)
+static inline char *fresh_memory(size_t size)
 {
 	char *mem = mmap(NULL, size + 2 * TABLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Show the NUMA nodes of pages that are touched for the first time while node 0 is full of clean page cache.
+ * Show the NUMA nodes of pages that are touched for the first time.
  *
  * usage: placement FILE MIB POLICY...
  *
- * FILE must be large and sparse: reading it on CPU 0 fills node 0.  For each policy, MIB of new memory are touched on
- * CPU 0, and a line says how many pages are on node 0, how many on others, and how many faults were speculative.
+ * FILE is a large file whose pages fill node 0, or - to leave node 0 as it is.  For each policy, MIB of new memory are
+ * touched on CPU 0.  A line says how many pages with an even number and how many with an odd one are on node 0, and how
+ * many faults were speculative.  All other pages are on node 1.
  *
- * For the lab, as root, with two nodes and a CPU each.
+ * For the lab, as root, with two nodes and a CPU each, and with a cgroup CPUSET.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -26,45 +27,74 @@
 /* Debian 12's headers lack this. */
 #define WEIGHTED_INTERLEAVE	6
 
+#define CGROUPS	"/sys/fs/cgroup/"
+#define CPUSET	CGROUPS "placement/"
+
+/* More than node 0 has, and more than the memory for one policy. */
+#define FILL	(700L << 20)
+#define REFILL	(128L << 20)
+
+static const unsigned long node_0 = 1;
+
 static const struct policy {
 	const char *name;
 	int mode;
 	unsigned long nodes;
 	int task;	/* the policy of the task, not of the memory */
+	const char *mems;	/* the nodes of the cpuset that the task is in */
 } policies[] = {
-	{ "default", MPOL_DEFAULT, 0, 0 },
-	{ "bind-both", MPOL_BIND, 3, 0 },
-	{ "bind-local", MPOL_BIND, 1, 0 },
-	{ "bind-remote", MPOL_BIND, 2, 0 },
-	{ "preferred-local", MPOL_PREFERRED, 1, 0 },
-	{ "preferred-remote", MPOL_PREFERRED, 2, 0 },
-	{ "preferred-many-both", MPOL_PREFERRED_MANY, 3, 0 },
-	{ "preferred-many-remote", MPOL_PREFERRED_MANY, 2, 0 },
-	{ "interleave", MPOL_INTERLEAVE, 3, 0 },
-	{ "weighted-interleave", WEIGHTED_INTERLEAVE, 3, 0 },
-	{ "task-preferred", MPOL_PREFERRED, 1, 1 },
-	{ "task-interleave", MPOL_INTERLEAVE, 3, 1 },
+	{ "default", MPOL_DEFAULT, 0, 0, NULL },
+	{ "bind-both", MPOL_BIND, 3, 0, NULL },
+	{ "bind-local", MPOL_BIND, 1, 0, NULL },
+	{ "bind-remote", MPOL_BIND, 2, 0, NULL },
+	{ "preferred-local", MPOL_PREFERRED, 1, 0, NULL },
+	{ "preferred-remote", MPOL_PREFERRED, 2, 0, NULL },
+	{ "preferred-many-both", MPOL_PREFERRED_MANY, 3, 0, NULL },
+	{ "preferred-many-remote", MPOL_PREFERRED_MANY, 2, 0, NULL },
+	{ "interleave", MPOL_INTERLEAVE, 3, 0, NULL },
+	{ "weighted-interleave", WEIGHTED_INTERLEAVE, 3, 0, NULL },
+	{ "task-preferred", MPOL_PREFERRED, 1, 1, NULL },
+	{ "task-interleave", MPOL_INTERLEAVE, 3, 1, NULL },
+	{ "cpuset-local", MPOL_DEFAULT, 0, 0, "0" },
+	{ "cpuset-remote", MPOL_DEFAULT, 0, 0, "1" },
+	{ "cpuset-interleave", MPOL_INTERLEAVE, 3, 1, "1" },
 };
 
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		err(2, "%s", path);
+	close(fd);
+}
+
+/*
+ * Fill node 0 with clean pages of a file, and with more of them after each policy.  They are bound to it, so that node
+ * 1 keeps its free memory.
+ */
 static void fill_node_0(const char *path)
 {
 	static char buffer[1 << 20];
+	static off_t at;
+	off_t end = at + (at ? REFILL : FILL);
 	int fd = open(path, O_RDONLY);
-	off_t at = 0;
-	ssize_t got;
 
 	if (fd < 0)
 		err(2, "%s", path);
-	while ((got = pread(fd, buffer, sizeof(buffer), at)) > 0)
-		at += got;
-	if (got < 0)
-		err(2, "%s", path);
+	if (syscall(SYS_set_mempolicy, MPOL_BIND, &node_0, 64))
+		err(2, "set_mempolicy");
+	for (; at < end; at += sizeof(buffer))
+		if (pread(fd, buffer, sizeof(buffer), at) != sizeof(buffer))
+			err(2, "%s", path);
+	if (syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0))
+		err(2, "set_mempolicy");
 	close(fd);
 }
 
 static void touch(const struct policy *policy, unsigned long size)
 {
-	unsigned long pages = size / PAGE, on[2] = { 0, 0 }, speculative;
+	unsigned long pages = size / PAGE, here[2] = { 0, 0 }, speculative;
 	const unsigned long *nodes = policy->nodes ? &policy->nodes : NULL;
 	char *mem = fresh_memory(size);
 	void **where = calloc(pages, sizeof(*where));
@@ -72,6 +102,10 @@ static void touch(const struct policy *policy, unsigned long size)
 
 	if (!where || !status)
 		err(2, "memory");
+	if (policy->mems) {
+		put(CPUSET "cpuset.mems", policy->mems);
+		put(CPUSET "cgroup.procs", "0");
+	}
 	if (policy->task ? syscall(SYS_set_mempolicy, policy->mode, nodes, 64) :
 			   syscall(SYS_mbind, mem, size, policy->mode, nodes, 64, 0))
 		err(2, "policy %s", policy->name);
@@ -83,6 +117,7 @@ static void touch(const struct policy *policy, unsigned long size)
 
 	if (policy->task && syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0))
 		err(2, "set_mempolicy");
+	/* Before the task may leave the cpuset, which would move its pages. */
 	for (unsigned long i = 0; i < pages; i++)
 		where[i] = mem + i * PAGE;
 	if (syscall(SYS_move_pages, 0, pages, where, NULL, status, 0))
@@ -90,9 +125,11 @@ static void touch(const struct policy *policy, unsigned long size)
 	for (unsigned long i = 0; i < pages; i++) {
 		if (status[i] < 0)
 			errx(2, "page %lu: %s", i, strerror(-status[i]));
-		on[!!status[i]]++;
+		here[i % 2] += !status[i];
 	}
-	printf("%s %lu %lu %lu\n", policy->name, on[0], on[1], speculative);
+	if (policy->mems)
+		put(CGROUPS "cgroup.procs", "0");
+	printf("%s %lu %lu %lu\n", policy->name, here[0], here[1], speculative);
 	fflush(stdout);
 	free(where);
 	free(status);
@@ -117,7 +154,8 @@ int main(int argc, char **argv)
 				policy = &policies[j];
 		if (!policy)
 			errx(2, "there is no policy %s", argv[i]);
-		fill_node_0(argv[1]);
+		if (strcmp(argv[1], "-"))
+			fill_node_0(argv[1]);
 		touch(policy, strtoul(argv[2], NULL, 10) << 20);
 	}
 	return 0;

@@ -3,11 +3,15 @@
 behind."""
 
 import hashlib
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 from pathlib import Path
@@ -208,6 +212,35 @@ class Failure(unittest.TestCase):
                                     capture_output=True, timeout=LIMIT)
         self.assertEqual(result.returncode, outcome.LAB_FAILED)
         self.assertNotIn(b"Traceback", result.stderr)
+
+
+class Shell(unittest.TestCase):
+    def said(self, lines, columns):
+        """What the lab's shell says of its terminal, beside one of ours that has this size."""
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
+        child = subprocess.Popen([KVMSPF, "lab", "--no-build", "--cpus", "2", "--memory", "2G",
+                                  "--timeout", str(LIMIT)], stdin=theirs, stdout=theirs,
+                                 stderr=theirs)
+        os.close(theirs)
+        said, asked = b"", False
+        while True:
+            try:
+                said += os.read(ours, 4096)
+            except OSError:     # the last other end has been closed
+                break
+            if b"# " in said and not asked:
+                os.write(ours, b"stty size; exit 7\n")
+                asked = True
+        self.assertEqual(child.wait(), 7, said)
+        return said.decode(errors="replace")
+
+    def test_its_terminal_is_as_large_as_ours(self):
+        self.assertRegex(self.said(50, 132), r"[\r\n]50 132\r")
+
+    def test_its_terminal_has_a_size_where_ours_has_none(self):
+        self.assertRegex(self.said(0, 0), r"[\r\n]24 80\r")
 
 
 class Interrupt(unittest.TestCase):

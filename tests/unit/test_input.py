@@ -16,6 +16,7 @@ from spf import kvmparam, limits, main, paths, ui
 from spf.build import targets
 from spf.compare import hosts, verb
 from spf.lab import x86
+from spf.source import apt
 from tests.unit import compare_sample
 
 KVMSPF = paths.SCRIPTS / "kvmspf"
@@ -78,6 +79,21 @@ class Refused(unittest.TestCase):
         done = kvmspf("--version", PATH="")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"^kvmspf \d+\.\d+\n$")
+
+    def test_no_network(self):
+        """apt itself only warns about lists that it cannot fetch, and goes on."""
+        with tempfile.TemporaryDirectory() as here:
+            conf, listed = Path(here) / "apt.conf", Path(here) / "sources.list"
+            (Path(here) / "lists" / "partial").mkdir(parents=True)
+            # Nobody listens there.
+            listed.write_text("deb http://127.0.0.1:9/debian nowhere main\n")
+            conf.write_text(f'''Dir::Etc::sourcelist "{listed}"; Dir::Etc::sourceparts "-";
+                            Dir::State::Lists "{here}/lists"; Acquire::http::Proxy "DIRECT";
+                            APT::Sandbox::User "root";''')
+            with mock.patch.dict(os.environ, APT_CONFIG=str(conf)), \
+                    self.assertRaisesRegex(ui.Fail, "^cannot fetch package lists: .*; check the "
+                                                    "network and apt's sources; see .*apt.log$"):
+                apt.packages(["a-package-that-nobody-has"])
 
     def test_in_the_lab(self):
         self.refused(["lab", "--", "true"], "this is the lab already", 1, KVMSPF_LAB="patched")
