@@ -82,7 +82,7 @@ static void tell(struct vm *vms)
 	for (struct vm *vm = vms; vm; vm = vm->next) {
 		if (!vm->wanted)
 			continue;
-		if (vm->why.text[0])
+		if (vm->why.text[0] && !vm->why.passes)
 			complain_once(&vm->told, vm->where, &vm->why);
 		else
 			vm->told.text[0] = 0;

@@ -138,6 +138,18 @@ static void read_statistics(struct call *call, virDomainPtr domain)
 		lib.virDomainStatsRecordListFree(records);
 }
 
+/*
+ * While libvirt starts a domain, it holds back all that others want of its QEMU.  That may take minutes, if QEMU
+ * allocates the guest's memory first.
+ */
+static bool is_being_started(virDomainPtr domain)
+{
+	int state, reason;
+
+	return !lib.virDomainGetState(domain, &state, &reason, 0) && state == VIR_DOMAIN_PAUSED &&
+	       reason == VIR_DOMAIN_PAUSED_STARTING_UP;
+}
+
 static void *domain_work(void *arg)
 {
 	struct call *call = arg;
@@ -146,7 +158,9 @@ static void *domain_work(void *arg)
 
 	if (!domain)
 		return note_error(call);
-	if (!call->command)
+	if (is_being_started(domain))
+		call->failed = fail_for_now(&call->why, "libvirt is still starting it");
+	else if (!call->command)
 		read_statistics(call, domain);
 	else if (lib.virDomainQemuMonitorCommand(domain, call->command, &call->reply, 0) < 0)
 		note_error(call);

@@ -81,7 +81,7 @@ static int is_socket(const char *directory, const char *name, char *path, size_t
 static void see_directory(struct vm **vms, const struct sources *sources)
 {
 	static struct why told;
-	struct why why = { "" };
+	struct why why = { .text = "" };
 	struct dirent **entries;
 	int count = scandir(sources->directory, &entries, NULL, alphasort);
 	char path[512];
@@ -105,7 +105,7 @@ static void see_directory(struct vm **vms, const struct sources *sources)
 static void see_libvirt(struct vm **vms, const struct settings *settings)
 {
 	static struct why told;
-	struct why why = { "" };
+	struct why why = { .text = "" };
 	const struct sources *sources = &settings->sources;
 	struct search search = { vms, sources->libvirt };
 	int status = domains_list(sources->libvirt, settings->timeout_ms, see_domain, &search, &why);

@@ -18,6 +18,7 @@ static const struct {
 	IN("libvirt.so.0", virDomainGetName),
 	IN("libvirt.so.0", virDomainGetUUIDString),
 	IN("libvirt.so.0", virDomainGetID),
+	IN("libvirt.so.0", virDomainGetState),
 	IN("libvirt.so.0", virDomainLookupByUUIDString),
 	IN("libvirt.so.0", virDomainFree),
 	IN("libvirt.so.0", virDomainListGetStats),

@@ -18,6 +18,7 @@ struct libvirt {
 	FUNCTION(virDomainGetName);
 	FUNCTION(virDomainGetUUIDString);
 	FUNCTION(virDomainGetID);
+	FUNCTION(virDomainGetState);
 	FUNCTION(virDomainLookupByUUIDString);
 	FUNCTION(virDomainFree);
 	FUNCTION(virDomainListGetStats);

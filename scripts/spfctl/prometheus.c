@@ -146,13 +146,19 @@ static const struct {
 	{ "kvmspf_fault_latency_max_seconds", "gauge", "The longest since the vCPU was made.", longest, false },
 };
 
+/* A VM that is still being started has no series yet: one of "up" that is 0 would raise an alarm. */
+static bool has_series(const struct vm *vm, bool even_if_down)
+{
+	return vm->wanted && (vm->has_now || (even_if_down && !vm->why.passes));
+}
+
 static void print_all(FILE *out, const struct vm *vms)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {
 		fprintf(out, "# HELP %s %s\n", metrics[i].name, metrics[i].help);
 		fprintf(out, "# TYPE %s %s\n", metrics[i].name, metrics[i].type);
 		for (const struct vm *vm = vms; vm; vm = vm->next) {
-			if (vm->wanted && (vm->has_now || metrics[i].even_if_down))
+			if (has_series(vm, metrics[i].even_if_down))
 				metrics[i].print(out, vm);
 		}
 	}

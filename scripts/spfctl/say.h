@@ -12,10 +12,12 @@
 /* The reason of a failure: one line of printable characters, even if a VM supplied it. */
 struct why {
 	char text[256];
+	bool passes;			/* all is well, and it will answer later */
 };
 
-/* Both return -1, for `return fail(...)`. */
+/* All return -1, for `return fail(...)`. */
 int fail(struct why *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int fail_for_now(struct why *why, const char *text);
 int complain(const char *about, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Complain, unless @told has the same complaint: a live table repeats none. */

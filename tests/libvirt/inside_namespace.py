@@ -14,15 +14,24 @@ import sys
 import time
 from pathlib import Path
 
-from tests.libvirt.daemon import LOG, Spfctl, is_tainted, process, start_daemon, virsh
+from tests.libvirt.daemon import LOG, Spfctl, is_tainted, process, run, start_daemon, virsh, wait
 
 NAMES = [f"vm{n}" for n in range(7)]
 *MUTE, WELL = NAMES
+SLOW = "slow"
 SOCKET = "/run/kvmspf/own"
+QEMU = "/usr/bin/qemu-system-x86_64"
+# Its QEMU begins when there is /run/begin, as if it had much memory to allocate.
+SLOW_QEMU = f"""#!/bin/sh
+case "$*" in
+*guest={SLOW},*) until [ -e /run/begin ]; do sleep 0.1; done;;
+esac
+exec {QEMU} "$@"
+"""
 DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 <name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
-<devices><emulator>/usr/bin/qemu-system-x86_64</emulator><controller type='usb' model='none'/>
+<devices><emulator>{emulator}</emulator><controller type='usb' model='none'/>
 <memballoon model='none'/></devices>
 <qemu:commandline><qemu:arg value='-qmp'/>
 <qemu:arg value='unix:{socket},server=on,wait=off'/></qemu:commandline>
@@ -49,6 +58,13 @@ def private():
     for file in ("passwd", "group"):
         subprocess.run(["mount", "--bind", f"/run/{file}", f"/etc/{file}"], check=True)
     Path("/run/kvmspf").mkdir()
+
+
+def create(name, socket, emulator=QEMU):
+    """The words that start a domain."""
+    file = Path(f"/run/{name}.xml")
+    file.write_text(DOMAIN.format(name=name, socket=socket, emulator=emulator), encoding="utf-8")
+    return "virsh", "-q", "create", "--paused", file
 
 
 def seen_of(done):
@@ -100,6 +116,28 @@ def no_daemon(daemon):
         return table.stderr.read().splitlines()
 
 
+def slow_start():
+    """A domain while libvirt starts it, with one that runs beside it; and afterwards."""
+    emulator = Path("/run/slow-qemu")
+    emulator.write_text(SLOW_QEMU, encoding="ascii")
+    emulator.chmod(0o755)
+    with subprocess.Popen(create(SLOW, f"/run/{SLOW}", emulator)) as start:
+        try:
+            wait("domain", lambda: SLOW in virsh("list", "--name").split())
+            seen = {"json": seen_of(spfctl("--json", SLOW, status=None, patience="10")),
+                    "table": spfctl("--count", "1", "-d", "0.1", SLOW,
+                                    status=None, patience="10").stdout.splitlines()[1:],
+                    "page": spfctl("--prometheus", "-", SLOW, status=None, patience="10").stdout,
+                    "mode": spfctl("--set-mode", "off", SLOW, status=1, patience="10").stderr}
+        finally:
+            Path("/run/begin").touch()
+    if start.returncode:
+        raise SystemExit("it did not start")
+    seen["later"] = seen_of(spfctl("--json", SLOW, status=1))
+    virsh("destroy", SLOW)
+    return seen
+
+
 def waits():
     with spfctl.start("--wait-storm", NAMES[0], stdout=subprocess.PIPE,
                       stderr=subprocess.PIPE) as waiting:
@@ -116,16 +154,14 @@ libvirtd = start_daemon()
 SEEN = {}
 try:
     for name in NAMES:
-        Path("/run/domain.xml").write_text(
-            DOMAIN.format(name=name, socket=SOCKET if name == WELL else f"/run/{name}"),
-            encoding="utf-8")
-        virsh("create", "--paused", "/run/domain.xml")
+        run(*create(name, SOCKET if name == WELL else f"/run/{name}"))
     SEEN["plain"] = seen_of(spfctl("--json", status=1))
     SEEN["tainted by reading"] = [name for name in NAMES if is_tainted(name)]
     SEEN["twins"] = json.loads(spfctl("--json", "--dir", "/run/kvmspf", status=1).stdout)["vms"]
     SEEN["monitor"] = seen_of(spfctl("--json", "--monitor", WELL, status=1))
     SEEN["tainted by the monitor"] = [name for name in NAMES if is_tainted(name)]
     SEEN["mute"] = mute_qemus()
+    SEEN["slow"] = slow_start()
     SEEN["waits"] = waits()
     SEEN["mute daemon"] = mute_daemon(libvirtd)
     SEEN["no daemon"] = no_daemon(libvirtd)

@@ -57,6 +57,16 @@ class Daemon(unittest.TestCase):
             [f"spfctl: libvirt:{name}: {late}" for name in MUTE]
             + [f"spfctl: libvirt:{WELL}: {TOO_OLD}"]))
 
+    def test_a_domain_that_is_being_started_is_no_failure(self):
+        """libvirt holds back all questions about it until it has started.  Prometheus gets no
+        series of it, since kvmspf_up 0 would be one of a VM that does not answer."""
+        slow, early = self.seen["slow"], "libvirt is still starting it"
+        self.assertEqual(slow["json"], {"status": 0, "errors": [], "vms": {"slow": early}})
+        self.assertRegex("".join(slow["table"]), f"^slow +{early}$")
+        self.assertNotIn("slow", slow["page"])
+        self.assertEqual(slow["mode"], f"spfctl: slow: {early}\n")
+        self.assertEqual(slow["later"]["vms"], {"slow": NO_STATISTICS})
+
     def test_a_storm_is_not_waited_for_without_a_vm(self):
         out, errors, status = self.seen["waits"]
         said = [f"spfctl: {NAMES[0]}: the VM is gone",
