@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Litmus tests under the Linux kernel's memory model: tests/model/herd.py [NAME...]
+"""Run litmus tests under the Linux kernel's memory model.
 
 A test is tests/model/litmus/NAME.litmus, and its comment has `Result: Never`.  A barrier's line
 ends with a comment that has the line's replacement without the rule:
@@ -16,6 +16,7 @@ Herd7 is Debian's of a newer suite, with its own libc, under build/.  The memory
 the series' kernel.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -105,9 +106,15 @@ class Herd:
         return found[1]
 
 
-def main(argv):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="*", help="a test of tests/model/litmus (default: all)")
+    chosen = parser.parse_args().name or names()
+    for name in chosen:
+        text(name)
     herd, bad = Herd(), 0
-    for name in argv or names():
+    for name in chosen:
         rows = [("as it is", text(name), expected(name))]
         rows += [(what, variant, "Sometimes") for what, variant in variants(name).items()]
         for what, litmus, wanted in rows:
@@ -119,7 +126,7 @@ def main(argv):
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(main())
     except ui.Fail as failure:
         print(f"herd.py: {failure}", file=sys.stderr)
         sys.exit(failure.status)

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.torture import torture  # noqa: E402
-from tests.torture.torture import series, targets  # noqa: E402
+from tests.torture.torture import series, targets, ui  # noqa: E402
 
 # Microseconds: as long as a mutation takes, so that all of one has its place in the window of one
 # fault.
@@ -123,4 +123,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ui.Fail as failure:
+        print(f"planted: {failure}", file=sys.stderr)
+        sys.exit(failure.status)

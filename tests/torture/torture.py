@@ -8,6 +8,7 @@ A run is known by its seed; no report of the kernel and no wrong page is what it
 
 import argparse
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,11 @@ from spf.lab import power, x86  # noqa: E402
 
 # The POWER lab's kernels; there, no `inside` script makes the host reclaim and merge eagerly.
 POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
+
+
+def mutations():
+    """The names in the table of mutations.c."""
+    return re.findall(r'^\t{ "([a-z-]+)", mutate_', (HERE / "mutations.c").read_text(), re.M)
 
 
 def npt(kernel, limit, settings):
@@ -80,6 +86,9 @@ def main():
     series.option(parser)
     args = parser.parse_args()
     series.use(args.series)
+    if unknown := [word for word in args.word if word not in mutations()]:
+        raise ui.Fail(f"there is no mutation '{unknown[0]}'",
+                      f"the mutations are {' '.join(mutations())}", 2)
     if args.kernel in POWER:
         power.bring_up_to_date(POWER[args.kernel])
     elif args.kernel in targets.FLAVOURS:

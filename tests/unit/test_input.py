@@ -49,6 +49,14 @@ class Refused(unittest.TestCase):
     def test_arguments_that_would_be_ignored(self):
         self.refused(["compare", "--runs", "3", "a", "b"], "--runs says how to run")
 
+    def test_a_mutation_of_the_torture_that_there_is_not(self):
+        """Refused before a kernel is built: it says nothing of a build."""
+        done = subprocess.run([paths.ROOT / "tests/torture/torture.py", "slot", "frobnicate"],
+                              capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertRegex(done.stderr, "^torture: there is no mutation 'frobnicate'; the mutations "
+                                      "are replace unmap .* oom\n$")
+
     def test_results_that_cannot_be_read(self):
         self.refused(["report", "/nonexistent"],
                      "cannot read /nonexistent: No such file or directory; name a")

@@ -36,7 +36,8 @@ class Unchanged(unittest.TestCase):
         for where, name, value in ((paths, "ROOT", self.root),
                                    (paths, "STAMP", self.root.parent / "stamp"),
                                    (verb, "TESTS", self.root / "tests"),
-                                   (verb, "builds_ahead", lambda _: contextlib.nullcontext()),
+                                   (verb, "builds_ahead",
+                                    lambda _: contextlib.nullcontext(lambda: None)),
                                    (setup, "check_machine", mock.Mock()),
                                    (apt, "packages", mock.Mock())):
             patch = mock.patch.object(where, name, value)
@@ -105,6 +106,20 @@ class Unchanged(unittest.TestCase):
         for line in ("# kvmspf: build qemu x", f"# {min(os.nice(0) + 10, 19)}",
                      "#   building x: done in 0:07"):
             self.assertIn(line, said.getvalue().splitlines())
+
+    def test_what_runs_beside_begins_when_the_core_is_built_but_for_the_unit_tests(self):
+        script = self.root.parent / "kvmspf"
+        # The build ends after the unit tests.
+        script.write_text(f"#!/bin/sh\nuntil grep -q unit {self.ran}; do sleep 0.1; done\n"
+                          f"sleep 0.5; echo built >>{self.ran}\n")
+        script.chmod(0o755)
+        for group in "unit", "model":
+            (self.root / "tests" / group).mkdir()
+            self.program(group, "exit 0")
+        with mock.patch.object(paths, "SCRIPTS", script.parent), \
+                mock.patch.object(verb, "builds_ahead", BUILDS_AHEAD):
+            ran = [word for word in self.run_all()[0] if word not in ("lab", "torture")]
+        self.assertEqual(ran, ["unit", "built", "model"])
 
     def test_a_machine_and_what_has_none_run_beside_each_other(self):
         (self.root / "tests" / "unit").mkdir()

@@ -25,9 +25,10 @@ TIMES = TESTS / "times"
 # always runs: it is random on purpose, so an earlier pass does not mean that it passes again.
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
 LAST = ["torture"]
-# These groups emulate no machine.  Their programs have one thread each, and run one after the other
-# beside the rest.
-BESIDE = {"unit", "patches", "model", "spfctl"}
+# These groups emulate no machine.  Their programs run one after the other beside the rest.  Those
+# of the second tuple begin when the core is built: until then a build keeps all CPUs busy, and the
+# machines wait for it.
+BESIDE = ("unit",), ("patches", "model", "spfctl")
 # The core's targets, in the order in which its programs need them.
 AHEAD = ("qemu", "linux-patched", "selftests", "linux-power", "linux-planted")
 SKIPPED = 77
@@ -210,7 +211,7 @@ def in_the_background():
 def builds_ahead(count):
     """Build what the core needs.  A program that needs the target of a running build waits for it;
     one that needs a later target builds that itself.  A build that fails here fails again in the
-    programs that need it."""
+    programs that need it.  Yield a function that waits until no build is left."""
     with subprocess.Popen([paths.SCRIPTS / "kvmspf", "build", *AHEAD], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace", preexec_fn=in_the_background) as child:
@@ -225,7 +226,7 @@ def builds_ahead(count):
         reader = threading.Thread(target=follow_it)
         reader.start()
         try:
-            yield
+            yield reader.join
         finally:
             over.set()
             child.terminate()
@@ -322,11 +323,18 @@ def main(argv):
                 unchanged.passed(program, depth, inputs)
 
     chosen = args.group or known
-    light, machines = [g for g in chosen if g in BESIDE], [g for g in chosen if g not in BESIDE]
+    at_once, later = ([g for g in groups if g in chosen] for groups in BESIDE)
+    machines = [g for g in chosen if g not in at_once + later]
+
+    def run_beside(built):
+        each(at_once, bool(machines))
+        built()
+        each(later, bool(machines))
+
     ahead = depth == unchanged.CORE and not args.words
-    with (builds_ahead(count) if ahead else contextlib.nullcontext(),
+    with (builds_ahead(count) if ahead else contextlib.nullcontext(lambda: None) as built,
           concurrent.futures.ThreadPoolExecutor(1) as beside):
-        over = beside.submit(each, light, bool(machines))
+        over = beside.submit(run_beside, built)
         each(machines)
         over.result()
     if args.words and not count.number():
