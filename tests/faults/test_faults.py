@@ -83,20 +83,19 @@ echo "$lost $won" $served
 """
 # The state of a thread that has waited, at the end of its wait.  The second argument of
 # finish_wait() is the thread's entry in the queue, which has its task behind the flags; a task's
-# state follows its thread_info of 24 bytes.  A thread that waits for the file of its program has
-# another state.
+# state follows its thread_info of 24 bytes.
 WOKEN = """
 set -e
 cd /sys/kernel/tracing
 echo 'p:spf/waited finish_wait state=+24(+8(%si)):u32' >kprobe_events
 for switch in 0 1; do
 	echo $switch >/proc/sys/vm/speculative_user_faults
-	echo 'hist:keys=common_pid,state if state < 2' >events/spf/waited/trigger
+	echo 'hist:keys=common_pid,state' >events/spf/waited/trigger
 	"$1" >/tmp/row
 	read -r pid rounds </tmp/row
 	sed -n "s/.*common_pid: *$pid, state: *\\([0-9]*\\) } hitcount: */$switch $rounds \\1 /p" \
 		events/spf/waited/hist
-	echo '!hist:keys=common_pid,state if state < 2' >events/spf/waited/trigger
+	echo '!hist:keys=common_pid,state' >events/spf/waited/trigger
 done
 """
 RUNNING, INTERRUPTIBLE = "0", "1"

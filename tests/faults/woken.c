@@ -63,6 +63,9 @@ int main(void)
 	struct iocb *list[] = { &read_a_byte };
 	pthread_t thread;
 
+	/* The waiter must wait for no page of its program. */
+	if (mlockall(MCL_CURRENT))
+		err(1, "mlockall");
 	mem = fresh_memory(TABLE);
 	/* Making the page table and the anon_vma takes a lock: make them first. */
 	mem[0] = 1;

@@ -117,6 +117,26 @@ class Repeat(unittest.TestCase):
             self.assertTrue(one.out != other.out, "another seed gives the same")
 
 
+class TableLock(unittest.TestCase):
+    """The speculative tier tries the lock of a page table 64 times before it gives up.  That is
+    longer than one other CPU holds the lock."""
+
+    def check(self, how, least):
+        said = run(self, 2, native.static("simulated/table_lock.c"), how, 8,
+                   files=simulate.programs()).out
+        busy, success = map(int, said.split())
+        print(f"# {how}: {success} speculative faults, {busy} gave up")
+        self.assertEqual(busy, 0)
+        self.assertGreaterEqual(success, least)
+
+    def test_no_fault_gives_up_while_another_fills_the_table(self):
+        self.check("touch", 8 * 511)
+
+    def test_no_fault_keeps_the_holder_waiting_for_its_own_cpu(self):
+        """The holder flushes TLBs.  IRQs are on between two tries, and let the IPI in."""
+        self.check("copy", 8 * 256)
+
+
 class Remapped(unittest.TestCase):
     def test_a_host_with_x2apic_boots(self):
         """As those of more than 255 CPUs do.  The kernel reads the timer of an x2APIC by RDMSR."""
