@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the operator's tests share: the commands of docs/operating.md, and a disk with Debian 13 and
-what such commands install there."""
+"""What the operator's tests share: the commands of docs/operating.md, a disk with Debian and what
+such commands install there, and the life of a host that boots it."""
 
 import re
 import shutil
@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from tests.lib import debian_disk
-from spf import paths, ui
+from spf import paths, series, ui
+from spf.lab import accel
 
 HERE = Path(__file__).resolve().parent
 SUITE = "trixie"
@@ -38,20 +39,27 @@ def plain(text):
             for line in text.splitlines() if line.strip()]
 
 
-def disk(name, commands, files):
+def made_of(file):
+    """What stands for a file in a digest: a disk of disk() is too large to be read."""
+    return ui.recall(f"disk-{file.parent.name}")["key"] if file.name == "disk" else file
+
+
+def disk(name, commands, files, suite=SUITE, base=None):
     """A folder with `disk`, on which the commands ran where the files are, and with the patched
-    kernel and its initramfs."""
-    folder = paths.BUILD / "debian" / f"{SUITE}-{name}"
-    script, stamp = HERE / "host-disk", f"disk-{name}"
-    key = ui.digest(script, commands, *files)
+    kernel and its initramfs.  They begin with Debian as debootstrap makes it, or with the disk of
+    another such folder."""
+    folder = paths.BUILD / "debian" / f"{suite}-{name}"
+    script, stamp = HERE / "host-disk", f"disk-{folder.name}"
+    key = ui.digest(script, commands, made_of(base / "disk") if base else "", *map(made_of, files))
     if ui.recall(stamp).get("key") == key and (folder / "disk").exists():
         return folder
+    start = base / "disk" if base else debian_disk.made(suite)
     ui.forget(stamp)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as layers:
         done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh",
-                               script, debian_disk.made(SUITE), layers, folder, commands, *files],
+                               script, start, layers, folder, commands, *files],
                               capture_output=True, text=True, errors="replace")
     log = paths.LOG / f"{name}-install.log"
     log.write_text(done.stdout + done.stderr)
@@ -60,3 +68,35 @@ def disk(name, commands, files):
                       f"see {ui.shown(log)}")
     ui.remember(stamp, key=key)
     return folder
+
+
+def machine(name, folder, share, console, words=()):
+    """The emulator's words for a host with that disk, of which nothing is kept, and /dev/vdb."""
+    qemu, kernel = series.qemu(), folder / "vmlinuz"
+    chosen = accel.choose(qemu, kernel)
+    return [str(word) for word in (
+        qemu, "-name", f"kvmspf-{name}", "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",
+        "-accel", "tcg,thread=multi" if chosen == "tcg" else "kvm", "-cpu", accel.CPU[chosen],
+        "-smp", "2", "-m", "3G", "-nodefaults", "-no-user-config", "-display", "none",
+        "-no-reboot", "-serial", f"file:{console}", "-device", "virtio-rng-pci",
+        "-drive", f"file={folder}/disk,format=raw,if=virtio,snapshot=on",
+        "-drive", f"file={share},format=raw,if=virtio", "-kernel", kernel,
+        "-initrd", folder / "initrd",
+        "-append", f"root=/dev/vda rw console=ttyS0 panic=-1 oops=panic {QUIET}", *words)]
+
+
+def life(name, folder, share, limit, words=()):
+    """Boot the disk until the machine switches itself off.  The host has the files of the folder
+    `share` on /dev/vdb, and what it writes there comes back.  Returns complaints, and what its
+    console said."""
+    console, image = paths.LOG / f"{name}.console", share.with_suffix(".disk")
+    ui.run(["mke2fs", "-q", "-t", "ext4", "-d", share, image, "64M"])
+    try:
+        done = subprocess.run(machine(name, folder, image, console, words), timeout=limit,
+                              capture_output=True, text=True, preexec_fn=ui.die_with_parent)
+        said = done.stderr
+    except subprocess.TimeoutExpired:
+        said = f"the host did not switch itself off within {limit} s"
+    ui.run(["e2fsck", "-fp", image], check=False)
+    ui.run(["debugfs", "-R", f"rdump / {share}", image])
+    return said, console.read_text(errors="replace")

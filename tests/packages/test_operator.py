@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An operator's way, by the lines of docs/operating.md: a Debian 13 host of packages alone boots
 their kernel with systemd, and runs a VM that libvirt, spfctl and node_exporter show; then, with the
-package of QEMU, another one with the device."""
+package of QEMU, another one with the device, a Debian guest with the agent's package."""
 
 import re
-import shutil
 import subprocess
 import tempfile
 import unittest
@@ -13,75 +12,85 @@ from pathlib import Path
 
 from tests.lib import depth
 from tests.packages import host
-from spf import paths, series, ui
+from spf import paths
 from spf.build import deb, kernel_deb, qemu_deb, targets
-from spf.lab import accel, outcome
+from spf.lab import outcome
 from spf.source import debroot
 
 depth.module("builds a kernel's package and boots it")
+HERE = host.HERE
 # For the whole of the host's life, under emulation.
-LIMIT = 1500
+LIMIT = 2400
 IMAGES = "/var/lib/libvirt/images"
-INSTALL = "Install"
+SERIAL = f"{IMAGES}/db2.serial"
+INSTALL, INSIDE = "Install", "See, from inside the guest"
 STEPS = "A VM", "See that it works", "Watch", "QEMU with the device", "Upgrade and remove"
+# What a test wants to see besides the document's lines, and before which of them; None is the end.
+BESIDES = {"page": ("--only-upgrade", "curl -s localhost:9100/metrics"),
+           "guest": ("destroy db2",
+                     f"until grep -q @done {SERIAL}; do sleep 1; done; cat {SERIAL}"),
+           "failed": (None, "systemctl list-units --failed --plain --no-legend"),
+           "journal": (None, "journalctl -b --no-pager")}
 
 
-def steps():
-    return host.steps(*STEPS)
+def inside():
+    return host.steps(INSIDE)
 
 
-def domain(name, device):
-    """The document's domain, with the device or, for Debian's QEMU, without.  The guest boots as
-    far as an initramfs without a disk."""
+def domain(name, device, cmdline="console=ttyS0 panic=-1", serial=None, image=None):
+    """The document's domain, with the device or, for Debian's QEMU, without.  Without a disk the
+    guest boots as far as the initramfs."""
     tree = ET.parse(paths.ROOT / "docs" / "libvirt-domain.xml")
     tree.find("name").text = name
     for word, text in (("kernel", f"{IMAGES}/vmlinuz"), ("initrd", f"{IMAGES}/initrd"),
-                       ("cmdline", "console=ttyS0 panic=-1")):
+                       ("cmdline", cmdline)):
         ET.SubElement(tree.find("os"), word).text = text
+    devices = tree.find("devices")
+    if serial:
+        devices.find("serial").set("type", "file")
+        ET.SubElement(devices.find("serial"), "source", path=serial, append="on")
+    if image:
+        drive = ET.SubElement(devices, "disk", type="file")
+        ET.SubElement(drive, "driver", name="qemu", type="raw")
+        ET.SubElement(drive, "source", file=image)
+        ET.SubElement(drive, "target", dev="vda", bus="virtio")
     if not device:
         tree.getroot().remove(tree.find("{*}commandline"))
     return ET.tostring(tree.getroot())
 
 
-def disk(debs, scratch):
+def guest_disk(scratch):
+    """A Debian guest's, which runs the document's lines and says on the console what they print."""
+    lines = scratch / "lines"
+    lines.write_text("exec >/dev/ttyS0 2>&1\n" + "".join(
+        f"echo @begin; ( {command}\n) 2>&1; echo @end $?\n" for command, _ in inside())
+        + "echo @done\n")
+    return host.disk("guest", """
+        mv guest.service /etc/systemd/system
+        systemctl enable guest.service
+        systemctl set-default graphical.target
+        systemctl mask serial-getty@ttyS0.service
+        mv lines /root""", [Path(deb.build("agent")), HERE / "guest.service", lines]) / "disk"
+
+
+def disk(name, debs, scratch, more, suite):
     """The host's disk, with the packages installed as the document says; and what boots it."""
     domains = [scratch / "db1.xml", scratch / "db2.xml"]
     domains[0].write_bytes(domain("db1", device=False))
-    domains[1].write_bytes(domain("db2", device=True))
+    domains[1].write_bytes(domain("db2", True, "root=/dev/vda rw console=ttyS0 quiet panic=-1",
+                                  SERIAL, f"{IMAGES}/disk"))
     # What Debian's installer leaves behind, beside what debootstrap does.
-    commands = "apt-get install apt-utils initramfs-tools\n" + "\n".join(
+    commands = f"apt-get install apt-utils initramfs-tools {more}\n" + "\n".join(
         host.blocks(INSTALL)) + f"""
         mv *.service /etc/systemd/system
         systemctl enable operator.service
         systemctl set-default graphical.target
         cp /boot/vmlinuz-*+spf1 {IMAGES}/vmlinuz
         cp /boot/initrd.img-*+spf1 {IMAGES}/initrd
+        mv disk {IMAGES}
         cp db1.xml db2.xml /root"""
-    return host.disk("operator", commands, [*debs, host.HERE / "operator.service", *domains])
-
-
-def life(folder, share):
-    """Boot the disk, of which nothing is kept, until the machine switches itself off."""
-    qemu, kernel = series.qemu(), folder / "vmlinuz"
-    chosen = accel.choose(qemu, kernel)
-    console = share / "console"
-    words = [qemu, "-name", "kvmspf-operator", "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",
-             "-accel", "tcg,thread=multi" if chosen == "tcg" else "kvm",
-             "-cpu", accel.CPU[chosen], "-smp", "2", "-m", "3G", "-nodefaults", "-no-user-config",
-             "-display", "none", "-no-reboot", "-serial", f"file:{console}",
-             "-device", "virtio-rng-pci",
-             "-drive", f"file={folder}/disk,format=raw,if=virtio,snapshot=on",
-             "-virtfs", f"local,path={share},mount_tag=share,security_model=none",
-             "-kernel", kernel, "-initrd", folder / "initrd",
-             "-append", f"root=/dev/vda rw console=ttyS0 panic=-1 oops=panic {host.QUIET}"]
-    try:
-        done = subprocess.run([str(w) for w in words], timeout=LIMIT, capture_output=True,
-                              text=True, preexec_fn=ui.die_with_parent)
-        said = done.stderr
-    except subprocess.TimeoutExpired:
-        said = f"the host did not switch itself off within {LIMIT} s"
-    shutil.copy(console, paths.LOG / "operator.console")
-    return said, console.read_text(errors="replace")
+    return host.disk(name, commands, [*debs, HERE / "operator.service", *domains,
+                                      guest_disk(scratch)], suite)
 
 
 def script(commands):
@@ -92,32 +101,6 @@ def script(commands):
     return "\n".join(lines) + "\n"
 
 
-def setUpModule():
-    global SAID, STATUS, PAGE, FAILED, CONSOLE, TROUBLE
-    debs = [deb.build("spfctl"), *kernel_deb.build("lab"), *qemu_deb.build()]
-    targets.bring_up_to_date("patched")
-    commands = [command for command, _ in steps()]
-    # What the test wants to see besides: the exporter's whole page, and how the host is.
-    at = next(n for n, command in enumerate(commands) if "metrics" in command)
-    ask = [*commands[:at + 1], "curl -s localhost:9100/metrics", *commands[at + 1:],
-           "systemctl list-units --failed --plain --no-legend", "journalctl -b --no-pager"]
-    with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
-        folder = disk([Path(d) for d in debs if "-headers-" not in str(d)], Path(scratch))
-        share = Path(scratch) / "share"
-        share.mkdir()
-        (share / "run").write_text(script(ask))
-        TROUBLE, CONSOLE = life(folder, share)
-
-        def read(suffix):
-            files = [share / f"{n}.{suffix}" for n in range(len(ask))]
-            return [f.read_text(errors="replace") if f.exists() else "" for f in files]
-        SAID, STATUS = read("out"), [text.strip() for text in read("status")]
-    FAILED, journal = SAID[-2:]
-    (paths.LOG / "operator.journal").write_text(journal)
-    PAGE = SAID.pop(at + 1)
-    STATUS.pop(at + 1)
-
-
 def promtool(*words, **kw):
     where = debroot.newer(host.SUITE, ["prometheus"])
     return subprocess.run([*debroot.words(where, "usr/bin/promtool"), *words], text=True,
@@ -125,21 +108,73 @@ def promtool(*words, **kw):
 
 
 class Operator(unittest.TestCase):
+    NAME, CONFIG, SUITE, MORE = "operator", "lab", host.SUITE, ""
+    STEPS, BESIDES = STEPS, BESIDES
+
+    @classmethod
+    def steps(cls):
+        return host.steps(*cls.STEPS)
+
+    @classmethod
+    def asked(cls):
+        """(its name or the document's line, command), in order."""
+        def besides(line):
+            return [(name, command) for name, (before, command) in cls.BESIDES.items()
+                    if (before in line if before and line else before is line)]
+        lines = [one for line, _ in cls.steps() for one in [*besides(line), (line, line)]]
+        return lines + besides(None)
+
+    @classmethod
+    def disk(cls, scratch):
+        debs = [deb.build("spfctl"), *kernel_deb.build(cls.CONFIG), *qemu_deb.build()]
+        targets.bring_up_to_date("patched")
+        return disk(cls.NAME, [Path(d) for d in debs if "-headers-" not in str(d)], scratch,
+                    cls.MORE, cls.SUITE)
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
+            folder = cls.disk(Path(scratch))
+            share = Path(scratch) / "share"
+            share.mkdir()
+            (share / "run").write_text(script([command for _, command in cls.asked()]))
+            cls.trouble, cls.console = host.life(cls.NAME, folder, share, LIMIT)
+
+            def read(suffix):
+                files = [share / f"{n}.{suffix}" for n in range(len(cls.asked()))]
+                return [f.read_text(errors="replace") if f.exists() else "" for f in files]
+            # [(name or line, what it printed, its status)]
+            cls.all = [(name, said, status.strip()) for (name, _), said, status
+                       in zip(cls.asked(), read("out"), read("status"))]
+        cls.besides = {name: said for name, said, _ in cls.all if name in cls.BESIDES}
+        (paths.LOG / f"{cls.NAME}.journal").write_text(cls.besides["journal"])
+
     def said(self, word):
         """What the first line with this word printed."""
-        return next(text for (command, _), text in zip(steps(), SAID) if word in command)
+        return next(said for line, said, _ in self.all if word in line)
 
     def ours(self):
         """The page's lines of spfctl, as a failure is to show them."""
-        return [line for line in PAGE.splitlines() if line.startswith("kvmspf_")]
+        return [line for line in self.besides["page"].splitlines() if line.startswith("kvmspf_")]
 
     def test_the_host_came_up_and_went_down_without_trouble(self):
-        self.assertEqual((TROUBLE, outcome.trouble(CONSOLE)), ("", []))
-        self.assertNotIn("", STATUS, "the host did not come to the last line")
-        self.assertEqual(FAILED, "")
+        self.assertEqual((self.trouble, outcome.trouble(self.console)), ("", []))
+        self.assertNotEqual(self.all[-1][2], "", "the host did not come to the last line")
+        self.assertEqual(self.besides["failed"], "")
 
     def test_each_line_prints_what_the_document_says(self):
-        for (command, wanted), said, status in zip(steps(), SAID, STATUS):
+        done = [one for one in self.all if one[0] not in self.BESIDES]
+        for (command, wanted), (_, said, status) in zip(self.steps(), done):
+            with self.subTest(command):
+                self.assertEqual(status, "0", said)
+                self.assertEqual(host.plain(said), host.plain(wanted), said)
+
+    def test_each_line_in_the_guest_prints_what_the_document_says(self):
+        said = self.besides["guest"].replace("\r", "")
+        # systemd and the guest's kernel write to the console, too.
+        done = re.findall(r"@begin\n(.*?)^@end (\d+)\n", said, re.M | re.S)
+        self.assertEqual(len(done), len(inside()), said)
+        for (command, wanted), (said, status) in zip(inside(), done):
             with self.subTest(command):
                 self.assertEqual(status, "0", said)
                 self.assertEqual(host.plain(said), host.plain(wanted), said)
@@ -161,7 +196,7 @@ class Operator(unittest.TestCase):
 
     def test_promtool_takes_the_page_and_the_alerts(self):
         self.assertRegex(" ".join(self.ours()), r"\bkvmspf_faults_total\{")
-        done = promtool("check", "metrics", input=PAGE)
+        done = promtool("check", "metrics", input=self.besides["page"])
         # It lints to standard error, also what node_exporter itself writes.
         ours = [line for line in done.stderr.splitlines() if "kvmspf" in line or "error" in line]
         self.assertEqual(ours, [])

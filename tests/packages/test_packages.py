@@ -9,9 +9,10 @@ import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from tests.lib import debian_disk, depth
-from spf import paths
+from spf import paths, series
 from spf.source import apt
 from spf.build import deb, kernel_deb, selftest_deb, targets
 from spf.lab import x86
@@ -106,6 +107,24 @@ class Packages(unittest.TestCase):
 
 @depth.long("builds a kernel's package")
 class Kernel(unittest.TestCase):
+    def test_what_is_built_is_not_built_again(self):
+        """Unless what it is built from has changed."""
+        folder = series.obj("linux-deb-lab")
+        made = sorted((folder / "made").glob("*.deb"))
+        before = [file.stat().st_mtime_ns for file in made]
+        kernel_deb.build("lab")
+        self.assertEqual([file.stat().st_mtime_ns for file in made], before)
+        mark = folder / "kvmspf.built"
+        key = mark.read_text()
+        try:
+            with mock.patch.object(kernel_deb, "RECIPE", "another"), \
+                    mock.patch.object(kernel_deb, "compiled", side_effect=OSError), \
+                    self.assertRaises(OSError):
+                kernel_deb.build("lab")
+            self.assertFalse(mark.exists(), "half built, and taken for done")
+        finally:
+            mark.write_text(key)
+
     def test_it_boots_and_its_selftest_sees_the_tiers(self):
         targets.bring_up_to_date("patched")
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:

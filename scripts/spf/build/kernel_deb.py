@@ -58,25 +58,35 @@ def environment(one):
             "KDEB_PKGVERSION": f"{upstream(one.package)}+spf1", "KDEB_COMPRESS": "xz"}
 
 
-def build(config):
-    """The packages' files in build/out/deb.  An interrupted build goes on where it was."""
-    apt.packages(PACKAGES)
-    fetch.sources("linux")
-    tree, _ = patches.sync("linux")
-    room, seconds = NEEDS[config]
-    target = f"linux-deb-{config}"
-    obj, files, log = series.obj(target), fragments(config), sandbox.fresh(target)
-    if not obj.exists():
-        ui.need_space(room)
-        obj.mkdir(parents=True)
+def compiled(config, tree, obj, files, log):
     make = [*(word for word in kernels.MAKE if not word.startswith("LOCALVERSION")),
             "LOCALVERSION=+spf1", f"-j{sandbox.jobs()}"]
-    step = ui.Progress(f"building the kernel's package, {config}", seconds / sandbox.jobs())
+    step = ui.Progress(f"building the kernel's package, {config}",
+                       NEEDS[config][1] / sandbox.jobs())
     with ui.locked(), step as progress:
         kernels.configure(tree, obj, files, log, kernels.X86, CONFIGS[config])
         sandbox.run(tree, obj, ["sh", "-c", RECIPE, "sh", *make], log,
                     environment(series.of("linux")),
                     lambda log: progress(f"{log.read_bytes().count(COMPILED)} files"))
+
+
+def build(config):
+    """The packages' files in build/out/deb.  An interrupted build goes on where it was, and a
+    finished one is not repeated."""
+    apt.packages(PACKAGES)
+    fetch.sources("linux")
+    tree, _ = patches.sync("linux")
+    target = f"linux-deb-{config}"
+    obj, files, log = series.obj(target), fragments(config), sandbox.fresh(target)
+    if not obj.exists():
+        ui.need_space(NEEDS[config][0])
+        obj.mkdir(parents=True)
+    mark = obj / "kvmspf.built"
+    key = ui.digest(patches.key("linux"), RECIPE, environment(series.of("linux")), *files)
+    if not mark.exists() or mark.read_text() != key:
+        mark.unlink(missing_ok=True)
+        compiled(config, tree, obj, files, log)
+        mark.write_text(key)
     made = [package for package in sorted((obj / "made").glob("*.deb"))
             # The C library's headers stay Debian's.
             if "linux-libc-dev" not in package.name]
