@@ -69,7 +69,7 @@ def card(title, note, body, key="", css=""):
 
 
 def tile(title, figure, note, where):
-    """A headline.  where: the machine of the figure, so that nobody takes a simulated figure for a
+    """A headline.  where: the machine of the figure, so that a simulated figure is not taken for a
     measured one."""
     css = "where simulated" if where == "simulated" else "where"
     return (f'<div class="card tile"><span class="{css}">{escape(where)}</span>'
