@@ -219,7 +219,7 @@ static void start_dirty_log(struct run *run)
 static void check_dirty_log(struct run *run)
 {
 	expect(run, dirty_pages(run) == run->pages, "the first writes are not all logged");
-	expect(run, !dirty_pages(run), "pages are dirty that nobody wrote to");
+	expect(run, !dirty_pages(run), "pages are dirty that were not written to");
 	touch(run, WALK_WRITE);
 	expect(run, dirty_pages(run) == run->pages, "the second writes are not all logged");
 	/* The TLB entry that the load leaves must not let the store pass. */

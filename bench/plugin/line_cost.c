@@ -104,7 +104,7 @@ static uint64_t skips[MAX_SKIPS][2];
 static bool all;
 static FILE *out;
 
-/* -- who has a line -- */
+/* -- which CPU has a line -- */
 
 static uint64_t *set_of(const struct line *line)
 {

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests import native  # noqa: E402
-from spf import series, ui  # noqa: E402
+from spf import arguments, series, ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
@@ -66,7 +66,7 @@ def table(found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=arguments.Help)
     parser.add_argument("check", nargs="*", help=f"{', '.join(CHECKS)}, {FAILING} (default: all; "
                                                  f"{FAILING} with --kernel debug only)")
     parser.add_argument("--kernel", default="patched",

@@ -242,7 +242,7 @@ static int wait_ready(struct row *row)
 	(void)row;
 	puts("ready");
 	fflush(stdout);
-	return fgets(line, sizeof(line), stdin) ? 0 : row__fail("nobody has started the measurement");
+	return fgets(line, sizeof(line), stdin) ? 0 : row__fail("the measurement was not started");
 }
 
 const struct step waits[] = {

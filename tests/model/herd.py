@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE.parents[1])]
 
-from spf import series, ui  # noqa: E402
+from spf import arguments, series, ui  # noqa: E402
 from spf.source import debroot, fetch  # noqa: E402
 
 LITMUS = HERE / "litmus"
@@ -108,7 +108,7 @@ class Herd:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=arguments.Help)
     parser.add_argument("name", nargs="*", help="a test of tests/model/litmus (default: all)")
     chosen = parser.parse_args().name or names()
     for name in chosen:

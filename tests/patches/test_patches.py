@@ -364,7 +364,13 @@ class Tools(unittest.TestCase):
         states.append(patches.state(where))
         (where / "new.c").write_text("new\n")
         states.append(patches.state(where))
-        self.assertEqual(len(set(states)), 3)
+        # As Debian's source of the kernel has it.
+        (where / ".gitignore").write_text("/*\n!/debian/\n")
+        self.git(where, "add", "-f", ".gitignore")
+        states.append(patches.state(where))
+        (where / "new.c").write_text("newer\n")
+        states.append(patches.state(where))
+        self.assertEqual(len(set(states)), 5)
 
     def test_no_series_is_the_plain_source(self):
         tree, head = patches.sync("linux")

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.qemu import lab_qemu  # noqa: E402
-from spf import series  # noqa: E402
+from spf import arguments, series  # noqa: E402
 
 INTERVALS = (0, 0.1, 0.01)      # seconds; 0: no polling
 MIB = 1 << 20
@@ -103,7 +103,7 @@ def main(argv):
         print(json.dumps(storms(argv[2:5], int(argv[5]))))
         return 0
     p = argparse.ArgumentParser(description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+                                formatter_class=arguments.Help)
     p.add_argument("--runs", type=int, default=5, help="of each kind (default 5)")
     args = p.parse_args(argv[1:])
     from tests.qemu import guest_image

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.suites import outcomes  # noqa: E402
-from spf import paths, series, ui  # noqa: E402
+from spf import arguments, paths, series, ui  # noqa: E402
 from spf.source import apt, setup  # noqa: E402
 from spf.build import qemus, sandbox, targets  # noqa: E402
 from spf.lab import accel  # noqa: E402
@@ -79,7 +79,7 @@ def results(flavour):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=arguments.Help)
     parser.parse_args()
     ui.need_root()
     setup.ready()

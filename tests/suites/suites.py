@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.suites import outcomes  # noqa: E402
-from spf import paths, series, ui  # noqa: E402
+from spf import arguments, paths, series, ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402
 
@@ -81,7 +81,7 @@ def note(name, seconds, speculative):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=arguments.Help)
     parser.add_argument("suite", choices=("kvm", "mm"), help="selftests/kvm, or selftests/mm")
     parser.add_argument("name", nargs="*", help="only these: programs (kvm; with arguments: one "
                                                 "word), or categories of "

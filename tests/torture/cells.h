@@ -9,7 +9,7 @@
  *   zero	only if a drop has not ended before the last write began, and has started by now
  *   not zero	only if no drop that leaves nothing (a sure one) has started after the last write and ended by now
  *
- * So a page that is lost, stale, torn or somebody else's is found out by the next visit.
+ * So a page that is lost, stale, torn or not this region's is found out by the next visit.
  */
 #ifndef TORTURE_CELLS_H
 #define TORTURE_CELLS_H

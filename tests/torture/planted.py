@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.torture import torture  # noqa: E402
 from tests.torture.torture import series, targets, ui  # noqa: E402
+from spf import arguments  # noqa: E402
 
 # Microseconds: as long as a mutation takes, so that all of one has its place in the window of one
 # fault.
@@ -97,7 +98,7 @@ def is_it(rule, wrong):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=arguments.Help)
     parser.add_argument("rule", nargs="*", help=f"of {', '.join(RULES)} (default: all)")
     parser.add_argument("--seconds", type=int, default=100, help="to find it in (default 100)")
     parser.add_argument("--seed", type=int, help="(default: a random one)")

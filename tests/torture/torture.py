@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests import native  # noqa: E402
-from spf import series, ui  # noqa: E402
+from spf import arguments, series, ui  # noqa: E402
 from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import power, x86  # noqa: E402
@@ -73,7 +73,7 @@ def complaint(done):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=arguments.Help)
     parser.add_argument("word", nargs="*", help="what to do to the memory (default: everything)")
     parser.add_argument("--kernel", default="debug",
                         help="flavour of `kvmspf build` (default debug)")

@@ -454,6 +454,8 @@ class Output(unittest.TestCase):
         results = compare_sample.results()
         page = document.html(results)
         self.assertEqual(page.count('class="where simulated"'), 8)
+        # A tile says whose figure it is, relative to mode off.
+        self.assertEqual(page.count(", in mode on; "), page.count('class="card tile"'))
         self.assertRegex(page, "where simulated.>simulated</span><span[^>]*>"
                                "Fault storm, 64 vCPUs, busy VMM")
         for vmm in ("quiet", "busy"):

@@ -2,6 +2,7 @@
 """The parts of kvmspf that need neither a build nor a boot."""
 
 import argparse
+import ast
 import fcntl
 import json
 import os
@@ -238,6 +239,21 @@ class Repository(unittest.TestCase):
         done = subprocess.run(["/usr/bin/flake8", "--config", ROOT / ".flake8", *python],
                               capture_output=True, text=True)
         self.assertEqual(done.stdout + done.stderr, "")
+
+    def test_programs_help_fits_80_columns(self):
+        """arguments.Help fills paragraphs, and leaves those alone that have indented lines.
+        argparse's own class for descriptions fills none."""
+        wide, raw = [], "Raw" + "DescriptionHelpFormatter"
+        for p in tracked():
+            text = p.read_text(errors="replace")
+            if not text.startswith("#!/usr/bin/python3") or raw not in text \
+                    and "arguments.Help" not in text:
+                continue
+            paragraphs = ast.get_docstring(ast.parse(text), clean=False).split("\n\n")
+            wide += [f"{p.name}: {line}" for part in paragraphs
+                     if raw in text or "\n " in f"\n{part}"
+                     for line in part.splitlines() if len(line) > 80]
+        self.assertEqual(wide, [])
 
     def test_no_path_of_one_machine(self):
         mine = re.compile(re.escape(str(ROOT)) + r"/")

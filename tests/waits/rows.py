@@ -128,7 +128,7 @@ ROWS = [
     *rows("swap, zeros", "anon", "zeros swap", around=DISK),
     *rows("swap, zram", "anon", "write swap", around=ZRAM),
     *rows("swap, zswap", "anon", "write swap", around=ZSWAP, needs=ZSWAP_ON),
-    # memfd waits for its swap where it is, whoever asks.
+    # memfd waits for its swap where it is, whichever thread asks.
     *rows("memfd, swap, disk", "memfd", "write swap", around=DISK, io=("vcpu",), counted=False),
     *rows("memfd, swap, in the swap cache", "memfd", "write swap swapcache", around=DISK),
     *rows("memfd, swap, zram", "memfd", "write swap", around=ZRAM),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who waits, who starts I/O and who writes is the same in every mode, in every state of a page."""
+"""Which thread waits, starts I/O and writes is the same in every mode, in every state of a page."""
 
 import unittest
 

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The table of waits: who waits, who starts I/O and what is written, in every state of a page.
+"""The table of waits: which thread waits, which starts I/O and what is written, in every state of
+a page.
 
 In every mode it has to be as in mode `off`.
 """

@@ -36,9 +36,9 @@ def notes(results):
     thrown = len(results["discards"])
     if thrown:
         out.append(f"{thrown} {'run was' if thrown == 1 else 'runs were'} not comparable and "
-                   "thrown away: "
-                   + ", ".join(f"{k} {sum(d['kind'] == k for d in results['discards'])}"
-                               for k in sorted({d["kind"] for d in results["discards"]})) + ".")
+                   "thrown away ("
+                   + ", ".join(f"{k}: {sum(d['kind'] == k for d in results['discards'])}"
+                               for k in sorted({d["kind"] for d in results["discards"]})) + ").")
     most = wanted(results["settings"])
     if results["runs"] and len(results["runs"]) < most:
         out.append(f"Only {len(results['runs'])} of {most} runs succeeded before too many had to "

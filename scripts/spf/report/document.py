@@ -111,7 +111,7 @@ def _tiles(results):
                 chosen = (cell["mode"], cell["vmm"]) == ("on", vmm)
                 if chosen and ratio and ratio["confidence"] >= 0.95:
                     out.append(page.tile(f"{title}, {vmm} VMM", f"{ratio['estimate']:.2f}×",
-                                         f"the time of off; {ratio['low']:.2f} to "
+                                         f"off's time, in mode on; {ratio['low']:.2f} to "
                                          f"{ratio['high']:.2f}: {verdict(ratio)}", where))
     rows = simulated.tiles(results), out + _storm_tiles(results, where)
     return "".join(page.grid(row, "tiles") for row in rows if row)
@@ -122,8 +122,8 @@ def _storm_tiles(results, where):
     if results["summary"]:
         return []
     return [page.tile(f"Fault storm, {vcpus} vCPUs, {vmm} VMM", f"{ratio['estimate']:.2f}×",
-                      f"the faults a second of off; {ratio['low']:.2f} to {ratio['high']:.2f}",
-                      where)
+                      f"off's faults a second, in mode on; {ratio['low']:.2f} to "
+                      f"{ratio['high']:.2f}", where)
             for vmm, vcpus, ratio in words.storm_ratios(results)]
 
 
@@ -214,9 +214,11 @@ def _storms(results, vmm):
     if not found:
         return []
     head, *rows = storms.table(found)
+    note = "Latencies are of the guest's touches, all runs of a kind together."
+    if min(len(runs) for runs in found.values()) < 4:
+        note += " With fewer than four runs of a kind no interval reaches 95 %."
     return [*storms.cards(found, f", {vmm} VMM"),
-            page.card(f"Fault storm, {vmm} VMM", "Latencies are of the guest's touches, "
-"all runs of a kind together.", page.table(head, [("", rows)]), css="wide")]
+            page.card(f"Fault storm, {vmm} VMM", note, page.table(head, [("", rows)]), css="wide")]
 
 
 def _lives(results):
@@ -234,12 +236,13 @@ def _lives(results):
 def _heading(results):
     """The title, and a line that describes the guest."""
     s = results["settings"]
+    made = results["created"].replace("T", " ").replace("+00:00", " UTC")
     if not results["load_text"]:
         return ("KVM speculative faults: fault storms",
-                f'{results["created"]} · up to {s["vcpus"]} vCPUs · '
+                f'{made} · up to {s["vcpus"]} vCPUs · '
                 f'{results["platform"]["accelerator"]}')
     return (f"KVM speculative faults: guest boot and {_parts(results)[1][1].lower()}",
-            f'{results["created"]} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
+            f'{made} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
             f'{results["load_text"]["title"]} · {results["platform"]["accelerator"]}')
 
 
@@ -251,7 +254,8 @@ def html(results):
             page.grid(_lives(results)),
             *(['<h2 class="part">Fault storm</h2>', page.grid(storm)] if storm else []),
             *simulated.section(results),
-            page.grid([page.bullets("What may be concluded", results["conclusions"]),
+            page.grid([page.bullets("What may be concluded", [line[0].upper() + line[1:]
+                                                              for line in results["conclusions"]]),
                        page.bullets("How it was measured", results["method"]), _discards(results),
                        page.facts("Where it ran", results["platform_text"])], "texts")]
     return page.document(title, body)

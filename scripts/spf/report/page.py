@@ -35,7 +35,7 @@ svg line.one { stroke:var(--soft); stroke-dasharray:3 3 } svg line.bar { stroke-
 svg .dot { fill:var(--text); fill-opacity:.45 } svg rect.band { fill-opacity:.22; stroke:none }
 table { border-collapse:collapse; font-size:.86rem; font-variant-numeric:tabular-nums; width:100% }
 th,td { text-align:right; padding:4px 5px; vertical-align:top; border-bottom:1px solid var(--line); white-space:nowrap }
-th:first-child,td:first-child { text-align:left; padding-left:0 } th { color:var(--soft); font-weight:600 }
+th:first-child,td:first-child,.wide :is(th,td):nth-child(2) { text-align:left } th:first-child,td:first-child { padding-left:0 } th { color:var(--soft); font-weight:600 }
 @media (max-width:480px) { .card { padding:12px } table { font-size:.76rem } th,td { padding:4px 3px } }
 tr.group td { font-weight:600; border-bottom:0; padding-top:12px } td.w { white-space:normal; text-align:left }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:3px 14px; margin:0; font-size:.88rem }
@@ -69,7 +69,7 @@ def card(title, note, body, key="", css=""):
 
 
 def tile(title, figure, note, where):
-    """A headline.  where: the machine of the figure, so that nobody takes a simulated figure for a
+    """A headline.  where: the machine of the figure, so that a simulated figure is not taken for a
     measured one."""
     css = "where simulated" if where == "simulated" else "where"
     return (f'<div class="card tile"><span class="{css}">{escape(where)}</span>'

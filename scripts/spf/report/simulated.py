@@ -63,11 +63,12 @@ def lives_told(results):
 def tiles(results):
     vcpus = (lives(results) or {}).get("vcpus")
     out = [page.tile(f"{title}, {vcpus} vCPUs, {vmm} VMM", f"{against['estimate']:.2f}×",
-                     f"the virtual time of off; {interval(against)}", "simulated")
+                     f"off's virtual time, in mode on; {interval(against)}", "simulated")
            for vmm, title, against in lives_told(results)]
     return out + [page.tile(f"Fault storm, {vcpus} vCPUs, {vmm} VMM",
                             f"{against['estimate']:.2f}×",
-                            f"the faults a virtual second of off; {interval(against)}", "simulated")
+                            f"off's faults a virtual second, in mode on; {interval(against)}",
+                            "simulated")
                   for vmm, vcpus, against in told(results)]
 
 

@@ -111,8 +111,8 @@ def tail_card(title, found, vcpus, pick):
               for (v, mode), runs in found.items() if v == vcpus]
     drawn = curve.plot(series, "us", title, log_x=True, log_y=True,
                        show_x=lambda v: f"{v:g}", show_y=lambda v: f"{v:.4g}")
-    return page.curves(title, "The part of all that took at least so long; both axes are "
-                              "logarithmic.", series, drawn)
+    return page.curves(title, "The share that took at least as long as the axis below says. Both "
+                              "axes are logarithmic.", series, drawn)
 
 
 def cards(found, where="", second="second"):
@@ -121,12 +121,12 @@ def cards(found, where="", second="second"):
     if series := scaling(found):
         out.append(page.curves(f"Faults a {second} by vCPUs{where}",
                                f"Upwards: faults a {second}. Lines: medians; bars: lowest to "
-                               "highest run; dashed: the best of the fewest vCPUs, scaled. Both "
-                               "axes are logarithmic.",
+                               "highest run; dashed: the best rate of the fewest vCPUs, times "
+                               "the number of vCPUs. Both axes are logarithmic.",
                                series, curve.plot(series, "vCPUs", f"faults a {second}",
                                                   log_x=True, log_y=True, twos=True,
                                                   spreads=list(spreads(found)))))
     out.append(tail_card(f"Latency of a touch, {most} vCPUs{where}", found, most, touch))
     runs = next(runs for (v, _), runs in found.items() if v == most)
-    return out + [tail_card(f"{kind}: its calls, {most} vCPUs{where}", found, most, pick)
+    return out + [tail_card(f"Latency of the VMM's {kind}, {most} vCPUs{where}", found, most, pick)
                   for kind, pick in calls(runs)]

@@ -125,8 +125,8 @@ def conclusions(results):
             "What may be concluded: which lock each fault took (counted, not timed), that all "
             "modes give the same data, and whether, "
             "under the same emulation, a mode's time differs from off's by more than the interval.",
-            "What may not: the size of a gain on hardware, or that a difference not shown here is "
-            "absent there.",
+            "What may not be concluded: the size of a gain on hardware, or that a difference not "
+            "shown here is absent there.",
         ]
     else:
         lines.append("The times are of this host, this guest and this load; another machine needs "

@@ -51,7 +51,8 @@ def base(what):
 def state(where):
     """A key of a worktree as it is on disk, uncommitted work and new files included."""
     parts = [text(where, "rev-parse", "HEAD"), git(where, "diff", "HEAD", "--binary").stdout]
-    for name in text(where, "ls-files", "--others", "--exclude-standard").splitlines():
+    # The .gitignore of Debian's kernel ignores all new files.
+    for name in text(where, "ls-files", "--others", "--exclude=.*", "--exclude=*~").splitlines():
         parts += [name, (Path(where) / name).read_bytes()]
     return ui.digest(*parts)
 

@@ -29,6 +29,9 @@ LAST = ["torture"]
 # of the second tuple begin when the core is built: until then a build keeps all CPUs busy, and the
 # machines wait for it.
 BESIDE = ("unit",), ("patches", "model", "spfctl")
+# The programs of these groups compile and search for minutes, and have no deadlines.  Machines,
+# whose guests have some, go first.
+PATIENT = {"patches", "model"}
 # The core's targets, in the order in which its programs need them.
 AHEAD = ("qemu", "linux-patched", "selftests", "linux-power", "linux-planted")
 SKIPPED = 77
@@ -121,6 +124,14 @@ def command(program, words):
     return [str(program)]
 
 
+def in_the_background():
+    """Run builds and patient programs at nice 10.  They get the CPU time that no other program
+    needs, and a tenth of a busy CPU: a program may wait for a build on a machine that is busy with
+    other work."""
+    ui.die_with_parent()
+    os.nice(10)
+
+
 # How a program ended: its status, and the seconds of CPU that it and its children had.
 End = namedtuple("End", "status cpu")
 
@@ -132,7 +143,8 @@ def lines(program, limit, words):
     child = subprocess.Popen(command(program, words), env=environment, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                              errors="replace", cwd=paths.ROOT, start_new_session=True,
-                             preexec_fn=ui.die_with_parent)
+                             preexec_fn=in_the_background if program.parent.name in PATIENT
+                             else ui.die_with_parent)
     late = threading.Timer(limit, os.killpg, (child.pid, signal.SIGTERM))
     late.start()
     try:
@@ -199,13 +211,6 @@ def follow(program, count, limit, words, said, start):
 
 
 # -- builds --
-
-def in_the_background():
-    """Run builds at nice 10.  They get the CPU time that no program needs, and a tenth of a busy
-    CPU: a program may wait for a build on a machine that is busy with other work."""
-    ui.die_with_parent()
-    os.nice(10)
-
 
 @contextlib.contextmanager
 def builds_ahead(count):
