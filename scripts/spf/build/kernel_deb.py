@@ -9,7 +9,7 @@ from spf.source import apt, fetch, patches
 CONFIGS = {"cloud-amd64": "config.amd64_none_cloud-amd64", "amd64": "config.amd64_none_amd64",
            "lab": None}
 # Gigabytes of a build, and its seconds on one CPU.
-NEEDS = {"cloud-amd64": (6, 5000), "amd64": (14, 18000), "lab": (2, 1500)}
+NEEDS = {"cloud-amd64": (4, 8000), "amd64": (14, 18000), "lab": (2, 1500)}
 COMPILED = b"\n  CC "
 PACKAGES = ["debhelper", "kmod", "libssl-dev", "rsync"]
 # `make bindeb-pkg` in its two steps.  Between them the changelog gets a date that does not change
