@@ -87,12 +87,15 @@ static int map(struct backing *backing)
 		return reserve(backing, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB);
 	if (!strcmp(backing->kind, "memfd") || !strncmp(backing->kind, "file:", 5))
 		return open_file(backing) ? -1 : reserve(backing, MAP_SHARED);
-	if (!huge && strcmp(backing->kind, "anon")) {
+	if (!huge && strcmp(backing->kind, "anon") && strcmp(backing->kind, "plain")) {
 		fprintf(stderr, "there is no backing '%s': say " BACKING_KINDS "\n", backing->kind);
 		return -1;
 	}
 	if (reserve(backing, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE))
 		return -1;
+	/* The host's settings decide. */
+	if (!strcmp(backing->kind, "plain"))
+		return 0;
 	/* A kernel without huge pages refuses both, and "anon" needs neither. */
 	if (madvise(backing->hva, backing->size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) && huge)
 		return fail(backing, "transparent huge pages are not in this kernel");

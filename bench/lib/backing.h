@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 struct backing {
-	const char *kind;	/* anon, thp, memfd, hugetlb, file:PATH */
+	const char *kind;	/* of BACKING_KINDS */
 	const char *numa;	/* POLICY:NODES, or NULL for the default */
 	uint64_t size;		/* in: at least; out: rounded up to whole pages of its kind */
 	void *hva;
@@ -15,7 +15,7 @@ struct backing {
 	int fd;
 };
 
-#define BACKING_KINDS	"anon, thp, memfd, hugetlb or file:PATH"
+#define BACKING_KINDS	"anon, plain, thp, memfd, hugetlb or file:PATH"
 #define BACKING_NUMA	"bind:NODES, interleave:NODES or preferred:NODES, NODES as in 0,1"
 
 /* Returns 0, or prints an error and returns -1.  Touches no page: each one's first fault is still to come. */
