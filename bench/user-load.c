@@ -124,6 +124,21 @@ static long map_unmap__round(unsigned int *seed)
 	return 1;
 }
 
+/* The first fault of a VMA, which has no anon_vma yet.  As above, the kernel merges this VMA with no neighbour. */
+static long map_touch__round(unsigned int *seed)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	unsigned int *area = mmap(NULL, page, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (area == MAP_FAILED) {
+		perror("user-load: mmap");
+		exit(1);
+	}
+	*(volatile unsigned int *)area = ++*seed;
+	munmap(area, page);
+	return 1;
+}
+
 /* As ebizzy: copy a sorted table to new memory, search it for a key, and free the memory. */
 static long ebizzy__round(unsigned int *seed)
 {
@@ -153,6 +168,7 @@ static const struct load loads[] = {
 	{ "file-private", "first stores to pages of a private mapping of a file", "faults", file_private__round },
 	{ "file-shared", "first stores to pages of a shared mapping of a file", "faults", file_shared__round },
 	{ "map-unmap", "a page is mapped, and unmapped without a touch", "pairs", map_unmap__round },
+	{ "map-touch", "a page is mapped, touched, and unmapped", "pairs", map_touch__round },
 	{ "ebizzy", "a table is copied to new memory, searched, and given back", "records", ebizzy__round },
 };
 

@@ -2,6 +2,8 @@
 """The load generators work in every mode, and the plugin finds the functions that store to shared
 lines."""
 
+import contextlib
+import io
 import json
 import runpy
 import subprocess
@@ -9,6 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from tests.lib import depth
 from spf import paths, series
 from spf.source import patches
 from spf.build import meson, targets
@@ -187,6 +190,26 @@ class Storms(unittest.TestCase):
         self.assertEqual((load["threads"], load["records"], load["verified"]), (4, 100000, 100000))
         self.assertGreater(self.results["multi-fault"]["faults"], 0)
         self.assertGreater(self.results["ebizzy"]["records"], 0)
+
+
+@depth.long("builds a stock kernel")
+class UserFaults(unittest.TestCase):
+    # The part of a stock kernel's instructions.
+    MOST = 1.005
+
+    def test_no_kind_of_fault_costs_more_than_without_the_series(self):
+        """With the switch off and on: also faults that the speculative tier does not serve."""
+        targets.bring_up_to_date("stock")
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            cost = runpy.run_path(str(BENCH / "user-faults"))["instructions"]("patched")
+        print("".join(f"# {line}\n" for line in said.getvalue().splitlines()), end="")
+        for load, row in cost.items():
+            for switch in "01":
+                with self.subTest(load=load, switch=switch):
+                    self.assertLessEqual(row[switch], self.MOST * row["stock"])
+        # The tier does serve what it should.
+        self.assertLess(cost["multi-fault"]["1"], 0.95 * cost["multi-fault"]["0"])
 
 
 class Sanitized(unittest.TestCase):

@@ -57,22 +57,34 @@ class Torture(unittest.TestCase):
 
 class Planted(unittest.TestCase):
     """Each rule that is broken is found out, and nothing in a kernel that keeps them."""
+    kernel, within = "planted", 100
 
     def test_nothing(self):
         seed = random.randrange(1 << 32)
-        _, wrong, _ = planted.find("nothing", seed, SECONDS)
-        self.assertEqual(wrong, "",
-                         f"tests/torture/planted.py --seconds {SECONDS} --seed {seed} nothing")
+        _, wrong, _ = planted.find("nothing", seed, SECONDS, self.kernel)
+        self.assertEqual(wrong, "", f"tests/torture/planted.py --kernel {self.kernel} "
+                                    f"--seconds {SECONDS} --seed {seed} nothing")
 
     def found(self, rule):
         seed = random.randrange(1 << 32)
         if planted.RULES[rule].selftest:
             # The windows are as wide, and nothing is broken.
-            _, wrong, _ = planted.find(rule, seed, 100, broken=False)
+            _, wrong, _ = planted.find(rule, seed, self.within, self.kernel, broken=False)
             self.assertEqual(wrong, "")
-        said, wrong, took = planted.find(rule, seed, 100)
+        said, wrong, took = planted.find(rule, seed, self.within, self.kernel)
         print(f"# {rule}: seed {seed}, {took:.0f} s: {wrong.partition(chr(10))[0]}", flush=True)
         self.assertTrue(planted.is_it(rule, wrong), wrong or said)
+
+
+@depth.long("a kernel of its own")
+class PlantedPreempt(Planted):
+    """The same rules with preemption, which takes time from each window: stale-page was found after
+    304 s, and the others within 100 s."""
+    kernel, within = "planted-preempt", 600
+
+    @classmethod
+    def setUpClass(cls):
+        targets.bring_up_to_date(cls.kernel)
 
 
 def add(rule):
