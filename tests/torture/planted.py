@@ -51,15 +51,15 @@ RULES = {
     "lock-gone": Rule(["userfaultfd"], r"\b(spf_look_at_lock|locking/rwsem\.c)\b"),
     # From 6.15 on the memory of a VMA may be used again at once.
     "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
-    # What maps a page without mmu_lock: not in every series.
-    "leaf-recheck": Rule(["protect", "forbid"], LEAF),
-    "leaf-barrier": Rule(["protect", "forbid"], LEAF),
+    # What maps a page without mmu_lock, and that is no huge page: not in every series.
+    "leaf-recheck": Rule(["protect", "forbid"], LEAF, "never"),
+    "leaf-barrier": Rule(["protect", "forbid"], LEAF, "never"),
     # Two vCPUs must be in the window of one page, with a discard in between: the torture, which has
     # many pages, has not found it in 97 s.  The selftest found it in one of three runs beside
     # other work; on an idle machine it was not tried.
     "leaf-id": Rule([], r"\bkvm_tdp_mmu_map\b|value >= before", selftest="tdp_leaf_test",
                     stretch=1000),
-    "leaf-steal": Rule(["protect", "forbid"], LEAF),
+    "leaf-steal": Rule(["protect", "forbid"], LEAF, "never"),
     # Of a folio of 64 KiB all pages must be absent: not in every series.  The pages that a folio
     # replaces are missed when the program ends.
     "range-check": Rule(["dontneed"], r"\bBad rss-counter state\b", "never", "always"),
