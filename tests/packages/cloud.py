@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run the KVM selftest, the matrix or the torture on the kernel of the package that `kvmspf deb
-kernel --config cloud-amd64` has made.
+"""Run the KVM selftest, the matrix or the torture on the kernel of the package
+that `kvmspf deb kernel --config cloud-amd64` has made.
 
-Debian's configuration for clouds has no 9p, so that this machine's root cannot be the lab's.  The
-host is an initramfs of the package's modules and of the programs that the tests call, with two CPUs
-and AMD's nested paging."""
+Debian's configuration for clouds has no 9p, so that this machine's root cannot
+be the lab's.  The host is an initramfs of the package's modules and of the
+programs that the tests call, with two CPUs and AMD's nested paging."""
 
 import argparse
 import json
