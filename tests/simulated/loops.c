@@ -10,13 +10,13 @@
  * exchanges were tried.
  */
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "pinned.h"
 
 #define WAIT 300
 
@@ -99,19 +99,8 @@ int main(int argc, char **argv)
 	kind = argv[1][0];
 	threads = atoi(argv[2]);
 	turns = strtoull(argv[3], NULL, 10);
-	for (uintptr_t i = 0; i < threads; i++) {
-		pthread_attr_t attributes;
-		cpu_set_t cpu;
-
-		CPU_ZERO(&cpu);
-		CPU_SET(i, &cpu);
-		pthread_attr_init(&attributes);
-		pthread_attr_setaffinity_np(&attributes, sizeof(cpu), &cpu);
-		if (pthread_create(&thread[i], &attributes, work, (void *)i)) {
-			fprintf(stderr, "no thread on CPU %zu\n", i);
-			return 1;
-		}
-	}
+	for (uintptr_t i = 0; i < threads; i++)
+		thread[i] = start_on(i, work, (void *)i);
 	for (unsigned int i = 0; i < threads; i++) {
 		pthread_join(thread[i], NULL);
 		first = shared.start[i] < first ? shared.start[i] : first;

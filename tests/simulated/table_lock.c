@@ -7,18 +7,17 @@
  *	copy	the same, but a child shares the first one's pages: the first one copies them, and holds the lock while
  *		it waits for the other one's CPU to flush its TLB
  *
- * Prints how many speculative faults gave up because the lock was busy, and how many succeeded.
+ * Prints how many speculative faults gave up because the lock was busy, how many succeeded, and how many timer
+ * interrupts there were meanwhile.
  */
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
 #include "../faults/fresh.h"
+#include "pinned.h"
 
 enum { THREADS = 2, PAGES = TABLE / PAGE };
 
@@ -42,17 +41,8 @@ static void begin(void)
 	pthread_t thread[THREADS];
 
 	here = 0;
-	for (uintptr_t i = 0; i < THREADS; i++) {
-		pthread_attr_t attributes;
-		cpu_set_t cpu;
-
-		CPU_ZERO(&cpu);
-		CPU_SET(i, &cpu);
-		pthread_attr_init(&attributes);
-		pthread_attr_setaffinity_np(&attributes, sizeof(cpu), &cpu);
-		if (pthread_create(&thread[i], &attributes, work, (void *)i))
-			errx(1, "no thread on CPU %lu", (unsigned long)i);
-	}
+	for (uintptr_t i = 0; i < THREADS; i++)
+		thread[i] = start_on(i, work, (void *)i);
 	for (unsigned int i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
 }
@@ -78,9 +68,24 @@ static unsigned long busy(void)
 	return number("/proc/vmstat", "spf_abort_ptl_busy");
 }
 
+/* Timer interrupts of both CPUs. */
+static unsigned long ticks(void)
+{
+	FILE *interrupts = fopen("/proc/interrupts", "r");
+	unsigned long on[THREADS];
+	char line[1024];
+
+	while (interrupts && fgets(line, sizeof(line), interrupts))
+		if (sscanf(line, " LOC: %lu %lu", &on[0], &on[1]) == THREADS) {
+			fclose(interrupts);
+			return on[0] + on[1];
+		}
+	errx(1, "/proc/interrupts has no timer");
+}
+
 int main(int argc, char **argv)
 {
-	unsigned long was_busy, success, rounds;
+	unsigned long was_busy, was_ticks, success, rounds;
 	bool copy;
 
 	if (argc != 3)
@@ -91,6 +96,7 @@ int main(int argc, char **argv)
 	/* Making the page table and the anon_vma takes a lock: make them first. */
 	mem[0] = 1;
 
+	was_ticks = ticks();
 	was_busy = busy();
 	success = number("/proc/vmstat", "spf_success");
 	while (rounds--) {
@@ -105,6 +111,7 @@ int main(int argc, char **argv)
 		if (madvise(mem + PAGE, TABLE - PAGE, MADV_DONTNEED))
 			err(1, "madvise");
 	}
-	printf("%lu %lu\n", busy() - was_busy, number("/proc/vmstat", "spf_success") - success);
+	printf("%lu %lu %lu\n", busy() - was_busy, number("/proc/vmstat", "spf_success") - success,
+	       ticks() - was_ticks);
 	return 0;
 }

@@ -119,17 +119,24 @@ class Repeat(unittest.TestCase):
 
 class TableLock(unittest.TestCase):
     """The speculative tier tries the lock of a page table 64 times before it gives up, with IRQs on
-    in between."""
+    in between.  That is longer than another CPU holds the lock, if no interrupt comes in between.
+    """
+
+    def check(self, how, least):
+        said = run(self, 2, native.static("simulated/table_lock.c"), how, 8,
+                   files=simulate.programs()).out
+        busy, success, ticks = map(int, said.split())
+        print(f"# {how}: {success} speculative faults, {busy} gave up, {ticks} timer interrupts")
+        self.assertLessEqual(busy, ticks)
+        self.assertGreaterEqual(success, least)
+
+    def test_no_fault_gives_up_while_another_fills_the_table(self):
+        """With 4 tries 56 did."""
+        self.check("touch", 8 * 511)
 
     def test_no_fault_keeps_the_holder_waiting_for_its_own_cpu(self):
-        """The holder flushes TLBs, by an IPI.  If it fills the table instead (`touch`), a fault may
-        give up: a batch of folios joins the LRU under the lock, which can take longer."""
-        said = run(self, 2, native.static("simulated/table_lock.c"), "copy", 8,
-                   files=simulate.programs()).out
-        busy, success = map(int, said.split())
-        print(f"# {success} speculative faults, {busy} gave up")
-        self.assertEqual(busy, 0)
-        self.assertGreaterEqual(success, 8 * 256)
+        """The holder flushes TLBs, by an IPI.  With 4 tries 301 faults gave up."""
+        self.check("copy", 8 * 256)
 
 
 class Remapped(unittest.TestCase):
