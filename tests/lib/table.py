@@ -14,9 +14,14 @@ def results(rows, script, numbers, kernel, **lab):
     numbers as its arguments, and prints a line of JSON for each row and mode.  No numbers: all
     rows."""
     apt.packages(["e2fsprogs", "util-linux"])
+    return by_row(rows, lines(script, numbers, kernel, numa=2, **lab))
+
+
+def by_row(rows, said):
+    """[(row, {mode: the result})]"""
     found = {}
-    for said in lines(script, numbers, kernel, numa=2, **lab):
-        found.setdefault(said["row"], {})[said["mode"]] = said
+    for result in said:
+        found.setdefault(result["row"], {})[result["mode"]] = result
     return [(rows[number], modes) for number, modes in found.items()]
 
 

@@ -25,6 +25,7 @@ kernel's tracepoint counts the latter. The test does what a VMM does (balloon, v
 post-copy, snapshot, migration) as QEMU would, without QEMU. `fast` includes the pages of the
 guest's own program."""
 LIMIT = 900
+HUGE_PAGES = "default_hugepagesz=2M hugepagesz=1G hugepages=1"
 
 
 def results(numbers=(), kernel="patched"):
@@ -32,7 +33,7 @@ def results(numbers=(), kernel="patched"):
     return table.results(ROWS, HERE / "lab_matrix.py", numbers, kernel, memory=4 << 30,
                          timeout=LIMIT,
                          qemu_args=["-device", "bochs-display"],
-                         append="default_hugepagesz=2M hugepagesz=1G hugepages=1")
+                         append=HUGE_PAGES)
 
 
 def tiers(said):

@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests import native  # noqa: E402
+from tests.lib import table  # noqa: E402
 from tests.matrix import matrix  # noqa: E402
 from tests.matrix.rows import ROWS  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
@@ -51,7 +52,6 @@ done
 ulimit -n 65536; ulimit -l unlimited
 uname -r
 """
-HUGE_PAGES = "default_hugepagesz=2M hugepagesz=1G hugepages=1"
 
 
 class Host(serial.Serial):
@@ -156,14 +156,11 @@ def rows():
     """[(row, {mode: the result})], and the run."""
     program, here = native.program("matrix"), HERE.parent / "matrix"
     done = run(f"PYTHONPATH={paths.ROOT} exec python3 {here / 'lab_matrix.py'} {program}\n",
-               [program], 4 << 30, 2400, append=HUGE_PAGES,
+               [program], 4 << 30, 2400, append=matrix.HUGE_PAGES,
                scripts=[*here.glob("*.py"), *HERE.parent.glob("*.py")])
-    found = {}
-    for line in done.out.decode(errors="replace").splitlines():
-        if line.startswith("{"):
-            said = json.loads(line)
-            found.setdefault(said["row"], {})[said["mode"]] = said
-    return [(ROWS[number], modes) for number, modes in found.items()], done
+    said = [json.loads(line) for line in done.out.decode(errors="replace").splitlines()
+            if line.startswith("{")]
+    return table.by_row(ROWS, said), done
 
 
 def main():
@@ -176,11 +173,13 @@ def main():
     bad = []
     if args.test == "matrix":
         found, done = rows()
+        # A host that ended early has left its last row without a mode.
         whole = [(row, modes) for row, modes in found if len(modes) == 3]
         print(matrix.markdown(whole))
         bad = [f"{row.name}: {text}" for row, modes in whole
                for text in matrix.faults_of(row, modes)]
-        print(f"{len(whole)} of {len(ROWS)} rows")
+        if len(whole) < len(ROWS):
+            bad.append(f"only {len(whole)} of {len(ROWS)} rows")
     elif args.test == "torture":
         done = torture(args.seconds,
                        random.randrange(1 << 32) if args.seed is None else args.seed)

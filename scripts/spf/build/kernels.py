@@ -22,22 +22,12 @@ POWER = Arch(["ARCH=powerpc", "CROSS_COMPILE=powerpc64le-linux-gnu-",
                          "arch/powerpc/platforms/powernv"))
 
 
-# Flavours whose fragments are laid over a configuration of Debian's, and its name.
-DEBIAN = {"cloud": "config.amd64_none_cloud-amd64"}
-
-
 def fragments(flavour):
     """The fragments of scripts/kernel, each followed by the series' override of it."""
-    base = flavour if flavour in DEBIAN else "power" if arch(flavour) == POWER else "lab"
+    base = "power" if arch(flavour) == POWER else "lab"
     folders = (paths.SCRIPTS / "kernel", series.of("linux").folder)
     return [file for name in dict.fromkeys((base, *flavour.split("-"))) for folder in folders
             if (file := folder / f"{name}.config").exists()]
-
-
-def laid_over(files):
-    """The name of Debian's configuration over which these fragments are laid; None if it is
-    tinyconfig."""
-    return DEBIAN.get(files[0].stem) if files else None
 
 
 def arch(flavour):
@@ -108,10 +98,8 @@ def compile_tree(src, target, files, machine=X86):
     log, obj = sandbox.fresh(target), series.obj(target)
     obj.mkdir(parents=True, exist_ok=True)
     with ui.Progress(f"building {series.label(target)}", 1500 / sandbox.jobs()) as progress:
-        configure(src, obj, files, log, machine, laid_over(files))
-        # A distribution has thousands of modules, and no lab loads them.
-        has_modules = "CONFIG_MODULES=y\n" in (obj / ".config").read_text()
-        modules = ["modules"] if has_modules and not laid_over(files) else []
+        configure(src, obj, files, log, machine)
+        modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}",
                                Path(machine.image).name, *modules], log,
                 progress=sandbox.counted(progress))

@@ -19,7 +19,6 @@ TARGETS = {
     "linux-kcsan": "the patched kernel with KCSAN, which finds data races",
     "linux-rt": "the patched kernel with PREEMPT_RT",
     "linux-dax": "the patched kernel with DAX",
-    "linux-cloud": "the patched kernel in Debian's configuration for clouds",
     "linux-up": "the patched kernel for one CPU, and so without locks of VMAs",
     "linux-modules": "the patched kernel with KVM as modules",
     "linux-edit": "what lies in the edit tree (kvmspf patches edit linux), committed or not",
@@ -36,8 +35,7 @@ TARGETS = {
 }
 # The kernels that the x86 lab boots.
 FLAVOURS = ("patched", "stock", "debug", "preempt", "planted", "planted-preempt", "kcsan", "rt",
-            "up", "dax", "cloud",
-            "modules", "edit")
+            "up", "dax", "modules", "edit")
 QEMUS = ("patched", "edit", "asan")
 GROUPS = {"linux": ("linux-stock", "linux-patched"), "all": ("qemu", "linux-stock", "linux-patched",
                                                              "selftests")}
