@@ -130,6 +130,12 @@ class Run(unittest.TestCase):
         said = done.stdout.decode()
         self.assertEqual((done.returncode, said), (0, "2\n200 rounds\n"), done.stderr)
 
+    def test_code_that_was_overwritten_is_not_executed(self):
+        """As when the kernel switches a static branch.  The emulator kept translations of the
+        old code."""
+        done = kvmspf("--", native.static("lab/code_written.c"))
+        self.assertEqual((done.returncode, done.stdout), (0, b"100000 stores\n"), done.stderr)
+
     def test_protection_keys_apply_to_what_is_in_the_tlb(self):
         """While CR4 has them turned on.  Error 0x21: the page is there, and a key forbids it."""
         done = subprocess.run([series.qemu(), "-M", "pc", "-accel", "tcg", "-cpu", "max",
