@@ -178,7 +178,7 @@ static void *mover(void *arg)
 	return NULL;
 }
 
-static int wait_read_moving(struct row *row)
+static int while_moving(struct row *row, unsigned int walk)
 {
 	pthread_t thread;
 	int bad = 0;
@@ -189,10 +189,20 @@ static int wait_read_moving(struct row *row)
 	if (pthread_create(&thread, NULL, mover, row))
 		return row__fail("pthread_create");
 	for (int i = 0; i < 100 && !bad && row->outcome == OUTCOME_OK; i++)
-		bad = row__guest(row, WALK_READ);
+		bad = row__guest(row, walk);
 	moving = false;
 	pthread_join(thread, NULL);
 	return bad;
+}
+
+static int wait_read_moving(struct row *row)
+{
+	return while_moving(row, WALK_READ);
+}
+
+static int wait_overwrite_moving(struct row *row)
+{
+	return while_moving(row, WALK_WRITE);
 }
 
 /* -- a signal while the vCPU waits for a userfaultfd -- */
@@ -260,6 +270,7 @@ const struct step waits[] = {
 	{ "missing", "pages to be given by userfaultfd, were there none", wait_missing },
 	{ "minor", "pages to be mapped by userfaultfd", wait_minor },
 	{ "read-moving", "the guest reads all pages again and again, while they move between nodes", wait_read_moving },
+	{ "overwrite-moving", "the guest writes all pages again and again, while they move", wait_overwrite_moving },
 	{ "interrupted", "the guest reads, and is interrupted by a signal while userfaultfd is asked", wait_interrupted },
 	{ }
 };

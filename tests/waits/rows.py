@@ -51,6 +51,7 @@ KSM = "ksm merged"
 SHARED = ("echo 1024 >/sys/kernel/mm/ksm/max_page_sharing", "")
 
 READ, WRITE, BOTH = ("read",), ("overwrite",), ("read", "overwrite")
+MOVING = ("read-moving", "overwrite-moving")
 
 
 def rows(name, memory, steps, accesses=BOTH, around=("", ""), **more):
@@ -81,32 +82,34 @@ ROWS = [
     *rows("ram, the zero page", "anon", "read", WRITE),
     *rows("ram, shared with a child", "anon", "write fork"),
     *rows("ram, KSM", "anon", KSM, around=SHARED),
-    *rows("ram, migrating", "anon", "write", ("read-moving",), counted=False),
-    *rows("ram, KSM, migrating", "anon", KSM, ("read-moving",), around=SHARED, counted=False),
+    *rows("ram, migrating", "anon", "write", MOVING, counted=False),
+    *rows("ram, KSM, migrating", "anon", KSM, MOVING, around=SHARED, counted=False),
     *rows("ram, poisoned", "anon", "write hwpoison"),
-    *rows("ram, PROT_READ", "anon", "write protect-read", READ),
-    *rows("ram, PROT_READ, absent", "anon", "protect-read", READ),
+    *rows("ram, PROT_READ", "anon", "write protect-read"),
+    *rows("ram, PROT_READ, absent", "anon", "protect-read"),
 
     *rows("memfd, absent", "memfd", ""),
     *rows("memfd, fallocated", "memfd", "fallocate", READ),
     # As many as a guest of 256 MiB has.
     *rows("memfd, fallocated", "memfd", "fallocate", WRITE, mib=256, pages=65536),
     *rows("memfd, cached", "memfd", "fill"),
-    *rows("memfd, migrating", "memfd", "write", ("read-moving",), counted=False),
+    *rows("memfd, migrating", "memfd", "write", MOVING, counted=False),
     *rows("memfd, poisoned", "memfd", "write hwpoison"),
     *rows("memfd, share=off, absent", "memfd-private", ""),
     *rows("memfd, share=off, cached", "memfd-private", "fill"),
-    *rows("memfd, share=off, migrating", "memfd-private", "fill", ("read-moving",),
+    *rows("memfd, share=off, migrating", "memfd-private", "fill", MOVING,
           counted=False),
 
     *rows("file, cached", "file:/mnt/guest", "fill", around=EXT4),
     *rows("file, evicted", "file:/mnt/guest", "fill drop", around=EXT4, **DISK_IO),
     *rows("file, evicted, MADV_RANDOM", "file:/mnt/guest", "fill drop random", READ, around=EXT4,
           io=("vcpu",), counted=False),
+    *rows("file, evicted, MADV_RANDOM", "file:/mnt/guest", "fill drop random", WRITE, around=EXT4,
+          **DISK_IO),
     *rows("file, share=off, cached", "file-private:/mnt/guest", "fill", around=EXT4),
     *rows("file, share=off, evicted", "file-private:/mnt/guest", "fill drop", around=EXT4,
           **DISK_IO),
-    *rows("file, share=off, migrating", "file-private:/mnt/guest", "fill", ("read-moving",),
+    *rows("file, share=off, migrating", "file-private:/mnt/guest", "fill", MOVING,
           around=EXT4, counted=False),
     *rows("a mapping without ->map_pages", "ring", "", READ),
 
@@ -123,6 +126,7 @@ ROWS = [
 
     *rows("swap, disk", "anon", "write swap", around=DISK, **DISK_IO),
     *rows("swap, disk, PROT_READ", "anon", "write swap protect-read", READ, around=DISK, **DISK_IO),
+    *rows("swap, disk, PROT_READ", "anon", "write swap protect-read", WRITE, around=DISK),
     *rows("swap, disk, shared with a child", "anon", "write fork swap", around=DISK, **DISK_IO),
     *rows("swap, in the swap cache", "anon", "write swap swapcache", around=DISK),
     *rows("swap, zeros", "anon", "zeros swap", around=DISK),
@@ -146,6 +150,8 @@ ROWS = [
     *rows("userfaultfd, write-protected, memfd", "memfd", "write snapshot", READ),
     *rows("userfaultfd, write-protected, memfd", "memfd", "write snapshot", WRITE, asked=True),
     *rows("userfaultfd, write-protected, unmapped", "memfd", "write snapshot-unmapped", READ),
+    *rows("userfaultfd, write-protected, unmapped", "memfd", "write snapshot-unmapped", WRITE,
+          asked=True),
     *rows("userfaultfd, missing, and a signal", "anon", "write postcopy", ("interrupted",),
           async_pf=False),
 ]

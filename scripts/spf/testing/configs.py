@@ -3,8 +3,9 @@
 have, and in odd ones.
 
 An error that needs another configuration does not show in the lab's.  This module compiles each
-object that the series changes with -Werror, and links no kernel.  It does not compile again what
-has passed.
+object that the series changes with -Werror.  It links a kernel only in the smallest configuration,
+where most functions that the series could call are not there.  It does not compile again what has
+passed.
 """
 
 import re
@@ -22,8 +23,9 @@ RANDOM_X86, RANDOM_POWER = 15, 5
 # files: the files that .config begins with: a path in the tree, or the name of Debian's.
 # lines: a fragment that is laid over them, as in scripts/kernel.
 # seed: the seed of a random configuration.  ci: whether `kvmspf test` compiles it.
-Config = namedtuple("Config", "name machine files lines target seed ci",
-                    defaults=([], [], "olddefconfig", None, False))
+# link: whether the kernel is linked, too.
+Config = namedtuple("Config", "name machine files lines target seed ci link",
+                    defaults=([], [], "olddefconfig", None, False, False))
 x86, power = partial(Config, machine=kernels.X86), partial(Config, machine=kernels.POWER)
 
 
@@ -66,7 +68,8 @@ def configurations(seed=SEED):
         x86("all", files=base, lines=[*KVM_X86, *ALL], ci=True),
         x86("debian-cloud-amd64", files=["config.amd64_none_cloud-amd64"], ci=True),
         x86("debian-amd64", files=["config.amd64_none_amd64"]),
-        x86("allnoconfig", lines=[*on("64BIT SMP"), *KVM_X86], target="allnoconfig", ci=True),
+        x86("allnoconfig", lines=[*on("64BIT SMP SPECULATIVE_FAULT"), *KVM_X86],
+            target="allnoconfig", ci=True, link=True),
         # These have SMP, but not PER_VMA_LOCK.
         x86("i386_defconfig", files=["arch/x86/configs/i386_defconfig"],
             lines=[*off("64BIT"), *KVM_X86], ci=True),
@@ -90,7 +93,7 @@ def configurations(seed=SEED):
 # kbuild itself says which of the files are compiled in this configuration.  The objects of virt/kvm
 # belong to the folder of the architecture's KVM.
 COMPILE = r"""
-srcarch=$1 words=$2; shift 2
+srcarch=$1 words=$2 more=$3; shift 3
 objects=
 for file; do
 	object=${file%.c}.o
@@ -108,7 +111,7 @@ done
 echo "objects:$objects"
 # Without a target, make would build the whole kernel.
 [ "$objects" ] || exit 1
-eval "exec $words $objects"
+eval "exec $words $objects $more"
 """
 
 
@@ -165,8 +168,9 @@ def compile_objects(config, tree, files, start):
     folder = f"arch/{srcarch(config)}/"
     ours = [f for f in files if not f.startswith("arch/") or f.startswith(folder)]
     words = " ".join(f"'{word}'" for word in make)
-    sandbox.run(tree, obj, ["sh", "-ec", COMPILE, "sh", srcarch(config), words, *ours], log,
-                  {"SRC": f"{sandbox.MOUNT}/src"})
+    sandbox.run(tree, obj, ["sh", "-ec", COMPILE, "sh", srcarch(config), words,
+                           "vmlinux" if config.link else "", *ours], log,
+                {"SRC": f"{sandbox.MOUNT}/src"})
     objects = re.findall(r"^objects:(.*)$", log.read_text(errors="replace"), re.M)[-1].split()
     if not objects:
         raise ui.Fail("nothing was compiled", f"see {ui.shown(log)}")
