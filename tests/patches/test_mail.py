@@ -13,15 +13,14 @@ class Mail(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         fetch.sources("linux")
-        cls.folder, cls.rows = mail.write("linux", 3)
-        cls.mails = sorted(cls.folder.glob("*.patch"))
+        (cls.letter, folder, _), = mail.write_all("linux", 3)
+        cls.mails = sorted(folder.glob("*.patch"))
         cls.read = [email.message_from_bytes(m.read_bytes()) for m in cls.mails]
 
     def test_a_letter_and_a_mail_for_each_patch(self):
         self.assertEqual(len(self.mails), 1 + len(patches.files("linux")))
-        subject, body = mail.letter("linux")
-        self.assertIn(subject, re.sub(r"\s+", " ", self.read[0]["Subject"]))
-        self.assertIn(body.strip(), self.read[0].get_payload())
+        self.assertIn(self.letter.subject, re.sub(r"\s+", " ", self.read[0]["Subject"]))
+        self.assertIn(self.letter.text.strip(), self.read[0].get_payload())
         for number, one in enumerate(self.read):
             self.assertRegex(one["Subject"],
                              rf"^\[RFC PATCH v3 {number:02}/{len(self.read) - 1}\] ")

@@ -169,11 +169,18 @@ class Tools(unittest.TestCase):
         self.assertEqual([p.name for p in patches.files("linux")],
                          ["0001-mm-first.patch", "0002-KVM-second.patch", "0003-mm-third.patch"])
         check.listed("linux")
-        with self.assertRaisesRegex(ui.Fail, r"0000-cover-letter.patch is not that of 3 patches; "
-                                             r"begin it with \[PATCH 00/03\]"):
-            check.letter("linux")
+        with self.assertRaisesRegex(ui.Fail, "has 3 patches, and its cover letters say 2"):
+            mail.letters("linux")
         letter.write_text(before.decode().replace("00/02", "00/03"))
-        check.letter("linux")
+        self.assertEqual([one.patches for one in mail.letters("linux")], [3])
+
+    def test_a_series_of_parts_has_a_letter_for_each(self):
+        self.two()
+        for number, name in enumerate(("first", "second"), 1):
+            (self.folder / f"cover-letter-{number}-{name}").write_text(
+                f"Subject: [RFC PATCH 0/1] mm: the {name}\n\nWhy.\n")
+        parts = [(one.name, one.patches, one.subject) for one in mail.letters("linux")]
+        self.assertEqual(parts, [("1-first", 1, "mm: the first"), ("2-second", 1, "mm: the second")])
 
     def test_the_rows_of_a_readme_are_renewed_and_checked(self):
         self.two()

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The mails that would send a series for review: format-patch's, with the recipients that
-get_maintainer.pl names.  Nothing is sent."""
+get_maintainer.pl names.  Nothing is sent.
+
+A series may have parts, each of which would be sent by itself: then it has a cover letter for each
+of them, cover-letter-N-NAME, instead of 0000-cover-letter.patch."""
 
 import re
 import shutil
 import subprocess
+from collections import namedtuple
 
 from spf import paths, series, ui
 from spf.source import patches
 
-COVER = "0000-cover-letter.patch"
+# name: the part's, or "".  patches: how many it has.
+Letter = namedtuple("Letter", "name patches subject text")
 # Mailing lists hold back a mail with this many recipients.
 MANY = 40
 
@@ -37,15 +42,26 @@ def sorted_out(roles, letter=False):
     return to, [a for a in roles if a not in to]
 
 
-def letter(what):
-    """(subject, text) of the series' cover letter."""
-    one = series.of(what)
-    if not (one.folder / COVER).exists():
-        raise ui.Fail(f"the series {one.name} has no {COVER}",
+def letters(what):
+    """The cover letter of each part of a series, in order."""
+    one, found = series.of(what), []
+    for file in patches.letters(what):
+        head, _, body = file.read_text().partition("\n\n")
+        subject = re.search(r"^Subject: \[.*?\b0+/(\d+)\] (.*(?:\n .*)*)", head, re.M)
+        if not subject:
+            raise ui.Fail(f"{ui.shown(file)} has no subject that begins with [PATCH 0/N]",
+                          "N is the number of the part's patches")
+        found.append(Letter(file.name.partition("cover-letter-")[2].removesuffix(".patch"),
+                            int(subject[1]), re.sub(r"\s+", " ", subject[2]),
+                            re.sub(r"\n-- \n.*\Z", "\n", body, flags=re.S)))
+    if not found:
+        raise ui.Fail(f"the series {one.name} has no {patches.LETTER}",
                       "write one: a Subject line, an empty line, the text")
-    head, _, body = (one.folder / COVER).read_text().partition("\n\n")
-    subject = re.search(r"^Subject: (?:\[.*?\] )?(.*(?:\n .*)*)", head, re.M)
-    return re.sub(r"\s+", " ", subject[1]), re.sub(r"\n-- \n.*\Z", "\n", body, flags=re.S)
+    number, said = len(patches.files(what)), sum(letter.patches for letter in found)
+    if said != number:
+        raise ui.Fail(f"the series {one.name} has {number} patches, and its cover letters say "
+                      f"{said}", "correct the number in a subject, [PATCH 0/N]")
+    return found
 
 
 def address(mail, to, copies):
@@ -57,40 +73,50 @@ def address(mail, to, copies):
     mail.write_text(text[:at] + "".join(f"{field}\n" for field in fields) + text[at:])
 
 
-def write(what, version):
-    """Write the mails.  Return their folder, and a row for each: name, number of To, number of
-    Cc."""
-    one, tree = series.of(what), patches.sync(what)[0]
-    subject, body = letter(what)
-    target = paths.OUT / "mail" / one.name
-    new = target.with_name(f".{one.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+def write(tree, letter, span, folder, version, base):
+    """Write the mails of a part, whose commits are `span`.  Return a row for each: name, number of
+    To, number of Cc."""
+    folder.mkdir(parents=True)
     patches.git(tree, "format-patch", "--quiet", "--rfc", f"--reroll-count={version}",
-                "--cover-letter", "--thread=shallow", "--signature=", "-o", new,
-                f"{patches.base(what)}..HEAD")
-    mails = sorted(new.glob("*.patch"))
+                "--cover-letter", "--thread=shallow", "--signature=", "-o", folder, span)
+    mails = sorted(folder.glob("*.patch"))
     named = [recipients(tree, mail) for mail in mails[1:]]
     everyone = {address: role for roles in named for address, role in roles.items()}
-    base = f"The series is for Debian's {one.package}, {patches.version(what)}."
-    text = mails[0].read_text().replace("*** SUBJECT HERE ***", subject)
-    mails[0].write_text(text.replace("*** BLURB HERE ***", f"{body.strip()}\n\n{base}"))
+    text = mails[0].read_text().replace("*** SUBJECT HERE ***", letter.subject)
+    mails[0].write_text(text.replace("*** BLURB HERE ***", f"{letter.text.strip()}\n\n{base}"))
     rows = []
     for mail, roles in zip(mails, [everyone, *named]):
         to, copies = sorted_out(roles, letter=mail is mails[0])
         address(mail, to, copies)
         rows.append((mail.name, len(to), len(copies)))
+    return rows
+
+
+def write_all(what, version):
+    """Write the mails of each part.  Return (letter, folder, rows) of each."""
+    one, (tree, head) = series.of(what), patches.sync(what)
+    commits = patches.text(tree, "rev-list", "--reverse", f"{patches.base(what)}..{head}").split()
+    base = f"The series is for Debian's {one.package}, {patches.version(what)}."
+    target = paths.OUT / "mail" / one.name
+    new = target.with_name(f".{one.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    written, last = [], patches.base(what)
+    for letter in letters(what):
+        part, commits = commits[:letter.patches], commits[letter.patches:]
+        rows = write(tree, letter, f"{last}..{part[-1]}", new / letter.name, version, base)
+        written.append((letter, target / letter.name, rows))
+        last = part[-1]
     shutil.rmtree(target, ignore_errors=True)
     new.rename(target)
-    return target, rows
+    return written
 
 
 def main(what, version):
-    target, rows = write(what, version)
-    width = max(len(name) for name, _, _ in rows)
-    print(f"{'mail':{width}}   To   Cc")
-    print("\n".join(f"{name:{width}}  {to:3}  {cc:3}" for name, to, cc in rows))
-    ui.say(f"{len(rows)} mails are in {ui.shown(target)}; nothing has been sent")
-    if sum(rows[0][1:]) > MANY:
-        ui.say(f"the letter has {sum(rows[0][1:])} recipients: lists hold such a mail back, "
-               "so send each part to its own")
+    for letter, folder, rows in write_all(what, version):
+        width = max(len(name) for name, _, _ in rows)
+        print(f"{'mail':{width}}   To   Cc")
+        print("\n".join(f"{name:{width}}  {to:3}  {cc:3}" for name, to, cc in rows))
+        ui.say(f"{len(rows)} mails are in {ui.shown(folder)}; nothing has been sent")
+        if sum(rows[0][1:]) > MANY:
+            ui.say(f"the letter has {sum(rows[0][1:])} recipients: lists hold such a mail back, "
+                   "so send each patch's list its own")

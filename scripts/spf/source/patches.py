@@ -18,7 +18,7 @@ FORMAT = ["format-patch", "--zero-commit", "--no-numbered", "--no-signature", "-
           "--stat=72", "--diff-algorithm=histogram", "--no-attach", "--no-thread", "--quiet",
           "--subject-prefix=PATCH"]
 # The cover letter of a series.  A person writes it: it is in no commit, and `series` does not name
-# it.
+# it.  A series of several parts has cover-letter-N-NAME for each instead.
 LETTER = "0000-cover-letter.patch"
 
 
@@ -76,6 +76,13 @@ def files(what, listed="series"):
 def numbered(directory):
     """The files of patches in a folder, without planted.patch and the cover letter."""
     return sorted(p for p in directory.glob("[0-9]*.patch") if p.name != LETTER)
+
+
+def letters(what):
+    """The files of cover letters that there are."""
+    folder = series.of(what).folder
+    one = folder / LETTER
+    return sorted(folder.glob("cover-letter-*")) or ([one] if one.exists() else [])
 
 
 def version(what, where=None):

@@ -27,17 +27,6 @@ def listed(what):
                       "kvmspf patches refresh")
 
 
-def letter(what):
-    """Check that the cover letter, if there is one, has the right number of patches."""
-    file = series.of(what).folder / patches.LETTER
-    if file.exists():
-        number = len(patches.files(what))
-        wanted = f"[PATCH 00/{number:02}] "
-        if f"\nSubject: {wanted}" not in "\n" + file.read_text():
-            raise ui.Fail(f"the subject of {ui.shown(file)} is not that of {number} patches",
-                          f"begin it with {wanted}")
-
-
 def form(patch):
     """Check that a patch is the output of git format-patch without the parts that change from day
     to day."""
@@ -107,7 +96,8 @@ def alone(what, number, commit, boot):
 
 def check(what, build_each=False, boot=False):
     listed(what)
-    letter(what)
+    if patches.letters(what):
+        mail.letters(what)
     rows.check(what)
     files = patches.files(what)
     commits = patches.apply(what)
