@@ -80,8 +80,9 @@ def disk(name, debs, scratch, more, suite):
     domains[1].write_bytes(domain("db2", True, "root=/dev/vda rw console=ttyS0 quiet panic=-1",
                                   SERIAL, f"{IMAGES}/disk"))
     # What Debian's installer leaves behind, beside what debootstrap does.
-    commands = f"apt-get install apt-utils initramfs-tools {more}\n" + "\n".join(
+    commands = f"apt-get install apt-utils initramfs-tools {more}\ncd ..\n" + "\n".join(
         host.blocks(INSTALL)) + f"""
+        cd packages
         mv *.service /etc/systemd/system
         systemctl enable operator.service
         systemctl set-default graphical.target
@@ -197,7 +198,7 @@ class Operator(unittest.TestCase):
     def test_promtool_takes_the_page_and_the_alerts(self):
         self.assertRegex(" ".join(self.ours()), r"\bkvmspf_faults_total\{")
         done = promtool("check", "metrics", input=self.besides["page"])
-        # It lints to standard error, also what node_exporter itself writes.
+        # promtool complains on standard error, also about node_exporter's own lines.
         ours = [line for line in done.stderr.splitlines() if "kvmspf" in line or "error" in line]
         self.assertEqual(ours, [])
         done = promtool("check", "rules", paths.SCRIPTS / "spfctl" / "alerts.yml")
