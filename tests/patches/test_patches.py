@@ -194,6 +194,21 @@ class Tools(unittest.TestCase):
         with self.assertRaisesRegex(ui.Fail, "does not say what 0003 is for; write it there"):
             rows.check("linux")
 
+    def test_a_folder_without_a_readme_gets_one_with_the_table(self):
+        self.two()
+        rows.check("linux")
+        rows.refresh("linux")
+        text = (self.folder / "README.md").read_text()
+        self.assertIn("# The kernel series: linux-1\n", text)
+        self.assertTrue(text.endswith("| patch | subject | what for |\n|---|---|---|\n"
+                                      "| 0001 | mm: first |  |\n| 0002 | KVM: second |  |\n"))
+        with self.assertRaisesRegex(ui.Fail, "does not say what 0001 is for; write it there"):
+            rows.check("linux")
+
+    def test_a_folder_without_patches_gets_no_readme(self):
+        rows.refresh("linux")
+        self.assertFalse((self.folder / "README.md").exists())
+
     def test_what_is_for_users_has_a_list_of_its_own(self):
         self.two()
         head = "| patch | subject | for | what |\n|---|---|---|---|\n"
