@@ -44,12 +44,12 @@ class Ours(unittest.TestCase):
 
     def test_configurations(self):
         """The files that the kernel series changes compile without a warning, even if an option is
-        off that the lab's kernels have on."""
+        off that the lab's kernels have on.  The core compiles ten of the configurations."""
         setup.ready()
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             try:
-                counts = configs.check(patches.sync("linux")[0], ci=True)
+                counts = configs.check(patches.sync("linux")[0], ci=not depth.LONG)
             except ui.Fail as failure:
                 self.fail(f"{failure}\n{said.getvalue()}")
         print(*[f"# {line}" for line in said.getvalue().splitlines()], sep="\n", flush=True)
