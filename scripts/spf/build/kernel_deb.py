@@ -35,7 +35,7 @@ def fragments(config):
 
 
 def upstream(package):
-    """Debian's version of the source, 6.12.117-1~deb12u1; if not installed, the kernel's and -1."""
+    """Debian's version of the source; if it is not installed, the kernel's and -1."""
     have = patches.version("linux")
     text = ui.run(["dpkg-query", "-W", "-f", "${Version}", package], check=False).stdout.strip()
     if text and text.partition("-")[0] != have:

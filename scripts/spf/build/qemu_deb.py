@@ -49,7 +49,7 @@ ENTRY = """qemu ({version}) {suite}; urgency=medium
  -- {name} <{mail}>  {date}
 
 """
-# Its tests are for all targets, and took place before Debian released this version.
+# Skip QEMU's tests: they are for all targets, and Debian ran them for this version.
 PROFILES = "nocheck,pkg.qemu.use-upstream-vdso"
 # In gigabytes, and seconds on one CPU.
 ROOM, SECONDS = 5, 3000
@@ -143,8 +143,8 @@ def build():
         with ui.Progress("unpacking QEMU's source package and what it needs", 300) as progress:
             prepared(one, root, work, log, progress)
         mark = work / "kvmspf.built"
-        # Once more would not go on where it was, but compile all of it: what is built has the
-        # patches taken off, and configure would be newer than what it made.
+        # dpkg-buildpackage would not go on, but compile everything again: it has taken the patches
+        # off the finished tree, so that configure is newer than its output.
         if not mark.exists():
             compiled(root, work, log)
             mark.touch()
