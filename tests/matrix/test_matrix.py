@@ -4,15 +4,15 @@ mmap_lock, and the errors of mode off."""
 
 import unittest
 
-from tests.lib import depth, table
+from tests.lib import depth, every_mode
 from tests.matrix import matrix
 from tests.matrix.rows import ROWS
 
 
 def core():
     """The first row of each memory, tier and outcome, so that each path of a fault runs once."""
-    return table.first_of_each(ROWS, lambda row: (row.memory.split(",")[0], row.tier, row.outcome,
-                                                  row.killed))
+    return every_mode.first_of_each(ROWS, lambda row: (row.memory.split(",")[0], row.tier,
+                                                       row.outcome, row.killed))
 
 
 class Matrix(unittest.TestCase):

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
-from tests import native
-from tests.lib import depth
+from tests.lib import depth, native
 from spf import paths, series, ui
 from spf.build import meson, targets
 from spf.compare import simulated
