@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.lib import console_guest, depth, expected
+from tests.lib import console_guest, depth, expected, native
 from spf import paths, series
 from spf.source import apt, patches
 from spf.build import targets
@@ -228,11 +228,7 @@ class Faults(unittest.TestCase):
 
     @staticmethod
     def program(name):
-        program = paths.BUILD / "tests" / name
-        program.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program,
-                        Path(__file__).with_name(f"{name}.c")], check=True)
-        return str(program)
+        return str(native.static(f"faults/{name}.c"))
 
     def test_user_faults_copies_and_direct_io(self):
         """First touches that are not a guest's: each but the first of a page table is speculative
