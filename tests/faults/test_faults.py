@@ -165,8 +165,8 @@ class Faults(unittest.TestCase):
         self.assertEqual(seen, 8 * len(POLICIES))
         # With zone_reclaim_mode the allocator reclaims node 0 where that comes first.  Without it,
         # what a full node 0 gives depends on kswapd's pace: without speculation, too, one run
-        # differs from the next by thousands of pages.  So it does with preferred-many-both in
-        # either case, which tries its nodes without reclaim first.
+        # differs from the next by thousands of pages.  The same is true of preferred-many-both with
+        # zone_reclaim_mode, because that policy first tries its nodes without reclaim.
         for policy in set(POLICIES) - {"preferred-many-both"}:
             with self.subTest(policy):
                 here = full[policy, "1"]

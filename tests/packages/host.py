@@ -33,7 +33,8 @@ def steps(*headings):
 
 
 def plain(text):
-    """Of a text, what is the same on every host: no numbers, no widths, no reason of an abort."""
+    """The parts of a text that are the same on every host: without numbers, widths and the reason
+    of an abort."""
     return [[re.sub(r"^(-|N(us|ms|s)?|[a-z]+-[a-z]+|unsupported)$", "N",
                     re.sub(r"\d[\d.]*", "N", word)) for word in line.split()]
             for line in text.splitlines() if line.strip()]
@@ -45,9 +46,9 @@ def made_of(file):
 
 
 def disk(name, commands, files, suite=SUITE, base=None):
-    """A folder with `disk`, on which the commands ran where the files are, and with the patched
-    kernel and its initramfs.  They begin with Debian as debootstrap makes it, or with the disk of
-    another such folder."""
+    """Make a folder with the patched kernel, its initramfs and `disk`, on which the commands have
+    run.  They run where the files are, and begin with Debian as debootstrap makes it, or with the
+    disk of another such folder."""
     folder = paths.BUILD / "debian" / f"{suite}-{name}"
     script, stamp = HERE / "host-disk", f"disk-{folder.name}"
     key = ui.digest(script, commands, made_of(base / "disk") if base else "", *map(made_of, files))

@@ -68,7 +68,8 @@ def stages():
 
 
 def script(release):
-    """What the host runs.  The second boot ends by a crash, the last one for good."""
+    """What the host runs.  The second boot ends in a crash; after the last one the host stays
+    off."""
     text, last = "", len(stages()) - 1
     for boot, lines in enumerate(stages()):
         text += f"{boot})\n"

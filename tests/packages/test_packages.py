@@ -108,7 +108,7 @@ class Packages(unittest.TestCase):
 @depth.long("builds a kernel's package")
 class Kernel(unittest.TestCase):
     def test_what_is_built_is_not_built_again(self):
-        """Unless what it is built from has changed."""
+        """A finished build is repeated only if its sources have changed."""
         folder = series.obj("linux-deb-lab")
         made = sorted((folder / "made").glob("*.deb"))
         before = [file.stat().st_mtime_ns for file in made]

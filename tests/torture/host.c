@@ -36,7 +36,7 @@ static bool seldom(struct mutator *me)
 
 static pthread_mutex_t hotplug = PTHREAD_MUTEX_INITIALIZER;
 
-/* Off and on again: all that must not fail is to come back. */
+/* Turn it off and on again.  Only turning it on must not fail. */
 static int unplug(struct mutator *me, const char *path, const char *off, const char *on)
 {
 	int status = 0;

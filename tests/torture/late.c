@@ -41,13 +41,13 @@ void look_at_pagemap(struct torture *torture, const char *start, uint64_t entrie
 		torture__fail(torture, "pagemap: %s", strerror(errno));
 }
 
-/* A while for faults under way to come to their end. */
+/* Give faults that are under way the time to end. */
 static void wait_a_little(struct mutator *me)
 {
 	usleep(random_next(&me->random) % 1000);
 }
 
-/* All of a region or a half: then its page table stays. */
+/* Drop a region, or half of it: then its page table stays. */
 int mutate_file(struct mutator *me, unsigned int region)
 {
 	uint64_t random = random_next(&me->random);
@@ -74,14 +74,14 @@ int mutate_file(struct mutator *me, unsigned int region)
 	return status;
 }
 
-/* Without a signal, and without a look at the VMA if there is a PTE that allows it. */
+/* Read without a signal.  A PTE that allows the read is used without a look at the VMA. */
 static bool can_read(const char *at)
 {
 	syscall(SYS_rt_sigprocmask, -1, at, NULL, 8);
 	return errno != EFAULT;
 }
 
-/* Emptied, so that there is much to fault when it is forbidden. */
+/* Empty the region first, so that there is much to fault when it is forbidden. */
 int mutate_forbid(struct mutator *me, unsigned int region)
 {
 	char *start = region_start(me->torture, region);

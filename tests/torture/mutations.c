@@ -32,7 +32,7 @@ static char *scratch_of(struct mutator *me, unsigned int region)
 	return start_of(me, region) + (SCRATCH - ARENA);
 }
 
-/* Mostly of small pages: where a huge one can be had, page by page is not how memory is filled. */
+/* Map mostly small pages: a huge page would be filled at once, not page by page. */
 int map_anew(struct mutator *me, char *at, size_t size, int flags)
 {
 	if (mmap(at, size, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
@@ -92,7 +92,7 @@ static int mutate_protect(struct mutator *me, unsigned int region)
 	return 0;
 }
 
-/* 1 if the region cannot be moved: what was done to it before has left it in several VMAs. */
+/* Returns 1 if the region cannot be moved, because earlier mutations left it in several VMAs. */
 static int move(struct mutator *me, char *from, char *to, int flags)
 {
 	if (mremap(from, REGION_BYTES, REGION_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) != MAP_FAILED)

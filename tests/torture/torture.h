@@ -11,7 +11,7 @@
 
 #define REGION_BYTES	((size_t)REGION_PAGES * PAGE_BYTES)
 #define GIB		(UINT64_C(1) << 30)
-/* Where nothing else is mapped, and where a region is moved to for a while. */
+/* Regions lie in the arena, where nothing else is mapped, and move to the scratch area for a while. */
 #define ARENA		(UINT64_C(1) << 44)
 #define SCRATCH		(ARENA + (UINT64_C(1) << 40))
 
@@ -46,7 +46,10 @@ extern const unsigned int mutation_count;
 /* Say what went wrong, and end at once: nothing that comes after can be trusted. */
 int torture__fail(struct torture *torture, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
-/* Whatever the host's policy; 0 or an errno.  A kernel without huge pages has no other, and does not know the advice. */
+/*
+ * Use small pages, whatever the host's policy.  Returns 0 or an errno.  A kernel without huge pages refuses the
+ * advice.
+ */
 int torture__small_pages(void *at, size_t size);
 
 /* Register a region, look that each page filled from then on is filled by us, unregister. */

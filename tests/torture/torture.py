@@ -3,7 +3,7 @@
 """Run the torture in the lab: guests and threads have faults while everything is done to their
 memory.
 
-A run is known by its seed; no report of the kernel and no wrong page is what it must show.
+A run is known by its seed; it must end without a report of the kernel and without a wrong page.
 """
 
 import argparse

@@ -42,7 +42,7 @@ def shell(command):
 
 
 def trigger(event, condition):
-    """By the task's name, which a kworker has of its own only in the event itself."""
+    """Count by the task's name.  A kworker's own name is only in the event."""
     key = "comm" if event.startswith("block") else "common_pid.execname"
     return f"hist:keys={key}{condition}"
 
@@ -69,7 +69,7 @@ def counts():
         for task, hits in re.findall(r"\{ \w+: (.*?) *\} hitcount: +(\d+)", text):
             # A task's number stands behind its name, and a worker's queue in it.
             kind = "kworker" if task.startswith("kworker") else re.sub(r"\s*\[.*", "", task)
-            # Not the VMM's own memory that comes back, nor what a file system does by itself.
+            # Leave out the VMM's own memory that comes back, and what a file system does by itself.
             if kind in ("vcpu", "kworker"):
                 by[kind] = by.get(kind, 0) + int(hits)
     return found

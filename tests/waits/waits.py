@@ -28,8 +28,8 @@ def results(numbers=(), kernel="patched"):
 
 
 def memory(row, said):
-    """What became of the pages, in KiB.  A worker writes each page that it is asked for; how many
-    these are is for the disk to say, if the row's pages are read from there."""
+    """What became of the pages, in KiB.  A worker writes each page that it is asked for; the disk
+    decides how many these are, if the row's pages are read from there."""
     kib = said["memory"]
     if row.counted or not row.asked or row.access != "read":
         return kib
@@ -63,7 +63,7 @@ def faults_of(row, modes):
     for mode, said in modes.items():
         bad += [f"{mode}: {name} {what}, off {right[name]}"
                 for name, what in due(row, said).items() if what != right[name]]
-        # An error is the mmap_lock's to tell, and so found twice.
+        # Only the mmap_lock's code reports an error, so it is found twice.
         if row.counted and said["outcome"] == "ok" and said["handled"] > off["handled"]:
             bad.append(f"{mode}: {said['handled']} faults handled, off {off['handled']}")
     return bad
