@@ -21,10 +21,10 @@ qemu-system-modules-spice qemu-system-modules-opengl qemu-block-extra qemu-utils
 qemu-system-data""".split())
 FIELD = re.compile(r"^(?:Source|Package): (\S+)", re.M)
 TARGETS = "i386-softmmu,x86_64-softmmu"
-# What ninja has to make of what is installed; configure has made the .json.
+# The installed files that ninja has to make; configure has made the .json.
 INSTALLED = """$$(${MESON} introspect --installed b/qemu | \\
 	    sed 's/, "/\\n"/g' | sed -n '/json":/d; s,^{*"${CURDIR}/b/qemu/\\([^"]*\\)":.*,\\1,p')"""
-# File, what it has, what it gets.
+# A file of debian/, a text in it, and its replacement.
 EDITS = (("control.mk", "system-packages := arm mips ppc riscv s390x sparc x86 misc\n",
           "system-packages := x86\n"),
          ("rules", "$(filter qemu-system,${BUILD_PACKAGES})",

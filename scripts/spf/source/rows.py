@@ -63,7 +63,7 @@ def renewed(text, files):
 
 
 def users(text, files):
-    """What the file USERS has to say, of the table's text; empty where no row is for users."""
+    """The text of the file USERS, made from the table; empty if no row is for users."""
     wanted = {found[1] for line in text.splitlines()
               if (found := ROW.match(line)) and found[3].startswith("users | ")}
     return "".join(f"{patch.name}\n" for patch in files if patch.name[:4] in wanted)
