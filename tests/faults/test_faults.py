@@ -172,7 +172,7 @@ class Faults(unittest.TestCase):
                 here = full[policy, "1"]
                 self.assertLess(abs(here["0"] - here["1"]), half / 4)
         self.assertGreater(full["default", "1"]["0"], half * 3 / 2)
-        # Speculation still serves memory of node 1, whatever it is that keeps node 0 out.
+        # Speculation still serves memory of node 1, whichever rule keeps node 0 out.
         for policy in ("bind-remote", "cpuset-remote", "cpuset-interleave"):
             self.assertGreater(speculative[policy, "/mnt/sparse", "1", "1"], half * 3 / 2)
 

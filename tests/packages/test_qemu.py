@@ -46,7 +46,7 @@ def setUpModule():
 
 
 def inside(commands):
-    """What a shell says in a layer over the root, with Debian's packages and ours in /deb."""
+    """Run commands in a layer over the root, with Debian's packages and ours in /deb."""
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "root",
                    ROOT, scratch, commands, "--", *DEBIANS, *OURS)

@@ -118,8 +118,8 @@ class Repeat(unittest.TestCase):
 
 class TableLock(unittest.TestCase):
     """The speculative tier tries the lock of a page table 64 times before it gives up, with IRQs on
-    in between.  Another CPU holds the lock for less long, unless it takes an interrupt meanwhile.
-    So at most one fault gives up for each timer interrupt."""
+    in between.  Another CPU holds the lock for a shorter time, unless it takes an interrupt
+    meanwhile.  So at most one fault gives up for each timer interrupt."""
 
     def check(self, how, least):
         said = run(self, 2, native.static("simulated/table_lock.c"), how, 8,

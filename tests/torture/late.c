@@ -11,7 +11,7 @@
 
 #include "torture.h"
 
-/* The last word of each of the file's pages; what workers look at is zero there. */
+/* The last word of each of the file's pages; the words that workers look at are zero there. */
 #define MARK(page)	(CHECK + (page))
 #define MARK_AT		(PAGE_BYTES / sizeof(uint64_t) - 1)
 
@@ -59,7 +59,7 @@ int mutate_file(struct mutator *me, unsigned int region)
 	drop_begins(me->torture, region, sure);
 	if (mmap(at, size, PROT_READ, MAP_FIXED | MAP_SHARED, me->torture->file, 0) == MAP_FAILED)
 		return fail(me, "mmap of a file");
-	/* With a page table, which a late page needs. */
+	/* Make a page table, which a late page needs. */
 	(void)*(volatile uint64_t *)at;
 	wait_a_little(me);
 	for (unsigned int page = 0; page < size / PAGE_BYTES; page++) {

@@ -175,7 +175,7 @@ static int mutate_fork(struct mutator *me, unsigned int region)
 	return 0;
 }
 
-/* Not each kernel has it: PREEMPT_RT excludes huge pages. */
+/* Not every kernel has it: PREEMPT_RT excludes huge pages. */
 static bool may_be_missing(int advice)
 {
 	return advice == MADV_COLLAPSE || advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE ||
@@ -184,7 +184,7 @@ static bool may_be_missing(int advice)
 
 static int advise(struct mutator *me, unsigned int region, int advice, const char *name)
 {
-	/* Pages in use, nothing to collapse. */
+	/* Some pages are in use, or there is nothing to collapse. */
 	if (!madvise(start_of(me, region), REGION_BYTES, advice) || errno == EAGAIN || errno == EBUSY ||
 	    (advice == MADV_COLLAPSE && errno == ENOMEM) || (errno == EINVAL && may_be_missing(advice)))
 		return 0;
@@ -237,7 +237,7 @@ static int mutate_mlock(struct mutator *me, unsigned int region)
 	return munlock(at, REGION_BYTES) ? fail(me, "munlock") : 0;
 }
 
-/* The old policy is freed, while faults go by it. */
+/* Replace the policy.  This frees the old one, while faults use it. */
 static int mutate_bind(struct mutator *me, unsigned int region)
 {
 	unsigned long nodes = 1ul << random_next(&me->random) % me->torture->nodes;
@@ -265,7 +265,7 @@ static int slot(struct mutator *me, unsigned int region, uint64_t gpa, uint64_t 
 	       torture__fail(me->torture, "region %u: memory slot", region) : 0;
 }
 
-/* Deleted, or moved to where the guest does not look, and put back. */
+/* Delete the slot, or move it to where the guest does not look, and put it back. */
 static int mutate_slot(struct mutator *me, unsigned int region)
 {
 	uint64_t here = me->torture->control->guest[region], there = here + MAX_REGIONS * GIB;

@@ -75,8 +75,8 @@ def places():
 
 
 def find(rule, seed, seconds, kernel="planted", broken=True):
-    """What was found out about a kernel that breaks this rule, or "", and how long it took.  A
-    selftest has neither a seed nor a limit of its own."""
+    """Run the torture on a kernel that breaks this rule; return the report, or "", and how long it
+    took.  A selftest has neither a seed nor a limit of its own."""
     start = time.monotonic()
     settings = {"stretch": RULES[rule].stretch, "planted": places()[rule] if broken else 0}
     if RULES[rule].selftest:

@@ -174,7 +174,7 @@ static void *mutator_thread(void *arg)
 		mutations[kind].run(me, region);
 		pthread_mutex_unlock(&torture.region_lock[region]);
 		me->done[kind]++;
-		/* The workers shall come to touch some of what was done. */
+		/* Give the workers time to touch some of what was done. */
 		usleep(random_next(&me->random) % 2000);
 	}
 	return NULL;
@@ -200,7 +200,7 @@ static void set_up(void)
 	torture.highest = ioctl(torture.vmm.fd, KVM_CHECK_EXTENSION, VMM_CAP_SPECULATIVE_FAULTS);
 	if (vmm__set_mode(&torture.vmm, torture.highest))
 		exit(2);
-	/* Not copied when something forks. */
+	/* Share it, so that a fork does not copy it. */
 	control = reserve(NULL, CONTROL_BYTES, MAP_SHARED | MAP_POPULATE);
 	torture.control = control;
 	torture.file = late__file();

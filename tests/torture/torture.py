@@ -39,8 +39,8 @@ def npt(kernel, limit, settings):
 
 
 def report(done):
-    """The kernel's first complaint with its stack: of a run on another machine, this is all there
-    is to see."""
+    """The kernel's first complaint with its stack.  A reader of the output of another machine's run
+    sees nothing else of it."""
     lines = done.console.read_text(errors="replace").splitlines()
     first = next((i for i, line in enumerate(lines) if done.trouble[0] in line), 0)
     return "\n".join(lines[first:first + 45])

@@ -24,8 +24,8 @@ p:waits/userfault handle_userfault flags=+40(%di):u32
 p:waits/migrating migration_entry_wait
 p:waits/handled handle_mm_fault
 """
-# What is counted -> its event, and which of them.  Loop devices are major 7; a task
-# that may not wait, with FAULT_FLAG_RETRY_NOWAIT, does not ask the userfaultfd.
+# The name of a count -> its event, and a condition.  Loop devices are major 7; a task that may not
+# wait, with FAULT_FLAG_RETRY_NOWAIT, does not ask the userfaultfd.
 WATCHED = {
     "asked": ("kvm/kvm_try_async_get_page", ""),
     "io": ("block/block_bio_queue",
