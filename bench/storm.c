@@ -17,10 +17,10 @@
 #include "neighbours.h"
 #include "vmm/arch.h"
 
-/* The vCPUs' threads begin at once by this. */
+/* Makes the vCPUs' threads begin at once. */
 struct gate {
 	pthread_barrier_t barrier;
-	unsigned int here, all;		/* 0: the barrier has to do */
+	unsigned int here, all;		/* 0: they only use the barrier */
 };
 
 struct worker {

@@ -3,8 +3,9 @@
 applies to.
 
 The folder has `series`, the names of the patches in order, and `base`, whose lines are a word and
-its value.  It may have `planted.patch` for the torture, `shared-lines` for tests/bench, and
-fragments that override those of the same name in scripts/kernel.  The words of base are
+its value.  Optional are `planted.patch` for the torture, `expected` for tests/faults and
+tests/matrix, `shared-lines` for tests/bench, and fragments that override those of the same name in
+scripts/kernel.  The words of base are
 
 package   Debian's package with the source
 suite     the suite of Debian that has the package, if this machine's own apt does not know it
@@ -101,7 +102,7 @@ def option(parser):
     """Add --series to a verb's arguments."""
     parser.add_argument("--series", metavar="NAME", help="one of " + ", ".join(
         one.name + (" (default)" if one.default == "yes" else "") for kind in FOLDERS
-        for one in known(kind)))
+        for one in known(kind)) + "; one of each kind, separated by a comma")
 
 
 def words(kind):

@@ -50,7 +50,7 @@ def faults(guest):
     device = guest.text("grep -l 0x1110 /sys/bus/pci/devices/*/device").removesuffix("/device")
     guest.text(f"echo 1 >{device}/enable")
     out["pages"] = PAGES
-    out["run"] = guest.json(f"spf-agent run --json -o /tmp/run -- touch-new {device}/resource2 "
+    out["run"] = guest.json(f"spf-agent run --json -o /tmp/run -- touch_new {device}/resource2 "
                             f"{PAGES}; cat /tmp/run")
     out["text"] = guest.run("spf-agent run -- true 2>&1")
     return out

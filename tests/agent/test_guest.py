@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 
 from tests.agent import programs
+from tests.lib import native
 from tests.lib.console_guest import initramfs
 from spf import paths, series
 from spf.source import apt
@@ -31,15 +32,8 @@ def setUpModule():
     if '"kvm-spf"' not in devices:
         raise unittest.SkipTest("the QEMU series has no kvm-spf device yet")
     INITRAMFS.parent.mkdir(parents=True, exist_ok=True)
-    INITRAMFS.write_bytes(initramfs(APPLETS, [programs.static(), touch_new()]))
-
-
-def touch_new():
-    target = INITRAMFS.with_name("touch-new")
-    subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o",
-                    target,
-                    HERE / "touch_new.c"], check=True)
-    return target
+    INITRAMFS.write_bytes(initramfs(APPLETS, [programs.static(),
+                                              native.static("agent/touch_new.c")]))
 
 
 class Guest(unittest.TestCase):

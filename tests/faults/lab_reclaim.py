@@ -21,11 +21,12 @@ from spf import kvmparam
 GROUP = Path("/sys/fs/cgroup/vmm")
 MIB = 32
 PAGES = MIB << 8
-# Of the guest's pages, in the order of the first touch.
+# The guest's pages are counted in this many parts, in the order of the first touch.
 PARTS = 4
 SWAPPED = 1 << 62
 COUNTED = ("active_anon", "inactive_anon", "pgscan", "pgsteal", "pgactivate", "pgdeactivate")
-# The cgroup holds twice as much as the second leaves it.
+# A file of the cgroup, and what to write to it.  The second halves the memory that the cgroup
+# holds.
 WAYS = (("memory.reclaim", "8M"), ("memory.max", "16M"))
 
 
@@ -34,8 +35,8 @@ def enter():
 
 
 def statistics():
-    """Reading them brings what reclaim goes by up to date, as the kernel does by itself every two
-    seconds."""
+    """Read the cgroup's statistics.  Reclaim uses them, too; reading brings them up to date, as the
+    kernel does by itself every two seconds."""
     found = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
     return {name: int(found[name]) for name in COUNTED}
 
@@ -79,7 +80,7 @@ def swapped(pid):
 
 
 def touched(program, mode, name, value):
-    """The guest touches its pages; then this is written to that file of its cgroup."""
+    """Have the guest touch its pages; then write the value to that file of its cgroup."""
     with group():
         child = subprocess.Popen([program, mode, "anon", str(MIB), str(PAGES), "overwrite", "ready",
                                   "read"], text=True, preexec_fn=enter,

@@ -130,7 +130,7 @@ static void race(unsigned int which, unsigned long races, unsigned long most)
 	print("aborts", fault_abort_names, before.abort, after.abort, FAULT_ABORTS);
 }
 
-/* What one of the statistics of vCPUs is by debugfs: for a VM, or with which < 0 for all. */
+/* Read one of the statistics of vCPUs from debugfs: of a VM, or of all if which is negative. */
 static unsigned long combined(int which, const char *name)
 {
 	char path[128];

@@ -2,11 +2,9 @@
 """CRIU dumps a process in two steps, the second by the kernel's record of changes, and restores
 it."""
 
-import subprocess
 import unittest
-from pathlib import Path
 
-from spf import paths
+from tests.lib import native
 from spf.build import targets
 from spf.lab import x86
 from spf.source import apt
@@ -48,12 +46,8 @@ class Criu(unittest.TestCase):
     def test_what_changed_between_two_dumps_comes_back(self):
         apt.packages(["criu"])
         targets.bring_up_to_date("patched")
-        program = paths.BUILD / "tests" / "tracked"
-        program.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
-                        Path(__file__).with_name("tracked.c")], check=True)
         result = x86.Lab("patched", cpus=2, memory=1 << 30, timeout=LIMIT).run(
-            ["/bin/sh", "-c", DUMP, "sh", str(program)])
+            ["/bin/sh", "-c", DUMP, "sh", str(native.static("faults/tracked.c"))])
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])

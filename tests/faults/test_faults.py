@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.lib import console_guest, depth, expected
+from tests.lib import console_guest, depth, expected, native
 from spf import paths, series
 from spf.source import apt, patches
 from spf.build import targets
@@ -165,14 +165,14 @@ class Faults(unittest.TestCase):
         self.assertEqual(seen, 8 * len(POLICIES))
         # With zone_reclaim_mode the allocator reclaims node 0 where that comes first.  Without it,
         # what a full node 0 gives depends on kswapd's pace: without speculation, too, one run
-        # differs from the next by thousands of pages.  So it does with preferred-many-both in
-        # either case, which tries its nodes without reclaim first.
+        # differs from the next by thousands of pages.  The same is true of preferred-many-both with
+        # zone_reclaim_mode, because that policy first tries its nodes without reclaim.
         for policy in set(POLICIES) - {"preferred-many-both"}:
             with self.subTest(policy):
                 here = full[policy, "1"]
                 self.assertLess(abs(here["0"] - here["1"]), half / 4)
         self.assertGreater(full["default", "1"]["0"], half * 3 / 2)
-        # Speculation still serves memory of node 1, whatever it is that keeps node 0 out.
+        # Speculation still serves memory of node 1, whichever rule keeps node 0 out.
         for policy in ("bind-remote", "cpuset-remote", "cpuset-interleave"):
             self.assertGreater(speculative[policy, "/mnt/sparse", "1", "1"], half * 3 / 2)
 
@@ -228,11 +228,7 @@ class Faults(unittest.TestCase):
 
     @staticmethod
     def program(name):
-        program = paths.BUILD / "tests" / name
-        program.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program,
-                        Path(__file__).with_name(f"{name}.c")], check=True)
-        return str(program)
+        return str(native.static(f"faults/{name}.c"))
 
     def test_user_faults_copies_and_direct_io(self):
         """First touches that are not a guest's: each but the first of a page table is speculative

@@ -4,14 +4,15 @@
 import unittest
 from pathlib import Path
 
-from tests.lib import depth, table
+from tests.lib import depth, every_mode
 
 
 @depth.long("the charge is of one function of the series")
 class Limit(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        said = table.lines(Path(__file__).with_name("lab_limit.py"), memory=2 << 30, timeout=600)
+        said = every_mode.lines(Path(__file__).with_name("lab_limit.py"), memory=2 << 30,
+                                timeout=600)
         cls.rows = {row["mode"]: row for row in said}
 
     def test_raises_an_event_for_each_reclaim(self):

@@ -4,7 +4,7 @@
 import unittest
 from pathlib import Path
 
-from tests.lib import depth, table
+from tests.lib import depth, every_mode
 
 # Pages that may lie elsewhere: what a CPU has not yet put on a list, and the VMM's own.
 FEW = 256
@@ -14,8 +14,8 @@ FEW = 256
 class Reclaim(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.rows = table.lines(Path(__file__).with_name("lab_reclaim.py"), memory=2 << 30,
-                               timeout=900)
+        cls.rows = every_mode.lines(Path(__file__).with_name("lab_reclaim.py"), memory=2 << 30,
+                                    timeout=900)
 
     def test_takes_what_it_takes_in_mode_off(self):
         """Where the pages lie, which of them go, and whether the guest outlives it."""

@@ -5,8 +5,7 @@ counted."""
 import json
 import unittest
 
-from tests import native
-from tests.lib import depth
+from tests.lib import depth, native
 from spf.build import targets
 from spf.lab import x86
 

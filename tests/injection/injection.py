@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests import native  # noqa: E402
+from tests.lib import native  # noqa: E402
 from spf import arguments, series, ui  # noqa: E402
 from spf.build import targets  # noqa: E402
 from spf.lab import x86  # noqa: E402

@@ -16,8 +16,7 @@ import time
 import unittest
 from pathlib import Path
 
-from tests import native
-from tests.lib import depth
+from tests.lib import depth, native
 from spf import paths, series
 from spf.build import targets
 from spf.lab import outcome, x86

@@ -12,13 +12,19 @@ copies        mmap_lock or vma_lock: the lock of the kernel's accesses to user m
 read-only     fast or vma_lock: the tier that finds a page for a read where no write may follow
 mthp          vma_lock or speculative: the tier of folios of 64 KiB
 poisoned      vma_lock or mmap_lock: the tier that finds a poisoned page
+
+Without that file, a test that asks for a word is skipped.
 """
 
-from spf import series
+import unittest
+
+from spf import series, ui
 
 
 def of(word):
     file = series.of("linux").folder / "expected"
+    if not file.exists():
+        raise unittest.SkipTest(f"{ui.shown(file)} is not there")
     lines = (line.split("#")[0].split() for line in file.read_text(encoding="utf-8").splitlines())
     return dict(line for line in lines if line)[word]
 

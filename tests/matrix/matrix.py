@@ -6,12 +6,13 @@ table."""
 import argparse
 import re
 import sys
+import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests.lib import expected, table  # noqa: E402
+from tests.lib import expected, every_mode  # noqa: E402
 from tests.matrix.rows import MTHP, ONCE, READ_ONLY, ROWS  # noqa: E402
 from spf import kvmparam, paths  # noqa: E402
 
@@ -30,10 +31,9 @@ HUGE_PAGES = "default_hugepagesz=2M hugepagesz=1G hugepages=1"
 
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: the program's output})]"""
-    return table.results(ROWS, HERE / "lab_matrix.py", numbers, kernel, memory=4 << 30,
-                         timeout=LIMIT,
-                         qemu_args=["-device", "bochs-display"],
-                         append=HUGE_PAGES)
+    return every_mode.results(ROWS, HERE / "lab_matrix.py", numbers, kernel, memory=4 << 30,
+                              timeout=LIMIT, qemu_args=["-device", "bochs-display"],
+                              append=HUGE_PAGES)
 
 
 def tiers(said):
@@ -100,7 +100,7 @@ def markdown(found):
     heading = ["memory, state", "outcome", "fast", "speculative", "VMA lock", "mmap_lock",
                "acquired, on",
                "acquired, off", "why"]
-    return table.markdown(heading, [
+    return every_mode.markdown(heading, [
         [row.name, modes["on"]["outcome"], *tiers(modes["on"]).values(),
          modes["on"].get("locks", ""),
          modes["off"].get("locks", ""), why_of(row)] for row, modes in found])
@@ -119,15 +119,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true",
                         help="put the table into docs/measurements.md")
-    args, numbers = table.arguments(parser, ROWS)
+    args, numbers = every_mode.arguments(parser, ROWS)
     if args.write and args.row:
         parser.error("--write needs the whole table")
     found = results(numbers, args.kernel)
     print(markdown(found))
     if args.write:
         write(markdown(found))
-    return table.report(found, faults_of, lambda row: row.name)
+    return every_mode.report(found, faults_of, lambda row: row.name)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except unittest.SkipTest as missing:
+        sys.exit(f"matrix: {missing}")

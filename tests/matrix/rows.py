@@ -38,7 +38,7 @@ ONCE = "once a VMA: its anon_vma"
 # A read that may find no page for writing: some series do not ask GUP-fast.
 READ_ONLY = "read-only slot, read"
 MTHP = "ram, mTHP 64 KiB"
-ERROR = "an error: the mmap_lock's to tell"
+ERROR = "an error: only the mmap_lock's code reports it"
 SWAPPED = "its anon_vma; and the VMM's own memory comes back"
 PFNMAP = "no struct page: only the mmap_lock's code looks through such mappings"
 THP = "/sys/kernel/mm/transparent_hugepage"

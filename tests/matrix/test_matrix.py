@@ -4,7 +4,7 @@ mmap_lock, and the errors of mode off."""
 
 import unittest
 
-from tests.lib import depth, table
+from tests.lib import depth, every_mode
 from tests.matrix import matrix
 from tests.matrix.rows import ROWS
 
@@ -12,9 +12,10 @@ from tests.matrix.rows import ROWS
 def core():
     """The first row of each memory, tier and outcome, so that each path of a fault runs once, and
     of each way in which a fault is put off."""
-    return table.first_of_each(ROWS, lambda row: (row.memory.split(",")[0], row.tier, row.outcome,
-                                                  row.killed, "postcopy" in row.steps,
-                                                  "snapshot" in row.steps))
+    return every_mode.first_of_each(ROWS, lambda row: (row.memory.split(",")[0], row.tier,
+                                                       row.outcome, row.killed,
+                                                       "postcopy" in row.steps,
+                                                       "snapshot" in row.steps))
 
 
 class Matrix(unittest.TestCase):

@@ -21,8 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests import native  # noqa: E402
-from tests.lib import table  # noqa: E402
+from tests.lib import every_mode, native  # noqa: E402
 from tests.matrix import matrix  # noqa: E402
 from tests.matrix.rows import ROWS  # noqa: E402
 from spf import paths, series, ui  # noqa: E402
@@ -160,7 +159,7 @@ def rows():
                scripts=[*here.glob("*.py"), *HERE.parent.glob("*.py")])
     said = [json.loads(line) for line in done.out.decode(errors="replace").splitlines()
             if line.startswith("{")]
-    return table.by_row(ROWS, said), done
+    return every_mode.by_row(ROWS, said), done
 
 
 def main():

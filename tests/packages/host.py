@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the operator's tests share: the commands of docs/operating.md, a disk with Debian and what
-such commands install there, and the life of a host that boots it."""
+"""Shared by the operator's tests: the commands of docs/operating.md, a disk with Debian on which
+such commands have run, and the life of a host that boots it."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from spf.lab import accel
 
 HERE = Path(__file__).resolve().parent
 SUITE = "trixie"
-# What a kernel needs to run under the emulator without false alarms.
+# Options with which a kernel runs under the emulator without false alarms.
 QUIET = ("mitigations=off nokaslr tsc=reliable no_timer_check watchdog_thresh=60 "
          "rcupdate.rcu_cpu_stall_timeout=120")
 
@@ -33,21 +33,22 @@ def steps(*headings):
 
 
 def plain(text):
-    """Of a text, what is the same on every host: no numbers, no widths, no reason of an abort."""
+    """The parts of a text that are the same on every host: without numbers, widths and the reason
+    of an abort."""
     return [[re.sub(r"^(-|N(us|ms|s)?|[a-z]+-[a-z]+|unsupported)$", "N",
                     re.sub(r"\d[\d.]*", "N", word)) for word in line.split()]
             for line in text.splitlines() if line.strip()]
 
 
 def made_of(file):
-    """What stands for a file in a digest: a disk of disk() is too large to be read."""
+    """The part of a digest for a file.  A disk of disk() is too large to be read: use its key."""
     return ui.recall(f"disk-{file.parent.name}")["key"] if file.name == "disk" else file
 
 
 def disk(name, commands, files, suite=SUITE, base=None):
-    """A folder with `disk`, on which the commands ran where the files are, and with the patched
-    kernel and its initramfs.  They begin with Debian as debootstrap makes it, or with the disk of
-    another such folder."""
+    """Make a folder with the patched kernel, its initramfs and `disk`, on which the commands have
+    run.  They run where the files are, and begin with Debian as debootstrap makes it, or with the
+    disk of another such folder."""
     folder = paths.BUILD / "debian" / f"{suite}-{name}"
     script, stamp = HERE / "host-disk", f"disk-{folder.name}"
     key = ui.digest(script, commands, made_of(base / "disk") if base else "", *map(made_of, files))
@@ -71,7 +72,8 @@ def disk(name, commands, files, suite=SUITE, base=None):
 
 
 def machine(name, folder, share, console, words=()):
-    """The emulator's words for a host with that disk, of which nothing is kept, and /dev/vdb."""
+    """The emulator's command line for a host with that disk, which keeps no change, and with
+    /dev/vdb."""
     qemu, kernel = series.qemu(), folder / "vmlinuz"
     chosen = accel.choose(qemu, kernel)
     return [str(word) for word in (

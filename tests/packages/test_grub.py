@@ -44,7 +44,8 @@ PREPARE = r"""
 	systemctl set-default graphical.target
 	mv step /root
 """
-# Boot by boot; of each command its output, between lines with its number and its status.
+# Run the commands of the present boot.  Print each one's output between two lines, of which the
+# second has its status.
 STEP = """
 exec >/dev/ttyS1 2>&1
 boot=$(cat /root/boots 2>/dev/null || echo 0)
@@ -68,7 +69,8 @@ def stages():
 
 
 def script(release):
-    """What the host runs.  The second boot ends by a crash, the last one for good."""
+    """What the host runs.  The second boot ends in a crash; after the last one the host stays
+    off."""
     text, last = "", len(stages()) - 1
     for boot, lines in enumerate(stages()):
         text += f"{boot})\n"
@@ -98,7 +100,7 @@ def setUpModule():
 
 
 def life(folder, grub, said):
-    """Boot the disk, of which nothing is kept, by GRUB until the machine switches itself off."""
+    """Boot the disk by GRUB until the machine switches itself off; throw its changes away."""
     qemu = series.qemu()
     chosen = accel.choose(qemu, folder / "vmlinuz")
     words = [qemu, "-name", "kvmspf-grub", "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",

@@ -25,7 +25,8 @@ IMAGES = "/var/lib/libvirt/images"
 SERIAL = f"{IMAGES}/db2.serial"
 INSTALL, INSIDE = "Install", "See, from inside the guest"
 STEPS = "A VM", "See that it works", "Watch", "QEMU with the device", "Upgrade and remove"
-# What a test wants to see besides the document's lines, and before which of them; None is the end.
+# Commands that the tests need besides the document's lines.  Each runs before the line that has the
+# first word; None: after the last line.
 BESIDES = {"page": ("--only-upgrade", "curl -s localhost:9100/metrics"),
            "guest": ("destroy db2",
                      f"until grep -q @done {SERIAL}; do sleep 1; done; cat {SERIAL}"),
@@ -60,7 +61,8 @@ def domain(name, device, cmdline="console=ttyS0 panic=-1", serial=None, image=No
 
 
 def guest_disk(scratch):
-    """A Debian guest's, which runs the document's lines and says on the console what they print."""
+    """Make the disk of a Debian guest that runs the document's lines and prints their output on the
+    console."""
     lines = scratch / "lines"
     lines.write_text("exec >/dev/ttyS0 2>&1\n" + "".join(
         f"echo @begin; ( {command}\n) 2>&1; echo @end $?\n" for command, _ in inside())
@@ -74,14 +76,16 @@ def guest_disk(scratch):
 
 
 def disk(name, debs, scratch, more, suite):
-    """The host's disk, with the packages installed as the document says; and what boots it."""
+    """Make the folder with the host's disk, on which the packages are installed as the document
+    says, and with the kernel and initramfs that boot it."""
     domains = [scratch / "db1.xml", scratch / "db2.xml"]
     domains[0].write_bytes(domain("db1", device=False))
     domains[1].write_bytes(domain("db2", True, "root=/dev/vda rw console=ttyS0 quiet panic=-1",
                                   SERIAL, f"{IMAGES}/disk"))
     # What Debian's installer leaves behind, beside what debootstrap does.
-    commands = f"apt-get install apt-utils initramfs-tools {more}\n" + "\n".join(
+    commands = f"apt-get install apt-utils initramfs-tools {more}\ncd ..\n" + "\n".join(
         host.blocks(INSTALL)) + f"""
+        cd packages
         mv *.service /etc/systemd/system
         systemctl enable operator.service
         systemctl set-default graphical.target
@@ -150,11 +154,11 @@ class Operator(unittest.TestCase):
         (paths.LOG / f"{cls.NAME}.journal").write_text(cls.besides["journal"])
 
     def said(self, word):
-        """What the first line with this word printed."""
+        """The output of the first line with this word."""
         return next(said for line, said, _ in self.all if word in line)
 
     def ours(self):
-        """The page's lines of spfctl, as a failure is to show them."""
+        """The page's lines that spfctl wrote; a failure shows them."""
         return [line for line in self.besides["page"].splitlines() if line.startswith("kvmspf_")]
 
     def test_the_host_came_up_and_went_down_without_trouble(self):
@@ -185,7 +189,7 @@ class Operator(unittest.TestCase):
         self.assertLess(count["mmap_lock"], count["speculative"] + count["vma_lock"])
 
     def test_the_tiers_are_on_and_the_exporter_sees_the_vm(self):
-        """The numbers that the lines are compared without."""
+        """Check the numbers, which the comparison of the lines leaves out."""
         with self.subTest("the mode"):
             self.assertEqual(self.said("cat /sys/module"), "2\n")
         with self.subTest("speculation in the whole host"):
@@ -197,7 +201,7 @@ class Operator(unittest.TestCase):
     def test_promtool_takes_the_page_and_the_alerts(self):
         self.assertRegex(" ".join(self.ours()), r"\bkvmspf_faults_total\{")
         done = promtool("check", "metrics", input=self.besides["page"])
-        # It lints to standard error, also what node_exporter itself writes.
+        # promtool complains on standard error, also about node_exporter's own lines.
         ours = [line for line in done.stderr.splitlines() if "kvmspf" in line or "error" in line]
         self.assertEqual(ours, [])
         done = promtool("check", "rules", paths.SCRIPTS / "spfctl" / "alerts.yml")

@@ -18,9 +18,9 @@ from spf.build import deb, kernel_deb, selftest_deb, targets
 from spf.lab import x86
 
 HERE = Path(__file__).resolve().parent
-# What the packages depend on that the disk does not have.
+# Dependencies of the packages that the disk does not have.
 NEEDED = ["libjson-c5"]
-# What shows that a package is installed.
+# A command for each package that succeeds once the package is installed.
 SHOWS = {"agent": "spf-agent --version", "spfctl": "spfctl --version",
          "kernel": "test -s /boot/vmlinuz-*+spf1",
          "selftests": "test -x /usr/lib/kvm-spf-selftests/speculative_faults_test"}
@@ -50,7 +50,7 @@ def setUpModule():
 
 
 def inside(commands, *words, suite="bookworm"):
-    """What a shell says in the root: a mount namespace with a layer of its own over the disk."""
+    """Run commands in the root: a mount namespace with a layer of its own over the disk."""
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "root",
                    debian_disk.made(suite), scratch, commands, *WANTED, "--", *words)
@@ -108,7 +108,7 @@ class Packages(unittest.TestCase):
 @depth.long("builds a kernel's package")
 class Kernel(unittest.TestCase):
     def test_what_is_built_is_not_built_again(self):
-        """Unless what it is built from has changed."""
+        """A finished build is repeated only if its sources have changed."""
         folder = series.obj("linux-deb-lab")
         made = sorted((folder / "made").glob("*.deb"))
         before = [file.stat().st_mtime_ns for file in made]

@@ -46,7 +46,7 @@ def setUpModule():
 
 
 def inside(commands):
-    """What a shell says in a layer over the root, with Debian's packages and ours in /deb."""
+    """Run commands in a layer over the root, with Debian's packages and ours in /deb."""
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
         return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "root",
                    ROOT, scratch, commands, "--", *DEBIANS, *OURS)
@@ -60,7 +60,8 @@ def tags(packages):
 
 class Qemu(unittest.TestCase):
     def test_what_is_built_is_not_built_again(self):
-        """Nor packed: that would apply the patches once more, and compile all."""
+        """A finished build is not packed again, either: that would apply the patches once more, and
+        compile everything."""
         made = series.obj("qemu-deb") / "source/b/qemu/built"
         packages = [*made.parents[3].glob("*.deb")]
         before = [file.stat().st_mtime_ns for file in (made, *packages)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What packages are made from: Debian's packaging of QEMU takes our patches and our edits, and a
-source that is not the one that is named is refused.  And what is made: whole, or not at all."""
+"""The sources of packages: Debian's packaging of QEMU takes our patches and our edits, and a
+source that is not the one that is named is refused.  A package is written whole, or not at all."""
 
 import re
 import shutil

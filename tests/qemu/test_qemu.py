@@ -11,6 +11,7 @@ import unittest
 from pathlib import Path
 
 from tests.lib import depth
+from tests.lib.fault_names import ABORTS, TIERS
 from tests.qemu import guest_image
 from spf import paths, series
 from spf.source import patches
@@ -22,9 +23,6 @@ LIMIT = 600
 # "edit" tests what lies in the edit tree, as with `kvmspf lab`.
 FLAVOUR = os.environ.get("KVMSPF_QEMU", "patched")
 PAGES = 4096
-TIERS = ("fast", "speculative", "vma-lock", "mmap-lock")
-ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed",
-          "no-memory")
 
 
 def program(name):

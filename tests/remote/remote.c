@@ -6,6 +6,7 @@
  *
  * For the lab, as root: it reads the pagemap of another process.
  */
+#define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
 #include <sched.h>

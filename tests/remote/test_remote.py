@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reads and writes of another process's memory do not depend on which faults were speculative."""
 
-import subprocess
 import unittest
-from pathlib import Path
 
-from spf import paths
-from spf.source import apt, patches
+from tests.lib import native
+from spf.source import patches
 from spf.build import targets
 from spf.lab import x86
 
-HERE = Path(__file__).resolve().parent
 LIMIT = 600
 MODES = {"off": 0, "on": 1}
 SWITCH = 'echo "$1" >/proc/sys/vm/speculative_user_faults; shift; exec "$@"'
@@ -19,16 +16,7 @@ SWITCH = 'echo "$1" >/proc/sys/vm/speculative_user_faults; shift; exec "$@"'
 def setUpModule():
     if not patches.files("linux"):
         raise unittest.SkipTest("there is no kernel series")
-    apt.packages(["build-essential"])
     targets.bring_up_to_date("patched")
-
-
-def program(name):
-    target = paths.BUILD / "tests" / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror",
-                    "-o", target, HERE / f"{name}.c"], check=True)
-    return target
 
 
 class Remote(unittest.TestCase):
@@ -43,7 +31,7 @@ class Remote(unittest.TestCase):
     def test_fresh_memory_is_read_and_written_the_same(self):
         """process_vm_readv() and process_vm_writev(): the contents, and the state of the pages
         afterwards."""
-        remote = program("remote")
+        remote = native.static("remote/remote.c")
         found = {mode: self.run_in_lab(mode, remote) for mode in MODES}
         print(*[f"# {line}" for line in found["on"]], sep="\n", flush=True)
         self.assertEqual(found["on"], found["off"])

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
-from tests import native
-from tests.lib import depth
+from tests.lib import depth, native
 from spf import paths, series, ui
 from spf.build import meson, targets
 from spf.compare import simulated
@@ -119,8 +118,8 @@ class Repeat(unittest.TestCase):
 
 class TableLock(unittest.TestCase):
     """The speculative tier tries the lock of a page table 64 times before it gives up, with IRQs on
-    in between.  That is longer than another CPU holds the lock, if no interrupt comes in between.
-    """
+    in between.  Another CPU holds the lock for a shorter time, unless it takes an interrupt
+    meanwhile.  So at most one fault gives up for each timer interrupt."""
 
     def check(self, how, least):
         said = run(self, 2, native.static("simulated/table_lock.c"), how, 8,
@@ -130,8 +129,8 @@ class TableLock(unittest.TestCase):
         self.assertLessEqual(busy, ticks)
         self.assertGreaterEqual(success, least)
 
-    def test_no_fault_gives_up_while_another_fills_the_table(self):
-        """With 4 tries 56 did."""
+    def test_faults_give_up_only_for_interrupts_while_another_fills_the_table(self):
+        """With 4 tries 56 faults gave up."""
         self.check("touch", 8 * 511)
 
     def test_no_fault_keeps_the_holder_waiting_for_its_own_cpu(self):
@@ -141,7 +140,7 @@ class TableLock(unittest.TestCase):
 
 class Remapped(unittest.TestCase):
     def test_a_host_with_x2apic_boots(self):
-        """As those of more than 255 CPUs do.  The kernel reads the timer of an x2APIC by RDMSR."""
+        """A host with more than 255 CPUs has x2APICs, whose timer the kernel reads by RDMSR."""
         with mock.patch.object(simulate.Simulated, "remaps", lambda self: True):
             said = run(self, 4, "sh", "-c", "nproc; dmesg | grep 'x2apic enabled'",
                        files=simulate.programs()).out

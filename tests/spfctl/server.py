@@ -10,10 +10,9 @@ import sys
 import threading
 import time
 
+from tests.lib.fault_names import ABORTS, TIERS
+
 GREETING = {"QMP": {"version": {}, "capabilities": []}}
-TIERS = ("fast", "speculative", "vma-lock", "mmap-lock")
-ABORTS = ("no-vma", "vma-busy", "vma-changed", "unsupported", "no-table", "ptl-busy", "pte-changed",
-          "no-memory")
 
 
 def answer(**changes):

@@ -14,7 +14,7 @@
 
 enum { MEMORY_BLOCKS = 32, OOM_BYTES = 16 << 20 };
 
-/* 0, or an error number; what a host does not have, or will not do now, is no failure of ours. */
+/* Returns 0 or an error number.  A host may lack the file, or refuse for now: that is no failure of ours. */
 static int put(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -28,7 +28,7 @@ static int put(const char *path, const char *text)
 	return status;
 }
 
-/* These take a second each, the rest of the mutations milliseconds. */
+/* Mutations of the host take a second each, the others milliseconds: make one attempt in sixteen. */
 static bool seldom(struct mutator *me)
 {
 	return !(random_next(&me->random) & 15);
@@ -36,7 +36,7 @@ static bool seldom(struct mutator *me)
 
 static pthread_mutex_t hotplug = PTHREAD_MUTEX_INITIALIZER;
 
-/* Off and on again: all that must not fail is to come back. */
+/* Turn it off and on again.  Only turning it on must not fail. */
 static int unplug(struct mutator *me, const char *path, const char *off, const char *on)
 {
 	int status = 0;

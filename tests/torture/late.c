@@ -11,7 +11,7 @@
 
 #include "torture.h"
 
-/* The last word of each of the file's pages; what workers look at is zero there. */
+/* The last word of each of the file's pages; the words that workers look at are zero there. */
 #define MARK(page)	(CHECK + (page))
 #define MARK_AT		(PAGE_BYTES / sizeof(uint64_t) - 1)
 
@@ -41,13 +41,13 @@ void look_at_pagemap(struct torture *torture, const char *start, uint64_t entrie
 		torture__fail(torture, "pagemap: %s", strerror(errno));
 }
 
-/* A while for faults under way to come to their end. */
+/* Give faults that are under way the time to end. */
 static void wait_a_little(struct mutator *me)
 {
 	usleep(random_next(&me->random) % 1000);
 }
 
-/* All of a region or a half: then its page table stays. */
+/* Drop a region, or half of it: then its page table stays. */
 int mutate_file(struct mutator *me, unsigned int region)
 {
 	uint64_t random = random_next(&me->random);
@@ -59,7 +59,7 @@ int mutate_file(struct mutator *me, unsigned int region)
 	drop_begins(me->torture, region, sure);
 	if (mmap(at, size, PROT_READ, MAP_FIXED | MAP_SHARED, me->torture->file, 0) == MAP_FAILED)
 		return fail(me, "mmap of a file");
-	/* With a page table, which a late page needs. */
+	/* Make a page table, which a late page needs. */
 	(void)*(volatile uint64_t *)at;
 	wait_a_little(me);
 	for (unsigned int page = 0; page < size / PAGE_BYTES; page++) {
@@ -74,14 +74,14 @@ int mutate_file(struct mutator *me, unsigned int region)
 	return status;
 }
 
-/* Without a signal, and without a look at the VMA if there is a PTE that allows it. */
+/* Read without a signal.  A PTE that allows the read is used without a look at the VMA. */
 static bool can_read(const char *at)
 {
 	syscall(SYS_rt_sigprocmask, -1, at, NULL, 8);
 	return errno != EFAULT;
 }
 
-/* Emptied, so that there is much to fault when it is forbidden. */
+/* Empty the region first, so that there is much to fault when it is forbidden. */
 int mutate_forbid(struct mutator *me, unsigned int region)
 {
 	char *start = region_start(me->torture, region);

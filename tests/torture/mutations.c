@@ -32,7 +32,7 @@ static char *scratch_of(struct mutator *me, unsigned int region)
 	return start_of(me, region) + (SCRATCH - ARENA);
 }
 
-/* Mostly of small pages: where a huge one can be had, page by page is not how memory is filled. */
+/* Map mostly small pages: a huge page would be filled at once, not page by page. */
 int map_anew(struct mutator *me, char *at, size_t size, int flags)
 {
 	if (mmap(at, size, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
@@ -92,7 +92,7 @@ static int mutate_protect(struct mutator *me, unsigned int region)
 	return 0;
 }
 
-/* 1 if the region cannot be moved: what was done to it before has left it in several VMAs. */
+/* Returns 1 if the region cannot be moved, because earlier mutations left it in several VMAs. */
 static int move(struct mutator *me, char *from, char *to, int flags)
 {
 	if (mremap(from, REGION_BYTES, REGION_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) != MAP_FAILED)
@@ -175,7 +175,7 @@ static int mutate_fork(struct mutator *me, unsigned int region)
 	return 0;
 }
 
-/* Not each kernel has it: PREEMPT_RT excludes huge pages. */
+/* Not every kernel has it: PREEMPT_RT excludes huge pages. */
 static bool may_be_missing(int advice)
 {
 	return advice == MADV_COLLAPSE || advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE ||
@@ -184,7 +184,7 @@ static bool may_be_missing(int advice)
 
 static int advise(struct mutator *me, unsigned int region, int advice, const char *name)
 {
-	/* Pages in use, nothing to collapse. */
+	/* Some pages are in use, or there is nothing to collapse. */
 	if (!madvise(start_of(me, region), REGION_BYTES, advice) || errno == EAGAIN || errno == EBUSY ||
 	    (advice == MADV_COLLAPSE && errno == ENOMEM) || (errno == EINVAL && may_be_missing(advice)))
 		return 0;
@@ -237,7 +237,7 @@ static int mutate_mlock(struct mutator *me, unsigned int region)
 	return munlock(at, REGION_BYTES) ? fail(me, "munlock") : 0;
 }
 
-/* The old policy is freed, while faults go by it. */
+/* Replace the policy.  This frees the old one, while faults use it. */
 static int mutate_bind(struct mutator *me, unsigned int region)
 {
 	unsigned long nodes = 1ul << random_next(&me->random) % me->torture->nodes;
@@ -265,7 +265,7 @@ static int slot(struct mutator *me, unsigned int region, uint64_t gpa, uint64_t 
 	       torture__fail(me->torture, "region %u: memory slot", region) : 0;
 }
 
-/* Deleted, or moved to where the guest does not look, and put back. */
+/* Delete the slot, or move it to where the guest does not look, and put it back. */
 static int mutate_slot(struct mutator *me, unsigned int region)
 {
 	uint64_t here = me->torture->control->guest[region], there = here + MAX_REGIONS * GIB;

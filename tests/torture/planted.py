@@ -31,11 +31,11 @@ STRETCH = 8000
 Rule = namedtuple("Rule", "words found thp mthp selftest stretch",
                   defaults=["always", "never", None, STRETCH])
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
-# Of a page that stays mapped in the guest: by what takes it away, by a vCPU that finds it where
-# another one should be, or by what is in it.
+# Reports of a page that stays mapped in the guest: by the code that takes it away, by a vCPU that
+# finds it, or by its contents.
 LEAF = rf"\b(spf_look_at_leaves|kvm_tdp_mmu_map)\b|{LATE}"
-# For each rule the mutations that test it hardest, as others only take their time, and the report
-# that shows it broken: a machine that hangs proves nothing.
+# For each rule the mutations that test it hardest, since other mutations only take time from them,
+# and the report that shows it broken: a machine that hangs proves nothing.
 RULES = {
     "nothing": Rule(["file", "forbid", "unmap", "protect", "replace", "bind", "dontneed",
                      "userfaultfd"], None),
@@ -46,12 +46,13 @@ RULES = {
     "policy-freed": Rule(["bind", "dontneed"], r"\bspf_look_at_policy\b", "madvise"),
     "no-drain": Rule(["userfaultfd"], r"\bspf_registered\b"),
     "stale-page": Rule(["replace", "dontneed", "hugepage"], r"\bspf_look_at_page\b"),
-    # While another holds it too, the second drop is not seen; then the rwsem finds its count below
-    # zero, once it is taken.
+    # If another thread holds the lock too, the second drop goes unseen until somebody takes the
+    # rwsem and finds its count below zero.
     "lock-gone": Rule(["userfaultfd"], r"\b(spf_look_at_lock|locking/rwsem\.c)\b"),
     # From 6.15 on the memory of a VMA may be used again at once.
     "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
-    # What maps a page without mmu_lock, and that is no huge page: not in every series.
+    # Reports of a page mapped without mmu_lock, which only some series do; huge pages are never
+    # mapped so.
     "leaf-recheck": Rule(["protect", "forbid"], LEAF, "never"),
     "leaf-barrier": Rule(["protect", "forbid"], LEAF, "never"),
     # Two vCPUs must be in the window of one page, with a discard in between: the torture, which has
@@ -74,8 +75,8 @@ def places():
 
 
 def find(rule, seed, seconds, kernel="planted", broken=True):
-    """What was found out about a kernel that breaks this rule, or "", and how long it took.  A
-    selftest has neither a seed nor a limit of its own."""
+    """Run the torture on a kernel that breaks this rule; return the report, or "", and how long it
+    took.  A selftest has neither a seed nor a limit of its own."""
     start = time.monotonic()
     settings = {"stretch": RULES[rule].stretch, "planted": places()[rule] if broken else 0}
     if RULES[rule].selftest:

@@ -12,7 +12,7 @@ from spf.lab import power
 
 
 SECONDS = 600 if depth.LONG else 60
-# Of which other flavours --long has a turn, each.
+# Flavours that only --long tortures.
 MORE = ("debug", "preempt", "kcsan", "rt")
 
 

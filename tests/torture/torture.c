@@ -52,7 +52,7 @@ static void on_signal(int number)
 	(void)number;
 }
 
-/* By the machine: the kernel tells no address if it finds no memory for it, which `inside` makes happen. */
+/* Read the address from the registers: the kernel reports none if it finds no memory for it, which `inside` causes. */
 static uintptr_t fault_address(const siginfo_t *info, const ucontext_t *context)
 {
 #ifdef __x86_64__
@@ -64,7 +64,7 @@ static uintptr_t fault_address(const siginfo_t *info, const ucontext_t *context)
 #endif
 }
 
-/* A page that is unmapped, moved away or protected just now: try again until it is back. */
+/* The page is unmapped, moved away or protected: try again until it is back. */
 static void on_fault(int number, siginfo_t *info, void *context)
 {
 	uintptr_t at = fault_address(info, context);
@@ -87,7 +87,7 @@ static void check(const struct worker *me, const char *who)
 			      wrong->zero ? "allowed" : "not allowed", wrong->sure ? "surely" : "not surely");
 }
 
-/* Where the kernel can make allocations fail, those of the calling thread: `inside` says which, and how often. */
+/* Make allocations of the calling thread fail, if the kernel can; `inside` says which and how often. */
 static void let_allocations_fail(void)
 {
 	int fd = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
@@ -113,7 +113,7 @@ static void *user_thread(void *arg)
 	return NULL;
 }
 
-/* A page whose slot is gone: what the guest wanted, done by the VMM. */
+/* The page's slot is gone: the VMM does what the guest wanted. */
 static void mmio(struct kvm_run *run)
 {
 	uint64_t offset = run->mmio.phys_addr - VMM_RAM;
@@ -174,7 +174,7 @@ static void *mutator_thread(void *arg)
 		mutations[kind].run(me, region);
 		pthread_mutex_unlock(&torture.region_lock[region]);
 		me->done[kind]++;
-		/* The workers shall come to touch some of what was done. */
+		/* Give the workers time to touch some of what was done. */
 		usleep(random_next(&me->random) % 2000);
 	}
 	return NULL;
@@ -200,7 +200,7 @@ static void set_up(void)
 	torture.highest = ioctl(torture.vmm.fd, KVM_CHECK_EXTENSION, VMM_CAP_SPECULATIVE_FAULTS);
 	if (vmm__set_mode(&torture.vmm, torture.highest))
 		exit(2);
-	/* Not copied when something forks. */
+	/* Share it, so that a fork does not copy it. */
 	control = reserve(NULL, CONTROL_BYTES, MAP_SHARED | MAP_POPULATE);
 	torture.control = control;
 	torture.file = late__file();

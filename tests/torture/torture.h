@@ -11,7 +11,7 @@
 
 #define REGION_BYTES	((size_t)REGION_PAGES * PAGE_BYTES)
 #define GIB		(UINT64_C(1) << 30)
-/* Where nothing else is mapped, and where a region is moved to for a while. */
+/* Regions lie in the arena, where nothing else is mapped, and move to the scratch area for a while. */
 #define ARENA		(UINT64_C(1) << 44)
 #define SCRATCH		(ARENA + (UINT64_C(1) << 40))
 
@@ -46,13 +46,16 @@ extern const unsigned int mutation_count;
 /* Say what went wrong, and end at once: nothing that comes after can be trusted. */
 int torture__fail(struct torture *torture, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
-/* Whatever the host's policy; 0 or an errno.  A kernel without huge pages has no other, and does not know the advice. */
+/*
+ * Use small pages, whatever the host's policy.  Returns 0 or an errno.  A kernel without huge pages refuses the
+ * advice.
+ */
 int torture__small_pages(void *at, size_t size);
 
-/* Register a region, look that each page filled from then on is filled by us, unregister. */
+/* Register a region, check that we fill each page that is filled from then on, and unregister it. */
 int mutate_userfaultfd(struct mutator *me, unsigned int region);
 
-/* late.c: take memory away, look that no page comes too late. */
+/* late.c: take memory away, and check that no page comes too late. */
 int late__file(void);		/* the file's descriptor, or -1 and has said why */
 int mutate_file(struct mutator *me, unsigned int region);
 int mutate_forbid(struct mutator *me, unsigned int region);
@@ -71,7 +74,7 @@ static inline bool is_there(uint64_t entry)
 	return entry >> 62;
 }
 
-/* A new mapping in the place of what is there. */
+/* Replace what is mapped there by a new mapping. */
 int map_anew(struct mutator *me, char *at, size_t size, int flags);
 
 /*
@@ -85,7 +88,7 @@ static inline char *region_start(const struct torture *torture, unsigned int reg
 	return (char *)(ARENA + offset);
 }
 
-/* Around what takes contents away: all of it for sure, or perhaps some. */
+/* Call these around code that takes contents away: for sure all of them, or perhaps some. */
 static inline void drop_begins(struct torture *torture, unsigned int region, bool sure)
 {
 	struct region_drops *drops = &torture->control->drops[region];

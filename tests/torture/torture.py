@@ -3,7 +3,7 @@
 """Run the torture in the lab: guests and threads have faults while everything is done to their
 memory.
 
-A run is known by its seed; no report of the kernel and no wrong page is what it must show.
+A run is known by its seed; it must end without a report of the kernel and without a wrong page.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests import native  # noqa: E402
+from tests.lib import native  # noqa: E402
 from spf import arguments, series, ui  # noqa: E402
 from spf.source import apt  # noqa: E402
 from spf.build import targets  # noqa: E402
@@ -39,8 +39,8 @@ def npt(kernel, limit, settings):
 
 
 def report(done):
-    """The kernel's first complaint with its stack: of a run on another machine, this is all there
-    is to see."""
+    """The kernel's first complaint with its stack.  A reader of the output of another machine's run
+    sees nothing else of it."""
     lines = done.console.read_text(errors="replace").splitlines()
     first = next((i for i, line in enumerate(lines) if done.trouble[0] in line), 0)
     return "\n".join(lines[first:first + 45])

@@ -67,8 +67,8 @@ static int watch_region(struct watch *watch, unsigned int region)
 	if (ioctl(watch->fd, UFFDIO_API, &api))
 		return fail(watch, "UFFDIO_API");
 	/*
-	 * Emptied, so that there is much to fault when it is registered.  Of small pages: while a huge zero page is
-	 * split, for a write to it, its pmd is empty, and pagemap looks at a pmd without a lock.
+	 * Empty the region, so that there is much to fault when it is registered.  Use small pages: while a huge zero
+	 * page is split, for a write to it, its pmd is empty, and pagemap looks at a pmd without a lock.
 	 */
 	drop_begins(torture, region, true);
 	if (torture__small_pages(watch->start, REGION_BYTES) ||

@@ -10,6 +10,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+from tests.lib import expected
 from spf import paths, series, ui
 from spf.build import kernels, targets
 from spf.source import fetch
@@ -98,6 +99,12 @@ class Folders(unittest.TestCase):
                         ui.Fail, "linux-source-2 is 2.3.10, and .*base says 2.3.1; name a suite"):
                 fetch.unpack_linux(series.of("linux"), top, top / "src", None)
             self.assertEqual(adopt.called, taken)
+
+    def test_a_test_that_needs_an_expected_value_is_skipped_without_the_file(self):
+        with self.assertRaisesRegex(unittest.SkipTest, "linux-1/expected is not there"):
+            expected.of("fault")
+        (self.top / "linux/linux-1/expected").write_text("# numbers\nfault 0.5  # of off's\n")
+        self.assertEqual(expected.number("fault"), 0.5)
 
     def test_what_is_planted_belongs_to_a_series(self):
         series.use("linux-2")

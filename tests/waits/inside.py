@@ -24,8 +24,8 @@ p:waits/userfault handle_userfault flags=+40(%di):u32
 p:waits/migrating migration_entry_wait
 p:waits/handled handle_mm_fault
 """
-# What is counted -> its event, and which of them.  Loop devices are major 7; a task
-# that may not wait, with FAULT_FLAG_RETRY_NOWAIT, does not ask the userfaultfd.
+# The name of a count -> its event, and a condition.  Loop devices are major 7; a task that may not
+# wait, with FAULT_FLAG_RETRY_NOWAIT, does not ask the userfaultfd.
 WATCHED = {
     "asked": ("kvm/kvm_try_async_get_page", ""),
     "io": ("block/block_bio_queue",
@@ -42,7 +42,7 @@ def shell(command):
 
 
 def trigger(event, condition):
-    """By the task's name, which a kworker has of its own only in the event itself."""
+    """Count by the task's name.  A kworker's own name is only in the event."""
     key = "comm" if event.startswith("block") else "common_pid.execname"
     return f"hist:keys={key}{condition}"
 
@@ -69,7 +69,7 @@ def counts():
         for task, hits in re.findall(r"\{ \w+: (.*?) *\} hitcount: +(\d+)", text):
             # A task's number stands behind its name, and a worker's queue in it.
             kind = "kworker" if task.startswith("kworker") else re.sub(r"\s*\[.*", "", task)
-            # Not the VMM's own memory that comes back, nor what a file system does by itself.
+            # Leave out the VMM's own memory that comes back, and what a file system does by itself.
             if kind in ("vcpu", "kworker"):
                 by[kind] = by.get(kind, 0) + int(hits)
     return found

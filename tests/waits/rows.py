@@ -17,7 +17,7 @@ class Row:
     # is asked for, and which tasks read the disk.
     asked: bool = False
     io: tuple = ()
-    # How many is for the disk to say: then only whether.
+    # The disk decides how many: compare only whether there are any.
     counted: bool = True
     mib: int = 1
     pages: int = 256

@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
-from tests.lib import table  # noqa: E402
+from tests.lib import every_mode  # noqa: E402
 from tests.waits.rows import PMEM_ARGUMENTS, ROWS  # noqa: E402
 
 LIMIT = 1800
@@ -23,13 +23,13 @@ LIMIT = 1800
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what was seen})]"""
     append = PMEM_ARGUMENTS if kernel == "dax" else ""
-    return table.results(ROWS, HERE / "inside.py", numbers, kernel, memory=3 << 30, timeout=LIMIT,
-                         append=append)
+    return every_mode.results(ROWS, HERE / "inside.py", numbers, kernel, memory=3 << 30,
+                              timeout=LIMIT, append=append)
 
 
 def memory(row, said):
-    """What became of the pages, in KiB.  A worker writes each page that it is asked for; how many
-    these are is for the disk to say, if the row's pages are read from there."""
+    """What became of the pages, in KiB.  A worker writes each page that it is asked for; the disk
+    decides how many these are, if the row's pages are read from there."""
     kib = said["memory"]
     if row.counted or not row.asked or row.access != "read":
         return kib
@@ -63,7 +63,7 @@ def faults_of(row, modes):
     for mode, said in modes.items():
         bad += [f"{mode}: {name} {what}, off {right[name]}"
                 for name, what in due(row, said).items() if what != right[name]]
-        # An error is the mmap_lock's to tell, and so found twice.
+        # Only the mmap_lock's code reports an error, so it is found twice.
         if row.counted and said["outcome"] == "ok" and said["handled"] > off["handled"]:
             bad.append(f"{mode}: {said['handled']} faults handled, off {off['handled']}")
     return bad
@@ -74,7 +74,7 @@ def markdown(found):
     heading = ["page", "guest", "async page faults", "reads the disk", "userfaultfd asked",
                "outcome", "VMA lock",
                "mmap_lock"]
-    return table.markdown(heading, [
+    return every_mode.markdown(heading, [
         [row.name, row.access, modes["off"].get("asked", ""), ", ".join(modes["off"].get("io", ())),
          modes["off"].get("messages", ""), modes["off"]["outcome"], modes["on"].get("vma_lock", ""),
          modes["on"].get("mmap_lock", "")] for row, modes in found])
@@ -83,14 +83,14 @@ def markdown(found):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="print all that was seen, as JSON")
-    args, numbers = table.arguments(parser, ROWS)
+    args, numbers = every_mode.arguments(parser, ROWS)
     found = results(numbers, args.kernel)
     if args.all:
         for row, modes in found:
             for said in modes.values():
                 print(json.dumps({"name": row.name, "access": row.access, **said}))
     print(markdown(found))
-    return table.report(found, faults_of, lambda row: f"{row.name}, {row.access}")
+    return every_mode.report(found, faults_of, lambda row: f"{row.name}, {row.access}")
 
 
 if __name__ == "__main__":

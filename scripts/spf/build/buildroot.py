@@ -9,7 +9,8 @@ from pathlib import Path
 from spf import paths, ui
 from spf.source import apt
 
-# A mount and a PID namespace: the mounts, and what a program leaves running, go with it.
+# Run this in a mount and a PID namespace.  When it ends, its mounts and the programs that it left
+# running are gone.
 ENTER = """
 mount --bind "$1" "$1"
 mount -t proc proc "$1/proc"
@@ -38,7 +39,7 @@ def made(suite, log):
     new = target.with_name(f".new-{target.name}")
     shutil.rmtree(new, ignore_errors=True)
     with ui.Progress(f"making a root of {suite}", 120) as progress:
-        # It mounts /proc and /sys in there; if it is killed, they are not to stay.
+        # debootstrap mounts /proc and /sys in there.  They must not stay if it is killed.
         ui.run(["unshare", "--mount", "--propagation", "private", "debootstrap",
                 "--variant=buildd", "--include=ccache,eatmydata", suite, new, apt.mirror()],
                log=log, progress=progress)

@@ -9,8 +9,8 @@ from spf.build import debs, kernel_deb, qemu_deb, selftest_deb
 from spf.source import apt
 
 PACKAGES = ["build-essential", "debhelper", "libjson-c-dev", "meson", "pkg-config"]
-# folder: the source, with the debian/ that says how it is built; packages: what that needs of
-# Debian, beside PACKAGES; what: a line for --help.
+# folder: the source, with the debian/ that says how it is built; packages: Debian's packages that
+# the build needs, beside PACKAGES; what: a line for --help.
 Package = namedtuple("Package", "folder packages what")
 TARGETS = {"agent": Package("guest-agent", [], "spf-agent, for guests; one static program"),
            "spfctl": Package("scripts/spfctl", ["libvirt-dev"],

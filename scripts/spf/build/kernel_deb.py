@@ -5,7 +5,7 @@ from spf import paths, series, ui
 from spf.build import debs, kernels, sandbox
 from spf.source import apt, fetch, patches
 
-# What a configuration is laid over, and its fragments: Debian's own, or the lab's.
+# A name, and the configuration of Debian's that it stands for; None: the lab's own.
 CONFIGS = {"cloud-amd64": "config.amd64_none_cloud-amd64", "amd64": "config.amd64_none_amd64",
            "lab": None}
 # Gigabytes of a build, and its seconds on one CPU.
@@ -35,7 +35,7 @@ def fragments(config):
 
 
 def upstream(package):
-    """Debian's version of the source, 6.12.117-1~deb12u1; if not installed, the kernel's and -1."""
+    """Debian's version of the source; if it is not installed, the kernel's and -1."""
     have = patches.version("linux")
     text = ui.run(["dpkg-query", "-W", "-f", "${Version}", package], check=False).stdout.strip()
     if text and text.partition("-")[0] != have:
@@ -46,7 +46,8 @@ def upstream(package):
 
 
 def maintainer(*files):
-    """What dates and signs a package: the date is the last change of these files."""
+    """The variables that date and sign a package.  Its date is that of the last change of these
+    files."""
     when = ui.run(["git", "-c", "safe.directory=*", "-C", paths.ROOT, "log", "-1", "--format=%ct",
                    "--", *files], check=False).stdout.strip()
     return {"SOURCE_DATE_EPOCH": when or "946684800",

@@ -21,10 +21,10 @@ qemu-system-modules-spice qemu-system-modules-opengl qemu-block-extra qemu-utils
 qemu-system-data""".split())
 FIELD = re.compile(r"^(?:Source|Package): (\S+)", re.M)
 TARGETS = "i386-softmmu,x86_64-softmmu"
-# What ninja has to make of what is installed; configure has made the .json.
+# The installed files that ninja has to make; configure has made the .json.
 INSTALLED = """$$(${MESON} introspect --installed b/qemu | \\
 	    sed 's/, "/\\n"/g' | sed -n '/json":/d; s,^{*"${CURDIR}/b/qemu/\\([^"]*\\)":.*,\\1,p')"""
-# File, what it has, what it gets.
+# A file of debian/, a text in it, and its replacement.
 EDITS = (("control.mk", "system-packages := arm mips ppc riscv s390x sparc x86 misc\n",
           "system-packages := x86\n"),
          ("rules", "$(filter qemu-system,${BUILD_PACKAGES})",
@@ -49,7 +49,7 @@ ENTRY = """qemu ({version}) {suite}; urgency=medium
  -- {name} <{mail}>  {date}
 
 """
-# Its tests are for all targets, and took place before Debian released this version.
+# Skip QEMU's tests: they are for all targets, and Debian ran them for this version.
 PROFILES = "nocheck,pkg.qemu.use-upstream-vdso"
 # In gigabytes, and seconds on one CPU.
 ROOM, SECONDS = 5, 3000
@@ -143,8 +143,8 @@ def build():
         with ui.Progress("unpacking QEMU's source package and what it needs", 300) as progress:
             prepared(one, root, work, log, progress)
         mark = work / "kvmspf.built"
-        # Once more would not go on where it was, but compile all of it: what is built has the
-        # patches taken off, and configure would be newer than what it made.
+        # dpkg-buildpackage would not go on, but compile everything again: it has taken the patches
+        # off the finished tree, so that configure is newer than its output.
         if not mark.exists():
             compiled(root, work, log)
             mark.touch()

@@ -3,7 +3,8 @@
 
 A host is one boot, in which all of its storms run one after the other, each vCPU on a CPU of its
 own.  16 vCPUs share a NUMA node and 64 a socket, and each node has one CPU more, for the VMM's
-threads.  What comes of a host is the same each time; from seed to seed it differs as runs do.
+threads.  A host gives the same result each time.  Results differ from seed to seed as runs differ
+elsewhere.
 """
 
 import json

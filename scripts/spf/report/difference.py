@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from spf import limits, ui
-from spf.report import simulated, stats, table
+from spf.report import simulated_hosts, stats, table
 from spf.report.summary import verdict
 
 PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"),
@@ -51,8 +51,8 @@ def load(name):
         wrong = f"platform has no '{results['settings']['load']}', which is the load"
     if not wrong and results.get("storms"):
         wrong = limits.shape(results["storms"], STORMS, "storms")
-    if not wrong and simulated.found(results):
-        wrong = limits.shape(simulated.found(results), STORMS, "simulated.storms")
+    if not wrong and simulated_hosts.found(results):
+        wrong = limits.shape(simulated_hosts.found(results), STORMS, "simulated.storms")
     if wrong:
         raise ui.Fail(f"{name}: {wrong}", NAME_ONE, 2)
     return results
@@ -67,7 +67,7 @@ def times(results):
             found[part, cell["vmm"], cell["mode"]] = [
                 run[part]["total_s"] for run in results["runs"]
                 if (run["vmm"], run["mode"]) == (cell["vmm"], cell["mode"])]
-    of_parts = {"storm": results.get("storms", ()), "simulated": simulated.found(results)}
+    of_parts = {"storm": results.get("storms", ()), "simulated": simulated_hosts.found(results)}
     for part, storms in of_parts.items():
         for storm in storms:
             for run in storm["runs"]:

@@ -3,7 +3,7 @@
 
 from html import escape
 
-from spf.report import curve, page, simulated, storms, svg, words
+from spf.report import curve, page, simulated_hosts, storms, svg, words
 from spf.report.summary import verdict
 from spf.report.table import TIER_HEADS
 
@@ -113,7 +113,7 @@ def _tiles(results):
                     out.append(page.tile(f"{title}, {vmm} VMM", f"{ratio['estimate']:.2f}×",
                                          f"off's time, in mode on; {ratio['low']:.2f} to "
                                          f"{ratio['high']:.2f}: {verdict(ratio)}", where))
-    rows = simulated.tiles(results), out + _storm_tiles(results, where)
+    rows = simulated_hosts.tiles(results), out + _storm_tiles(results, where)
     return "".join(page.grid(row, "tiles") for row in rows if row)
 
 
@@ -253,7 +253,7 @@ def html(results):
             *(f"<p><b>{escape(note)}</b></p>" for note in results["notes"]), _tiles(results),
             page.grid(_lives(results)),
             *(['<h2 class="part">Fault storm</h2>', page.grid(storm)] if storm else []),
-            *simulated.section(results),
+            *simulated_hosts.section(results),
             page.grid([page.bullets("What may be concluded", [line[0].upper() + line[1:]
                                                               for line in results["conclusions"]]),
                        page.bullets("How it was measured", results["method"]), _discards(results),

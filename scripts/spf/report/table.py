@@ -3,7 +3,7 @@
 
 import textwrap
 
-from spf.report import simulated, stats, storms, svg
+from spf.report import simulated_hosts, stats, storms, svg
 from spf.report.summary import verdict
 
 WIDTH = 80
@@ -127,11 +127,11 @@ def text(results):
         if found:
             lines += [f"Fault storm, {vmm} VMM: faults a second; latencies in us",
                       *storm_lines(found), ""]
-    for vmm in simulated.of(results):
+    for vmm in simulated_hosts.of(results):
         lines += [f"Simulated fault storm, {vmm} VMM: faults a virtual second; latencies in us",
-                  *storm_lines(simulated.cells(results, vmm)), ""]
-    if lives := simulated.lives(results):
-        for part, title in simulated.PARTS:
+                  *storm_lines(simulated_hosts.cells(results, vmm)), ""]
+    if lives := simulated_hosts.lives(results):
+        for part, title in simulated_hosts.PARTS:
             lines += [f"{title} on a simulated host, {lives['vcpus']} vCPUs: virtual seconds",
                       *_by_vmm(lives["summary"], lambda mine, part=part: _times(mine, part),
                                last=True), ""]

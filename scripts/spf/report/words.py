@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """compare's sentences: where it ran, how it measured, and what may and may not be concluded."""
 
-from spf.report import simulated, stats, storms
+from spf.report import simulated_hosts, stats, storms
 
 
 def accelerator(host, emulated):
@@ -53,7 +53,7 @@ def method(results):
     if results.get("storms"):
         lines.append(storm_method(results))
     if results.get("simulated"):
-        lines.append(simulated.method(results))
+        lines.append(simulated_hosts.method(results))
     return lines
 
 
@@ -121,7 +121,7 @@ def conclusions(results):
             "vCPUs often wait for a core, not for a lock. "
             "Cache-line contention among hundreds of CPUs, which is where mmap_lock hurts most, "
             "does not exist there"
-            + (", but does on the simulated hosts." if simulated.found(results) else "."),
+            + (", but does on the simulated hosts." if simulated_hosts.found(results) else "."),
             "What may be concluded: which lock each fault took (counted, not timed), that all "
             "modes give the same data, and whether, "
             "under the same emulation, a mode's time differs from off's by more than the interval.",
@@ -146,7 +146,7 @@ def conclusions(results):
             else:
                 lines.append(f"{where}: no difference from off shown ({ratio['low']:.2f} to "
                              f"{ratio['high']:.2f} of its time).")
-    return lines + [*storm_conclusions(results), *simulated.conclusions(results)]
+    return lines + [*storm_conclusions(results), *simulated_hosts.conclusions(results)]
 
 
 def storm_ratios(results):

@@ -10,12 +10,38 @@ from spf.source import patches
 ROW = re.compile(r"^\| (\d{4}) \| (.*?) \| (.*) \|$")
 # The names of the patches that the table says are for users.  Packages are made of them.
 USERS = "series-users"
+# A README.md for a folder that has none, and the columns of its table.
+NEW = """\
+<!-- SPDX-License-Identifier: GPL-2.0-or-later -->
+# The {title} series: {one.name}
+
+Applies to version {one.version} of Debian's {one.package}, in the order of `series`.
+
+| {columns} |
+|{lines}
+"""
+TITLES = {"linux": "kernel", "qemu": "QEMU"}
+COLUMNS = {"linux": ["patch", "subject", "what for"],
+           "qemu": ["patch", "subject", "for", "what it does"]}
 
 
 def subject(patch):
     found = re.search(r"^Subject: \[PATCH\] (.*(?:\n .*)*)", patch.read_text(errors="replace"),
                       re.M)
     return re.sub(r"\s+", " ", found[1]).replace("|", r"\|")
+
+
+def row(patch, rest):
+    return f"| {patch.name[:4]} | {subject(patch)} | {rest} |"
+
+
+def new_readme(what, files):
+    """The text of a README.md for a folder that has none."""
+    columns = COLUMNS[what]
+    text = NEW.format(one=series.of(what), title=TITLES[what], columns=" | ".join(columns),
+                      lines="---|" * len(columns))
+    blank = " | ".join("" for _ in columns[2:])
+    return text + "".join(f"{row(patch, blank)}\n" for patch in files)
 
 
 def renewed(text, files):
@@ -31,40 +57,36 @@ def renewed(text, files):
     rows = []
     for patch in files:
         number, named = patch.name[:4], subject(patch)
-        rest = by_subject.get(named, by_number.get(number, blank))
-        rows.append(f"| {number} | {named} | {rest} |")
+        rows.append(row(patch, by_subject.get(named, by_number.get(number, blank))))
     first, last = old[0][0], old[-1][0]
     return "\n".join([*lines[:first], *rows, *lines[last + 1:]]) + "\n"
 
 
-def readme(what):
-    file = series.of(what).folder / "README.md"
-    return file if file.exists() else None
-
-
 def users(text, files):
-    """What the file USERS has to say, of the table's text; empty where no row is for users."""
+    """The text of the file USERS, made from the table; empty if no row is for users."""
     wanted = {found[1] for line in text.splitlines()
               if (found := ROW.match(line)) and found[3].startswith("users | ")}
     return "".join(f"{patch.name}\n" for patch in files if patch.name[:4] in wanted)
 
 
 def refresh(what):
-    if file := readme(what):
-        old = file.read_text()
-        new = renewed(old, patches.files(what))
-        if new != old:
-            file.write_text(new)
-            ui.say(f"{ui.shown(file)}: the table of patches has changed; read it")
-        listed, names = file.parent / USERS, users(new, patches.files(what))
-        if names or listed.exists():
-            listed.write_text(names)
+    file, files = series.of(what).folder / "README.md", patches.files(what)
+    old = file.read_text() if file.exists() else ""
+    if not old and not files:
+        return
+    new = renewed(old, files) if old else new_readme(what, files)
+    if new != old:
+        file.write_text(new)
+        ui.say(f"{ui.shown(file)}: the table of patches has changed; read it")
+    listed, names = file.parent / USERS, users(new, files)
+    if names or listed.exists():
+        listed.write_text(names)
 
 
 def check(what):
     """Check that each patch has a row, with its own subject, and with a text that is not empty."""
-    file = readme(what)
-    if not file:
+    file = series.of(what).folder / "README.md"
+    if not file.exists():
         return
     text = file.read_text()
     if renewed(text, patches.files(what)) != text:

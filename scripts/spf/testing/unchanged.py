@@ -22,7 +22,8 @@ def _packages():
 
 
 def _setting(name):
-    """Whether the user set this variable, not `kvmspf test` to tell its programs the depth."""
+    """Whether it was the user who set this variable.  `kvmspf test` sets some to tell its programs
+    the depth."""
     return name.startswith("KVMSPF_") and name not in ("KVMSPF_DEPTH", series.GUEST)
 
 

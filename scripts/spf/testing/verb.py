@@ -250,7 +250,8 @@ def parser(known):
     p.add_argument("--long", action="store_true",
                    help="all of every group: hours (docs/testing.md)")
     p.add_argument("--list", action="store_true",
-                   help="list the programs, and how long each last took here, or ~ elsewhere")
+                   help="list the programs, and how long each took: last here, or (~) on another "
+                        "machine; -: not known")
     p.add_argument("--limit", type=limits.seconds, default=0,
                    help=f"seconds for one test program (default {LIMIT}; with --long or a group "
                         f"{LONG_LIMIT})")

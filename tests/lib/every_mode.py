@@ -6,7 +6,7 @@ import json
 from spf.build import targets
 from spf.lab import x86
 from spf.source import apt
-from tests import native
+from tests.lib import native
 
 
 def results(rows, script, numbers, kernel, **lab):
