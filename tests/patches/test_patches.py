@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 from spf import paths, series, ui
-from spf.source import apt, fetch, patches, rows, setup
+from spf.source import apt, fetch, mail, patches, rows, setup
 from spf.lab import outcome
 from spf.testing import check, configs
 from tests.lib import depth
@@ -180,7 +180,8 @@ class Tools(unittest.TestCase):
             (self.folder / f"cover-letter-{number}-{name}").write_text(
                 f"Subject: [RFC PATCH 0/1] mm: the {name}\n\nWhy.\n")
         parts = [(one.name, one.patches, one.subject) for one in mail.letters("linux")]
-        self.assertEqual(parts, [("1-first", 1, "mm: the first"), ("2-second", 1, "mm: the second")])
+        self.assertEqual(parts, [("1-first", 1, "mm: the first"),
+                                 ("2-second", 1, "mm: the second")])
 
     def test_the_rows_of_a_readme_are_renewed_and_checked(self):
         self.two()
