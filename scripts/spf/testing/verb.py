@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run the core of each group of tests, and skip programs that passed with the same files; or run
 all tests of the groups named.  A group is a folder of tests/.  The output is TAP, and its last line
-counts the tests.  One program that emulates no machine runs beside one that does.  The core's
-builds run ahead of the programs that need them."""
+counts the tests.  One program that needs at most one CPU runs beside one that emulates a machine of
+two.  The core's builds run ahead of the programs that need them."""
 
 import concurrent.futures
 import contextlib
@@ -25,10 +25,10 @@ TIMES = TESTS / "times"
 # always runs: it is random on purpose, so an earlier pass does not mean that it passes again.
 ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
 LAST = ["torture"]
-# These groups emulate no machine.  Their programs run one after the other beside the rest.  Those
-# of the second tuple begin when the core is built: until then a build keeps all CPUs busy, and the
-# machines wait for it.
-BESIDE = ("unit",), ("patches", "model", "spfctl")
+# These groups emulate no machine, or one of a single CPU.  Their programs run one after the other
+# beside the rest.  Those of the second tuple begin when the core is built: until then a build keeps
+# all CPUs busy, and the machines wait for it.
+BESIDE = ("unit",), ("patches", "model", "spfctl", "ept")
 # The programs of these groups compile and search for minutes, and have no deadlines.  Machines,
 # whose guests have some, go first.
 PATIENT = {"patches", "model"}
