@@ -102,10 +102,8 @@ ROWS = [
 
     *rows("file, cached", "file:/mnt/guest", "fill", around=EXT4),
     *rows("file, evicted", "file:/mnt/guest", "fill drop", around=EXT4, **DISK_IO),
-    *rows("file, evicted, MADV_RANDOM", "file:/mnt/guest", "fill drop random", READ, around=EXT4,
+    *rows("file, evicted, MADV_RANDOM", "file:/mnt/guest", "fill drop random", around=EXT4,
           io=("vcpu",), counted=False),
-    *rows("file, evicted, MADV_RANDOM", "file:/mnt/guest", "fill drop random", WRITE, around=EXT4,
-          **DISK_IO),
     *rows("file, share=off, cached", "file-private:/mnt/guest", "fill", around=EXT4),
     *rows("file, share=off, evicted", "file-private:/mnt/guest", "fill drop", around=EXT4,
           **DISK_IO),
