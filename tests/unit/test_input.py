@@ -16,7 +16,7 @@ from spf import kvmparam, limits, main, paths, ui
 from spf.build import targets
 from spf.compare import hosts, verb
 from spf.lab import x86
-from spf.source import apt
+from spf.source import apt, patches
 from tests.unit import compare_sample
 
 KVMSPF = paths.SCRIPTS / "kvmspf"
@@ -113,6 +113,14 @@ class Refused(unittest.TestCase):
                             (FileNotFoundError(2, "No such file", "unshare"),
                              "no program 'unshare' in PATH")):
             self.assertIn(said, str(main.trouble(error)))
+
+    def test_a_disk_that_git_cannot_write_is_not_a_patch_that_does_not_apply(self):
+        said = b"error: unable to create temporary file: Read-only file system\n"
+        done = subprocess.CompletedProcess([], 1, b"", said)
+        with mock.patch.object(subprocess, "run", return_value=done), \
+                self.assertRaises(OSError) as caught:
+            patches.commit(Path("tree"), Path("a.patch"), "base", {})
+        self.assertEqual((caught.exception.errno, caught.exception.filename), (30, "tree"))
 
 
 class Files(unittest.TestCase):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The patch series: apply, check, edit and refresh them."""
 
+import errno
 import os
 import re
 import subprocess
@@ -33,8 +34,12 @@ def git(where, *argv, check=True, env=None, stdin=None):
                           input=stdin, capture_output=True,
                           env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
                           preexec_fn=ui.die_with_parent)
+    said = done.stderr.decode(errors="replace") if done.returncode else ""
+    for full in errno.EROFS, errno.ENOSPC:
+        if os.strerror(full) in said:
+            raise OSError(full, os.strerror(full), str(where))
     if check and done.returncode:
-        reason = ui.last_line(done.stderr.decode(errors="replace"))
+        reason = ui.last_line(said)
         raise ui.Fail(f"git {argv[0]} in {ui.shown(where)}: {reason}",
                       "see git status there")
     return done
