@@ -119,4 +119,4 @@ def main(what, version):
         ui.say(f"{len(rows)} mails are in {ui.shown(folder)}; nothing has been sent")
         if sum(rows[0][1:]) > MANY:
             ui.say(f"the letter has {sum(rows[0][1:])} recipients: lists hold such a mail back, "
-                   "so send each patch's list its own")
+                   "so send it to fewer")
