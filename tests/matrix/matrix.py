@@ -20,11 +20,13 @@ DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
 TIERS = ("fast", "speculative", "vma_lock", "mmap_lock")
 INTRODUCTION = """\
-`tests/matrix/matrix.py --write` renews this table: the faults of one vCPU by tier in mode `on`,
-and how often its thread took the mmap_lock for any reason, in mode `on` and in mode `off`. The
-kernel's tracepoint counts the latter. The test does what a VMM does (balloon, virtio-mem,
-post-copy, snapshot, migration) as QEMU would, without QEMU. `fast` includes the pages of the
-guest's own program."""
+`tests/matrix/matrix.py --write` renews this table. It has the faults of one
+vCPU in mode `on` by tier; `specul.`, `VMA` and `mmap` are `speculative`,
+`vma_lock` and `mmap_lock`. `on` and `off` are how often the vCPU's thread took
+the mmap_lock for any reason in these modes, by the kernel's tracepoint. `why`
+is the reason in mode `on`, by its number below the table. The test does what a
+VMM does (balloon, virtio-mem, post-copy, snapshot, migration) as QEMU would,
+without QEMU. `fast` includes the pages of the guest's own program."""
 LIMIT = 900
 HUGE_PAGES = "default_hugepagesz=2M hugepagesz=1G hugepages=1"
 
@@ -96,14 +98,18 @@ def faults_of(row, modes):
 
 
 def markdown(found):
-    """The faults of each row in mode `on`, and its locks compared with mode `off`."""
-    heading = ["memory, state", "outcome", "fast", "speculative", "VMA lock", "mmap_lock",
-               "acquired, on",
-               "acquired, off", "why"]
-    return every_mode.markdown(heading, [
+    """The faults of each row in mode `on`, and its locks compared with mode `off`; then the reasons
+    for locks, which the rows name by number."""
+    heading = ["memory, state", "outcome", "fast", "specul.", "VMA", "mmap", "on", "off", "why"]
+    number = {"": ""}
+    for row, _ in found:
+        number.setdefault(why_of(row), f"[{len(number)}]")
+    table = every_mode.markdown(heading, [
         [row.name, modes["on"]["outcome"], *tiers(modes["on"]).values(),
-         modes["on"].get("locks", ""),
-         modes["off"].get("locks", ""), why_of(row)] for row, modes in found])
+         modes["on"].get("locks", ""), modes["off"].get("locks", ""), number[why_of(row)]]
+        for row, modes in found])
+    whys = [f"{n}. {why}" for n, why in enumerate(number) if why]
+    return "\n".join([table, *([""] if whys else []), *whys])
 
 
 def write(text):

@@ -34,13 +34,13 @@ class Row:
     killed: bool = False
 
 
-ONCE = "once a VMA: its anon_vma"
+ONCE = "A VMA needs the mmap_lock once, for its anon_vma."
 # A read that may find no page for writing: some series do not ask GUP-fast.
 READ_ONLY = "read-only slot, read"
 MTHP = "ram, mTHP 64 KiB"
-ERROR = "an error: only the mmap_lock's code reports it"
-SWAPPED = "its anon_vma; and the VMM's own memory comes back"
-PFNMAP = "no struct page: only the mmap_lock's code looks through such mappings"
+ERROR = "Only the mmap_lock's code reports an error."
+SWAPPED = "The anon_vma needs it, and so does the VMM's own memory that comes back."
+PFNMAP = "Only the mmap_lock's code looks through mappings without a struct page."
 THP = "/sys/kernel/mm/transparent_hugepage"
 SWAP = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0",
         "swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset")

@@ -183,33 +183,38 @@ class Tools(unittest.TestCase):
         self.assertEqual(parts, [("1-first", 1, "mm: the first"),
                                  ("2-second", 1, "mm: the second")])
 
-    def test_the_rows_of_a_readme_are_renewed_and_checked(self):
+    def test_the_list_of_a_readme_is_renewed_and_checked(self):
         self.two()
         readme = self.folder / "README.md"
-        before = "# A series\n\n| patch | subject | what for |\n|---|---|---|\n"
-        readme.write_text(before + "| 0001 | KVM: second | because |\n| 0002 | mm: old | why |\n")
+        before = "# A series\n\n"
+        readme.write_text(before + "- **0001 KVM: second**\n  because\n"
+                                   "- **0002 mm: old**\n  why\n\nMore.\n")
         with self.assertRaisesRegex(ui.Fail, "README.md is not that of the patches; run"):
             rows.check("linux")
         rows.refresh("linux")
         # A text that was written for a subject stays with it.
-        self.assertEqual(readme.read_text(), before + "| 0001 | mm: first | because |\n"
-                                                      "| 0002 | KVM: second | because |\n")
+        self.assertEqual(readme.read_text(), before + "- **0001 mm: first**\n  because\n"
+                                                      "- **0002 KVM: second**\n  because\n"
+                                                      "\nMore.\n")
         rows.check("linux")
-        self.change("a.c", "line 20\n", "line twenty\n", "mm: third")
+        long = "mm: third, with a subject that alone would fill more than a line of text"
+        self.change("a.c", "line 20\n", "line twenty\n", long)
         patches.refresh("linux")
         rows.refresh("linux")
-        self.assertTrue(readme.read_text().endswith("| 0003 | mm: third |  |\n"))
+        self.assertIn("\n- **0003 mm: third, with a subject that alone would fill more than a line "
+                      "of\n  text**\n\nMore.\n", readme.read_text())
         with self.assertRaisesRegex(ui.Fail, "does not say what 0003 is for; write it there"):
             rows.check("linux")
+        readme.write_text(readme.read_text().replace("text**\n", "text**\n  for\n  two\n"))
+        rows.check("linux")
 
-    def test_a_folder_without_a_readme_gets_one_with_the_table(self):
+    def test_a_folder_without_a_readme_gets_one_with_the_list(self):
         self.two()
         rows.check("linux")
         rows.refresh("linux")
         text = (self.folder / "README.md").read_text()
         self.assertIn("# The kernel series: linux-1\n", text)
-        self.assertTrue(text.endswith("| patch | subject | what for |\n|---|---|---|\n"
-                                      "| 0001 | mm: first |  |\n| 0002 | KVM: second |  |\n"))
+        self.assertTrue(text.endswith("\n\n- **0001 mm: first**\n- **0002 KVM: second**\n"))
         with self.assertRaisesRegex(ui.Fail, "does not say what 0001 is for; write it there"):
             rows.check("linux")
 
@@ -219,11 +224,11 @@ class Tools(unittest.TestCase):
 
     def test_what_is_for_users_has_a_list_of_its_own(self):
         self.two()
-        head = "| patch | subject | for | what |\n|---|---|---|---|\n"
-        (self.folder / "README.md").write_text(head + "| 0001 | mm: first | lab | a |\n"
-                                                      "| 0002 | KVM: second | users | b |\n")
+        readme = self.folder / "README.md"
+        readme.write_text("- **0001 mm: first**\n  For the lab: a\n"
+                          "- **0002 KVM: second**\n  For users: b\n")
         users = self.folder / "series-users"
-        with self.assertRaisesRegex(ui.Fail, "series-users is not what the table of README.md "
+        with self.assertRaisesRegex(ui.Fail, "series-users is not what the list of README.md "
                                              "says; run: kvmspf patches refresh linux"):
             rows.check("linux")
         rows.refresh("linux")
@@ -231,6 +236,12 @@ class Tools(unittest.TestCase):
         rows.check("linux")
         self.assertEqual([p.name for p in patches.files("linux", rows.USERS)],
                          ["0002-KVM-second.patch"])
+        # An item of QEMU's says for whom it is.
+        with mock.patch.dict(rows.BEGINS, linux=rows.BEGINS["qemu"]):
+            rows.check("linux")
+            readme.write_text(readme.read_text().replace("For the lab: a", "a"))
+            with self.assertRaisesRegex(ui.Fail, "does not say what 0001 is for"):
+                rows.check("linux")
         # It applies without the other, unless it needs that.
         self.assertEqual(len(patches.apply("linux", rows.USERS)), 1)
         self.change("a.c", "line three\n", "line 3.0\n", "mm: third")

@@ -70,14 +70,13 @@ def faults_of(row, modes):
 
 
 def markdown(found):
-    """Mode off's outcome, which is every mode's, and the locks of mode `on`."""
-    heading = ["page", "guest", "async page faults", "reads the disk", "userfaultfd asked",
-               "outcome", "VMA lock",
-               "mmap_lock"]
+    """Mode off's outcome, which is every mode's, and the locks of mode `on`.  ok is left out."""
+    heading = ["page", "guest", "async", "disk", "uffd", "outcome", "VMA", "mmap"]
     return every_mode.markdown(heading, [
         [row.name, row.access, modes["off"].get("asked", ""), ", ".join(modes["off"].get("io", ())),
-         modes["off"].get("messages", ""), modes["off"]["outcome"], modes["on"].get("vma_lock", ""),
-         modes["on"].get("mmap_lock", "")] for row, modes in found])
+         modes["off"].get("messages", ""), modes["off"]["outcome"].removeprefix("ok"),
+         modes["on"].get("vma_lock", ""), modes["on"].get("mmap_lock", "")]
+        for row, modes in found])
 
 
 def main():
