@@ -2,8 +2,10 @@
 """kvmspf reports input that it cannot use in one line.  Its status distinguishes a usage error from
 a failure."""
 
+import contextlib
 import copy
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -14,8 +16,9 @@ from unittest import mock
 
 from spf import kvmparam, limits, main, paths, ui
 from spf.build import targets
-from spf.compare import hosts, verb
+from spf.compare import hosts, show, verb
 from spf.lab import x86
+from spf.report import difference
 from spf.source import apt, patches
 from tests.unit import compare_sample
 
@@ -139,7 +142,7 @@ class Files(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             names = [Path(directory) / "good", Path(directory) / "bad"]
             names[0].write_text(json.dumps(good))
-            for bad, said in ((without("platform"), "platform is not"),
+            for bad, said in ((without("platform"), "platform is no object"),
                               (without("runs", runs=[]), "runs is no list"),
                               (without("runs", runs="x"), "runs is no list"),
                               (without("settings", settings=[]), "settings is no"),
@@ -148,12 +151,51 @@ class Files(unittest.TestCase):
                               (without("runs", 0, "boot", boot={"total_s": -1}),
                                r"runs\[0\].boot.total_s is not"),
                               (without("storms", 0, "runs", runs=[{}]),
-                               r"storms\[0\].runs\[0\].mode is not")):
+                               r"storms\[0\].runs\[0\].mode is not"),
+                              (without("settings", "load", load=None), "settings.load is not"),
+                              (without("platform", "host", host="x"), "platform.host is no object"),
+                              (without("discards", 0, "mode"), r"discards\[0\].mode is not"),
+                              (without("storms", storms=None), "storms is no list"),
+                              (without("simulated", simulated="x"), "simulated is no object"),
+                              (without("simulated", "line_ns", line_ns=None),
+                               "simulated.line_ns is not")):
                 names[1].write_text(json.dumps(bad))
                 done = kvmspf("compare", *names)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertRegex(done.stderr,
                                  rf"^kvmspf: .*bad: {said}.*; name a results.json .*\n$")
+
+    def test_no_wrong_value_of_a_result_is_a_traceback(self):
+        """Each value in turn is null, or a text."""
+        def few(value):
+            """A copy.  Two elements of a list stand for all."""
+            if isinstance(value, dict):
+                return {key: few(inner) for key, inner in value.items()}
+            return [few(inner) for inner in value[:2]] if isinstance(value, list) else value
+
+        def places(value, where=""):
+            for key in range(len(value[:1])) if isinstance(value, list) else value:
+                yield value, key, f"{where}.{key}"
+                if isinstance(value[key], (dict, list)):
+                    yield from places(value[key], f"{where}.{key}")
+
+        result, bad = few(compare_sample.results(modes=("off", "on"), runs=1)), []
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "results.json"
+            for inner, key, where in [*places(result)]:
+                right = inner[key]
+                for inner[key] in None, "x":
+                    file.write_text(json.dumps(result))
+                    try:
+                        with contextlib.redirect_stdout(io.StringIO()):
+                            difference.main([file, file])
+                            show.main([str(file), "--out", f"{directory}/shown"])
+                    except ui.Fail as failure:
+                        self.assertEqual(failure.status, 2)
+                    except Exception as error:
+                        bad.append(f"{where}, {inner[key]}: {error!r}")
+                inner[key] = right
+        self.assertEqual(bad, [])
 
     def test_a_result_that_lacks_something_is_not_shown(self):
         good = compare_sample.results()
@@ -170,6 +212,10 @@ class Files(unittest.TestCase):
     def test_shape(self):
         self.assertEqual(limits.shape({"a": [1]}, {"a": [int]}), "")
         self.assertEqual(limits.shape({"a": [True]}, {"a": [int]}), "a[0] is not what it has to be")
+        for good, bad, wanted in (({}, {"a": None}, {"a?": int}), (None, "x", (None, int)),
+                                  ([], None, [int, ...]), ([1], [], [int])):
+            self.assertEqual(limits.shape(good, wanted), "")
+            self.assertNotEqual(limits.shape(bad, wanted), "")
 
 
 class Host(unittest.TestCase):
