@@ -25,9 +25,14 @@ from tests.unit import compare_sample
 KVMSPF = paths.SCRIPTS / "kvmspf"
 
 
-def kvmspf(*words, stdout=subprocess.PIPE, **env):
-    return subprocess.run([KVMSPF, *words], stdout=stdout, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, "KVMSPF_LAB": "", **env}, check=False)
+# Run the words after the first with the folder of that name read-only.
+READ_ONLY = ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+             'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh"]
+
+
+def kvmspf(*words, within=(), stdout=subprocess.PIPE, **env):
+    return subprocess.run([*within, KVMSPF, *words], stdout=stdout, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, "KVMSPF_LAB": "", **env}, check=False)
 
 
 class Refused(unittest.TestCase):
@@ -85,6 +90,20 @@ class Refused(unittest.TestCase):
     def test_a_build_folder_that_is_a_file(self):
         self.refused(["patches", "check", "linux"], "Not a directory|File exists", 1,
                      KVMSPF_BUILD="/dev/null")
+
+    @unittest.skipIf(os.geteuid(), "mounts need root")
+    def test_a_build_folder_that_is_read_only(self):
+        """An empty one, and ours, which may have sources and all that a lab needs."""
+        paths.BUILD.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as empty:
+            for folder in empty, paths.BUILD:
+                for words in (["lab", "--", "true"], ["deb", "agent"],
+                              ["patches", "check", "linux"]):
+                    with self.subTest(folder=folder, words=words):
+                        done = kvmspf(*words, within=[*READ_ONLY, folder], KVMSPF_BUILD=str(folder))
+                        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+                        self.assertRegex(done.stderr, "^kvmspf: [^\n]*: Read-only file system; "
+                                                      "make it writable, .*\n$")
 
     def test_an_empty_path(self):
         done = kvmspf("--version", PATH="")
