@@ -77,26 +77,43 @@ def some_of(known):
 def shape(value, wanted, where="it"):
     """Say in a sentence what is wrong with a value read from a file; "" if nothing is.
 
-    wanted: a type or a tuple of types; or a dictionary of the keys that must be there, with what is
-    wanted of each value; or a list of one element, which is wanted of each element of a list that
-    must not be empty; or a callable that returns whether the value is good."""
+    wanted: a type; or None; or a callable that returns whether the value is good; or a tuple, of
+    which one is wanted; or a dictionary of the keys that must be there, with what is wanted of each
+    value (a key with ? at its end may be absent); or a list of one element, which is wanted of each
+    element of a list that must not be empty (unless ... follows)."""
+    if isinstance(wanted, tuple):
+        said = [shape(value, one, where) for one in wanted]
+        return "" if "" in said else said[-1]
     if isinstance(wanted, dict):
         if not isinstance(value, dict):
             return f"{where} is no object"
         return next((said for key, inner in wanted.items()
-                     if (said := shape(value.get(key), inner,
-                                       f"{where}.{key}".removeprefix("it.")))), "")
+                     if ((name := key.removesuffix("?")) == key or name in value)
+                     and (said := shape(value.get(name), inner,
+                                        f"{where}.{name}".removeprefix("it.")))), "")
     if isinstance(wanted, list):
-        if not isinstance(value, list) or not value:
-            return f"{where} is no list with something in it"
+        if not isinstance(value, list) or not value and ... not in wanted:
+            return f"{where} is no list{'' if ... in wanted else ' with something in it'}"
         return next((said for i, one in enumerate(value)
                      if (said := shape(one, wanted[0], f"{where}[{i}]"))), "")
-    if isinstance(wanted, (type, tuple)):
+    if isinstance(wanted, type):
         good = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
     else:
-        good = wanted(value)
+        good = wanted(value) if wanted else value is None
     return "" if good else f"{where} is not what it has to be"
 
 
 def time(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e12
+
+
+def numbers(values):
+    return all(isinstance(value, (int, float)) for value in values)
+
+
+def pair(value):
+    return isinstance(value, list) and len(value) == 2 and numbers(value)
+
+
+def counters(value):
+    return isinstance(value, dict) and numbers(value.values())

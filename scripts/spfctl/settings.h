@@ -36,7 +36,7 @@ struct settings {
 	enum column sort;
 	double interval;
 	unsigned long count;		/* 0: for ever */
-	int64_t timeout_ms;		/* until all have answered */
+	int64_t timeout_ms;		/* for libvirt's list, and for each question to all VMs */
 };
 
 void settings_parse(struct settings *settings, int argc, char *const *argv);

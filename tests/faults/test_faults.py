@@ -123,12 +123,20 @@ def cost(what, *words):
 
 
 class Faults(unittest.TestCase):
-    def test_selftest_every_mode_counters_and_contents(self):
-        result = x86.Lab("patched", cpus=2, memory=2 << 30,
+    def selftest(self, kernel):
+        result = x86.Lab(kernel, cpus=2, memory=2 << 30,
                          timeout=LIMIT).run([str(SELFTESTS / "speculative_faults_test")])
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
+
+    def test_selftest_every_mode_counters_and_contents(self):
+        self.selftest("patched")
+
+    @depth.long("a kernel of its own")
+    def test_selftest_on_a_preemptible_kernel(self):
+        targets.bring_up_to_date("preempt")
+        self.selftest("preempt")
 
     def test_locks_of_a_steady_load(self):
         got = cost("locks")

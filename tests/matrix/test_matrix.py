@@ -19,14 +19,17 @@ def core():
 
 
 class Matrix(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.found = matrix.results(() if depth.LONG else core())
+    NUMBERS, KERNEL = () if depth.LONG else core(), "patched"
 
     def test_every_row(self):
-        for row, modes in self.found:
+        for row, modes in matrix.results(self.NUMBERS, self.KERNEL):
             with self.subTest(row.name):
                 self.assertEqual(matrix.faults_of(row, modes), [])
+
+
+@depth.long("a kernel of its own")
+class Preempt(Matrix):
+    KERNEL = "preempt"
 
 
 if __name__ == "__main__":

@@ -204,8 +204,10 @@ class Operator(unittest.TestCase):
         # promtool complains on standard error, also about node_exporter's own lines.
         ours = [line for line in done.stderr.splitlines() if "kvmspf" in line or "error" in line]
         self.assertEqual(ours, [])
-        done = promtool("check", "rules", paths.SCRIPTS / "spfctl" / "alerts.yml")
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for words in (["check", "rules", paths.SCRIPTS / "spfctl" / "alerts.yml"],
+                      ["test", "rules", paths.ROOT / "tests" / "spfctl" / "alerts.yml"]):
+            done = promtool(*words)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

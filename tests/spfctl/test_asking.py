@@ -61,6 +61,13 @@ class Asking(Test):
         self.assertIn("query-name", other.heard)
         self.assertNotIn("query-kvm-spf", other.heard)
 
+    def test_a_mute_peer_takes_no_time_from_the_one_named(self):
+        """spfctl waits for all names until the timeout, and asks the VM of that name after it."""
+        self.vm("a", "db1")
+        self.serve("b", greeting_only())
+        vm, = json.loads(self.check(["-t", "0.5", "--json", "-D", self.dir, "db1"], 0, []))["vms"]
+        self.assertTrue(vm["available"])
+
     def test_a_name_may_be_where_it_is(self):
         self.vm("a", "db1")
         path = self.dir / "b"

@@ -6,9 +6,11 @@ import re
 import subprocess
 import unittest
 import urllib.request
+from pathlib import Path
 
 from tests.spfctl import server
 from tests.spfctl.harness import PATIENCE, TOO_OLD, Test, samples
+from spf import paths
 from spf.source import apt
 
 COUNTERS = {"kvmspf_faults_total", "kvmspf_aborts_total", "kvmspf_fault_seconds_total"}
@@ -128,6 +130,15 @@ class Collector(Test):
                               text=True,
                               capture_output=True)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+
+class Alerts(unittest.TestCase):
+    def test_they_fire_when_they_must_and_say_what_is_so(self):
+        apt.packages(["prometheus"])
+        for words in (["check", "rules", paths.SCRIPTS / "spfctl" / "alerts.yml"],
+                      ["test", "rules", Path(__file__).with_name("alerts.yml")]):
+            done = subprocess.run(["promtool", *words], text=True, capture_output=True)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 """kvmspf reports input that it cannot use in one line.  Its status distinguishes a usage error from
 a failure."""
 
+import contextlib
 import copy
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -14,17 +16,23 @@ from unittest import mock
 
 from spf import kvmparam, limits, main, paths, ui
 from spf.build import targets
-from spf.compare import hosts, verb
+from spf.compare import hosts, show, verb
 from spf.lab import x86
+from spf.report import difference
 from spf.source import apt, patches
 from tests.unit import compare_sample
 
 KVMSPF = paths.SCRIPTS / "kvmspf"
 
 
-def kvmspf(*words, stdout=subprocess.PIPE, **env):
-    return subprocess.run([KVMSPF, *words], stdout=stdout, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, "KVMSPF_LAB": "", **env}, check=False)
+# Run the words after the first with the folder of that name read-only.
+READ_ONLY = ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+             'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh"]
+
+
+def kvmspf(*words, within=(), stdout=subprocess.PIPE, **env):
+    return subprocess.run([*within, KVMSPF, *words], stdout=stdout, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, "KVMSPF_LAB": "", **env}, check=False)
 
 
 class Refused(unittest.TestCase):
@@ -83,6 +91,20 @@ class Refused(unittest.TestCase):
         self.refused(["patches", "check", "linux"], "Not a directory|File exists", 1,
                      KVMSPF_BUILD="/dev/null")
 
+    @unittest.skipIf(os.geteuid(), "mounts need root")
+    def test_a_build_folder_that_is_read_only(self):
+        """An empty one, and ours, which may have sources and all that a lab needs."""
+        paths.BUILD.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as empty:
+            for folder in empty, paths.BUILD:
+                for words in (["lab", "--", "true"], ["deb", "agent"],
+                              ["patches", "check", "linux"]):
+                    with self.subTest(folder=folder, words=words):
+                        done = kvmspf(*words, within=[*READ_ONLY, folder], KVMSPF_BUILD=str(folder))
+                        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+                        self.assertRegex(done.stderr, "^kvmspf: [^\n]*: Read-only file system; "
+                                                      "make it writable, .*\n$")
+
     def test_an_empty_path(self):
         done = kvmspf("--version", PATH="")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -139,21 +161,60 @@ class Files(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             names = [Path(directory) / "good", Path(directory) / "bad"]
             names[0].write_text(json.dumps(good))
-            for bad, said in ((without("platform"), "platform is not"),
-                              (without("runs", runs=[]), "runs is no list"),
-                              (without("runs", runs="x"), "runs is no list"),
+            for bad, said in ((without("platform"), "platform is no"),
+                              (without("runs", runs=[]), "runs is no"),
+                              (without("runs", runs="x"), "runs is no"),
                               (without("settings", settings=[]), "settings is no"),
-                              (without("summary", summary=None), "summary is no list"),
+                              (without("summary", summary=None), "summary is no"),
                               (without("settings", "load", load="moon"), "platform has no 'moon'"),
                               (without("runs", 0, "boot", boot={"total_s": -1}),
-                               r"runs\[0\].boot.total_s is not"),
+                               r"runs\[0\].boot.total_s "),
                               (without("storms", 0, "runs", runs=[{}]),
-                               r"storms\[0\].runs\[0\].mode is not")):
+                               r"storms\[0\].runs\[0\].mode "),
+                              (without("settings", "load", load=None), "settings.load "),
+                              (without("platform", "host", host="x"), "platform.host is no"),
+                              (without("discards", 0, "mode"), r"discards\[0\].mode "),
+                              (without("storms", storms=None), "storms is no"),
+                              (without("simulated", simulated="x"), "simulated is no"),
+                              (without("simulated", "line_ns", line_ns=None),
+                               "simulated.line_ns ")):
                 names[1].write_text(json.dumps(bad))
                 done = kvmspf("compare", *names)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertRegex(done.stderr,
                                  rf"^kvmspf: .*bad: {said}.*; name a results.json .*\n$")
+
+    def test_no_wrong_value_of_a_result_is_a_traceback(self):
+        """Each value in turn is null, or a text."""
+        def few(value):
+            """A copy.  Two elements of a list stand for all."""
+            if isinstance(value, dict):
+                return {key: few(inner) for key, inner in value.items()}
+            return [few(inner) for inner in value[:2]] if isinstance(value, list) else value
+
+        def places(value, where=""):
+            for key in range(len(value[:1])) if isinstance(value, list) else value:
+                yield value, key, f"{where}.{key}"
+                if isinstance(value[key], (dict, list)):
+                    yield from places(value[key], f"{where}.{key}")
+
+        result, bad = few(compare_sample.results(modes=("off", "on"), runs=1)), []
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "results.json"
+            for inner, key, where in [*places(result)]:
+                right = inner[key]
+                for inner[key] in None, "x":
+                    file.write_text(json.dumps(result))
+                    try:
+                        with contextlib.redirect_stdout(io.StringIO()):
+                            difference.main([file, file])
+                            show.main([str(file), "--out", f"{directory}/shown"])
+                    except ui.Fail as failure:
+                        self.assertEqual(failure.status, 2)
+                    except Exception as error:
+                        bad.append(f"{where}, {inner[key]}: {error!r}")
+                inner[key] = right
+        self.assertEqual(bad, [])
 
     def test_a_result_that_lacks_something_is_not_shown(self):
         good = compare_sample.results()
@@ -170,6 +231,10 @@ class Files(unittest.TestCase):
     def test_shape(self):
         self.assertEqual(limits.shape({"a": [1]}, {"a": [int]}), "")
         self.assertEqual(limits.shape({"a": [True]}, {"a": [int]}), "a[0] is not what it has to be")
+        for good, bad, wanted in (({}, {"a": None}, {"a?": int}), (None, "x", (None, int)),
+                                  ([], None, [int, ...]), ([1], [], [int])):
+            self.assertEqual(limits.shape(good, wanted), "")
+            self.assertNotEqual(limits.shape(bad, wanted), "")
 
 
 class Host(unittest.TestCase):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from spf import limits, ui
-from spf.report import simulated_hosts, stats, table
+from spf.report import simulated_hosts, stats, storms, table
 from spf.report.summary import verdict
 
 PARTS = (("boot", "Guest boot", "s"), ("load", "Load", "s"),
@@ -21,15 +21,34 @@ PLATFORM = ("emulated", "accelerator", "flavour", "guest_kernel", "vmm_qemu", "o
 # Version 1 had no simulated hosts.
 VERSIONS = (1, 2)
 NAME_ONE = "name a results.json that `kvmspf compare` wrote"
-SHAPE = {"created": str, "seconds": limits.time,
-         "settings": {"load": str, "runs": int, "modes": list, "vmm": list, "vcpus": int},
-         "platform": dict, "summary": [{"vmm": str, "mode": str}],
-         "runs": [{"vmm": str, "mode": str, "boot": {"total_s": limits.time},
-                   "load": {"total_s": limits.time}}]}
+# All that a report computes with.  spf.compare.show says which other value a file lacks.
+NUMBER = (int, float)
+LATENCY = {"histogram": [limits.pair, ...]}
+STORM = {"vmm": str, "config": {"vcpus": int},
+         "runs": [{"mode": lambda mode: mode in storms.MODES, "rate": limits.time,
+                   "latency_ns?": LATENCY, "neighbours?": [{"latency_ns": LATENCY}, ...]}]}
+PHASE = (None, *NUMBER)
+COUNTERS = (None, limits.counters)
+RUN = {"vmm": str, "mode": str,
+       "boot": {"total_s": limits.time, "firmware_s?": PHASE, "kernel_s?": PHASE,
+                "userspace_s?": PHASE},
+       "load": {"total_s": limits.time, "began_s?": NUMBER},
+       "counters?": (None, {"boot?": COUNTERS, "load?": COUNTERS}),
+       "faults_over_time?": [limits.pair, ...]}
+CELL = {"vmm": str, "mode": str}
+DISCARDS = [{"vmm": str, "mode": str, "kind": str, "detail": str}, ...]
+SIMULATED = {"storms": [STORM, ...], "hosts?": [dict, ...], "line_ns?": limits.pair, "seeds?": list,
+             "seconds?": NUMBER,
+             "lives?": {"hosts?": [dict, ...], "runs": [RUN, ...], "discards": DISCARDS}}
+ASKED = {"runs": int, "modes": list, "vmm": list, "vcpus": int}
+COMMON = {"created": str, "seconds": limits.time,
+          "platform": {"host": {"cpus": int}, "machine": dict}, "discards?": DISCARDS,
+          "simulated?": (None, SIMULATED)}
+SHAPE = {**COMMON, "settings": {"load": str, **ASKED}, "summary": [CELL],
+         "runs": [RUN], "storms?": [STORM, ...]}
 # The result of a bundle has no guest lives.
-STORMS_ONLY = {"settings": {"runs": int, "modes": list, "vmm": list, "vcpus": int},
-               "platform": {"host": {"cpus": int}, "machine": dict}, "storms": [dict]}
-STORMS = [{"vmm": str, "config": {"vcpus": int}, "runs": [{"mode": str, "rate": limits.time}]}]
+STORMS_ONLY = {**COMMON, "settings": ASKED, "summary?": [CELL, ...], "runs": list,
+               "storms": [STORM]}
 
 
 def load(name):
@@ -45,14 +64,11 @@ def load(name):
                       2)
     if isinstance(results.get("settings"), dict):
         results["settings"].setdefault("load", FIRST_LOAD)
-    alone = isinstance(results.get("settings"), dict) and results["settings"]["load"] is None
+    alone = not results.get("runs") and isinstance(results.get("settings"), dict) \
+        and results["settings"]["load"] is None
     wrong = limits.shape(results, STORMS_ONLY if alone else SHAPE)
     if not wrong and not alone and results["settings"]["load"] not in results["platform"]:
         wrong = f"platform has no '{results['settings']['load']}', which is the load"
-    if not wrong and results.get("storms"):
-        wrong = limits.shape(results["storms"], STORMS, "storms")
-    if not wrong and simulated_hosts.found(results):
-        wrong = limits.shape(simulated_hosts.found(results), STORMS, "simulated.storms")
     if wrong:
         raise ui.Fail(f"{name}: {wrong}", NAME_ONE, 2)
     return results
@@ -68,8 +84,8 @@ def times(results):
                 run[part]["total_s"] for run in results["runs"]
                 if (run["vmm"], run["mode"]) == (cell["vmm"], cell["mode"])]
     of_parts = {"storm": results.get("storms", ()), "simulated": simulated_hosts.found(results)}
-    for part, storms in of_parts.items():
-        for storm in storms:
+    for part, of_part in of_parts.items():
+        for storm in of_part:
             for run in storm["runs"]:
                 key = part, storm["vmm"], f"{run['mode']}, {storm['config']['vcpus']} vCPUs"
                 found.setdefault(key, []).append(1e6 / run["rate"])
