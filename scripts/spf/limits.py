@@ -82,20 +82,20 @@ def shape(value, wanted, where="it"):
     must not be empty; or a callable that returns whether the value is good."""
     if isinstance(wanted, dict):
         if not isinstance(value, dict):
-            return f"{where} is no object"
+            return f"{where} is not an object"
         return next((said for key, inner in wanted.items()
                      if (said := shape(value.get(key), inner,
                                        f"{where}.{key}".removeprefix("it.")))), "")
     if isinstance(wanted, list):
         if not isinstance(value, list) or not value:
-            return f"{where} is no list with something in it"
+            return f"{where} is not a non-empty list"
         return next((said for i, one in enumerate(value)
                      if (said := shape(one, wanted[0], f"{where}[{i}]"))), "")
     if isinstance(wanted, (type, tuple)):
         good = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
     else:
         good = wanted(value)
-    return "" if good else f"{where} is not what it has to be"
+    return "" if good else f"{where} has the wrong type or an invalid value"
 
 
 def time(value):

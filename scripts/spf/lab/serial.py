@@ -128,7 +128,7 @@ class Serial:
                         f"the emulator ended with status {child.returncode}"
                     return
                 if self.stop.is_set():
-                    result.kind, result.what = "stopped", "it was told to end"
+                    result.kind, result.what = "stopped", "the caller stopped it"
                     return
                 if time.monotonic() - start > self.timeout:
                     result.kind = "timeout"

@@ -216,7 +216,7 @@ class Lab:
                 if now - beat > limit and not (self.icount and result.boot_seconds):
                     result.kind = "stall"
                     result.what = (f"the host in the lab gave no sign of life for {limit:g} s "
-                                   "(the emulator's fault, no result)")
+                                   "(blame the emulator; this is not a result)")
                     registers(directory, self.cpus)
                     return
 

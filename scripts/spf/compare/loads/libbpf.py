@@ -38,8 +38,7 @@ def seconds(_data_mib):
 
 def what(settings):
     return (f"the {settings['keys']} files of libbpf are compiled, {settings['servers']} at once, "
-            "until each object was found "
-            "to be what it has to be")
+            "until each object matched its checksum")
 
 
 def version():
