@@ -144,9 +144,9 @@ class Storms:
         cpus, sockets, nodes = shape(max(counts), self.a_node)
         jobs = turned([(n, kind) for n in counts for kind in self.neighbours], seed)
         modes = turned(self.modes, seed)
-        script = " && ".join(shlex.join(words(self.program, n, kind, modes, self.pages,
-                                                self.more))
-                             for n, kind in jobs)
+        script = " && ".join(
+            shlex.join(words(self.program, n, kind, modes, self.pages, self.more))
+            for n, kind in jobs)
         machine = simulate.Simulated(cpus, sockets=sockets, nodes=nodes, seed=seed, timeout=LIMIT,
                                      files=simulate.programs(), profile=profile, **self.machine)
         machine.stop = self.stop

@@ -97,10 +97,9 @@ class Lab:
         (share / "out").mkdir(parents=True)
         cwd = os.getcwd()
         lines, columns = terminal_size()
-        keep = [d for d in ("tmp", "var/tmp") if any(str(p).startswith(f"/{d}/") for p in
-                                                    (cwd + "/", str(paths.ROOT) + "/",
-                                                     str(paths.BUILD) + "/",
-                                                     str(self.kernel), str(self.qemu)))]
+        keep = [d for d in ("tmp", "var/tmp") if any(
+            str(p).startswith(f"/{d}/") for p in (f"{cwd}/", f"{paths.ROOT}/", f"{paths.BUILD}/",
+                                                  self.kernel, self.qemu))]
         settings = {"lab_token": token, "lab_beat": 0 if self.icount else BEAT, "lab_rows": lines,
                     "lab_columns": columns, "lab_interactive": int(not argv),
                     "lab_keep": "".join(f" /{d} " for d in keep)}

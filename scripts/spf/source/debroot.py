@@ -80,7 +80,7 @@ def _unpack(arch, headers, programs, target, suite):
                 cwd=home / "cache/archives")
     # Nothing counts as installed, so that this fetches all dependencies.
     apt.get([*words, "install", "--download-only", "--no-install-recommends", *programs],
-              f"fetch {' '.join(programs[:3])} for {target.name}")
+            f"fetch {' '.join(programs[:3])} for {target.name}")
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
