@@ -8,9 +8,9 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.lib import console_guest, depth, expected, native
+from tests.lib import console_guest, depth, expected, kernel_series, native
 from spf import paths, series
-from spf.source import apt, patches
+from spf.source import apt
 from spf.build import targets
 from spf.lab import x86
 
@@ -104,8 +104,7 @@ COST = paths.ROOT / "bench" / "fault-cost"
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series")
+    kernel_series.need_patches()
     apt.packages(["busybox-static", "e2fsprogs", "util-linux"])
     for kernel in {"patched", series.guest()}:
         targets.bring_up_to_date(kernel)

@@ -3,8 +3,7 @@
 
 import unittest
 
-from tests.lib import native
-from spf.source import patches
+from tests.lib import kernel_series, native
 from spf.build import targets
 from spf.lab import x86
 
@@ -14,8 +13,7 @@ SWITCH = 'echo "$1" >/proc/sys/vm/speculative_user_faults; shift; exec "$@"'
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series")
+    kernel_series.need_patches()
     targets.bring_up_to_date("patched")
 
 
