@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """compare's half on the host with KVM: work off a plan of guest lives and storms, print each as one
 line of JSON.
