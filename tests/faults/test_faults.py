@@ -15,7 +15,7 @@ from spf.build import targets
 from spf.lab import x86
 
 LIMIT = 900
-USER_FAULTS = """
+KERNEL_COPIES = """
 for switch in 1 0; do
 	echo $switch >/proc/sys/vm/speculative_user_faults
 	"$1" >/tmp/rows || exit
@@ -233,7 +233,7 @@ class Faults(unittest.TestCase):
         """First touches that are not a guest's: each but the first of a page table is speculative
         and takes no mmap_lock."""
         result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
-            ["/bin/sh", "-c", USER_FAULTS, "sh", self.program("user_faults")])
+            ["/bin/sh", "-c", KERNEL_COPIES, "sh", self.program("kernel_copies")])
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
