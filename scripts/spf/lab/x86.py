@@ -103,8 +103,8 @@ class Lab:
         settings = {"lab_token": token, "lab_beat": 0 if self.icount else BEAT, "lab_rows": lines,
                     "lab_columns": columns, "lab_interactive": int(not argv),
                     "lab_keep": "".join(f" /{d} " for d in keep)}
-        write(share / "settings",
-              "".join(f"{k}={shlex.quote(str(v))}\n" for k, v in settings.items()))
+        (share / "settings").write_text(
+            "".join(f"{k}={shlex.quote(str(v))}\n" for k, v in settings.items()))
         env = {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8",
                "TERM": os.environ.get("TERM", "dumb"),
                "PATH": f"{self.qemu.parent}:/usr/local/sbin:/usr/local/bin:"
@@ -120,7 +120,7 @@ class Lab:
         lines = [f"export {k}={shlex.quote(str(v))}" for k, v in env.items()]
         lines += [f"cd {shlex.quote(cwd)} 2>/dev/null || cd /",
                   f"exec {shlex.join(argv) if argv else 'bash -l'}"]
-        write(share / "command", "\n".join(lines) + "\n")
+        (share / "command").write_text("\n".join(lines) + "\n")
 
     # -- the run --
 
@@ -238,10 +238,6 @@ def nodes(count, memory, cpus):
         words += ["-object", f"memory-backend-ram,id=m{node},size={memory // count >> 20}M",
                   "-numa", f"node,memdev=m{node},cpus={node * each}-{(node + 1) * each - 1}"]
     return words
-
-
-def write(path, text):
-    path.write_text(text)
 
 
 def registers(directory, cpus):
