@@ -5,14 +5,13 @@
 What happens in this host, and how long it takes by its own clock, depends on nothing but the files
 and the seed."""
 
-import re
 import shutil
 import struct
 import subprocess
 from pathlib import Path
 
 from spf import ui
-from spf.source import apt
+from spf.source import apt, debroot
 from spf.build import meson, targets
 from spf.lab import accel, holders, image, serial, x86
 
@@ -113,11 +112,7 @@ class Simulated(serial.Serial):
 
 def libraries(path):
     """The shared libraries of a program, each at the path that the loader looks for."""
-    done = subprocess.run(["ldd", path], capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise ui.Fail(f"{ui.shown(path)} is not a program that this machine runs",
-                      "name another one", 2)
-    return {name.lstrip("/"): Path(name) for name in re.findall(r"(/\S+) \(0x", done.stdout)}
+    return {name.lstrip("/"): Path(name) for name in debroot.loaded(path)}
 
 
 def functions(map_file, names):
