@@ -12,6 +12,7 @@ from spf import paths, series, ui
 from spf.source import apt, debroot, fetch, patches
 
 HEAD, TITLE = "Build", "gcc"
+SERVERS, DOES = "compilers", "N compilers build a library"
 ARCHES = ("x86",)
 PACKAGES = ("build-essential", "libelf-dev", "zlib1g-dev")
 VALUE_BYTES = None
