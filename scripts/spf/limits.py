@@ -20,7 +20,6 @@ positive = number(1, 999999, "positive number")
 seconds = number(1, 9999999, "number of seconds")
 cpus = number(1, 512, "number of CPUs")
 nodes = number(1, 16, "number of nodes")
-simulated = number(1, 512, "number of CPUs")
 seed = number(0, 999999999, "seed")
 
 

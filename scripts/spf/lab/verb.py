@@ -43,7 +43,7 @@ on stderr.  Without a command there is a shell.""")
     p.add_argument("--memory", type=limits.memory, default=0,
                    help="the lab's memory (default 4G; ept 512M, power 2G)")
     p.add_argument("--numa", type=limits.nodes, default=1, help="the lab's NUMA nodes (default 1)")
-    p.add_argument("--simulate", type=limits.simulated, metavar="N",
+    p.add_argument("--simulate", type=limits.cpus, metavar="N",
                    help="a host of N CPUs, up to 512, side by side in virtual time, one "
                         "instruction a nanosecond; the same each time.  It has no root file "
                         "system: COMMAND and the files that it names are packed with their "
