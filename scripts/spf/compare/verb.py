@@ -17,12 +17,12 @@ LOADS = loads.KINDS.values()
 EPILOG = f"""\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into
 firmware, kernel, userspace) and one load time ({"; or ".join(load.DOES for load in LOADS)}).
-The modes alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  compare throws away runs
-that are not comparable (stall, crash, wrong key count), and counts and replaces them.  Guests run
-on this host if it has a patched kernel and a /dev/kvm that works, else in an emulated host (kvmspf
-lab).  In the end compare runs storms on simulated hosts of up to 128 CPUs, in virtual time
-(docs/scaling.md), two hosts at a time.  DIR gets results.json (docs/results-schema.md), the same
-values as runs.csv and storms.csv, and report.html.
+The modes alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a
+second a run at most.  compare throws away runs that are not comparable (stall, crash, wrong key
+count), and counts and replaces them.  Guests run on this host if it has a patched kernel and a
+/dev/kvm that works, else in an emulated host (kvmspf lab).  In the end compare runs storms on
+simulated hosts of up to 128 CPUs, in virtual time (docs/scaling.md), two hosts at a time.  DIR gets
+results.json (docs/results-schema.md), the same values as runs.csv and storms.csv, and report.html.
 
 Status: 0 done; 1 failed; 2 wrong arguments; 3 done, but runs are missing."""
 
