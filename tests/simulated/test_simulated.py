@@ -195,7 +195,7 @@ class Words(unittest.TestCase):
                                "true"],
                               capture_output=True, text=True)
         self.assertEqual(done.returncode, 2)
-        self.assertIn("--seed is not for a lab without --simulate", done.stderr)
+        self.assertIn("--seed is not for --arch x86", done.stderr)
 
 
 class Emulator(unittest.TestCase):

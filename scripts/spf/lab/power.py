@@ -7,7 +7,9 @@ from spf.source import apt, setup
 from spf.build import meson, targets
 from spf.lab import serial, x86
 
+ABOUT = "KVM HV with radix"
 MEMORY = 2 << 30
+OPTIONS = "arch", "cpus"
 MACHINES = {"power": "powernv9", "power10": "powernv10"}
 KERNELS = {"patched": "power", "4k": "power4k", "edit": "poweredit"}
 

@@ -15,7 +15,11 @@ from spf.source import apt, debroot
 from spf.build import meson, targets
 from spf.lab import accel, holders, image, serial, x86
 
+ABOUT = """side by side in virtual time, one instruction a nanosecond; the same each time.  It has
+no root file system: COMMAND and the files that it names are packed with their libraries and
+busybox.  Caches and memory cost nothing, except --line"""
 MEMORY = 4 << 30
+OPTIONS = "simulate sockets nodes line seed qemu".split()
 # The most nanoseconds by which two CPUs' clocks differ; an instruction takes one.  See
 # docs/scaling.md.
 QUANTUM = 200

@@ -18,6 +18,9 @@ from spf import paths, series, ui
 from spf.build import targets
 from spf.lab import accel, outcome, qmp
 
+ABOUT = "AMD NPT or this machine's own"
+MEMORY = 4 << 30
+OPTIONS = "arch cpus numa qemu accel icount stall out dry_run".split()
 BEAT = 5
 # Seconds without a sign of life while the host boots.  A kernel with KASAN and lockdep takes 40.
 BOOT_STALL = {"debug": 180}
@@ -27,7 +30,7 @@ DEFAULT_CPUS = max(2, len(os.sched_getaffinity(0)))
 
 
 class Lab:
-    def __init__(self, kernel="patched", qemu="patched", cpus=0, memory=4 << 30, numa=1,
+    def __init__(self, kernel="patched", qemu="patched", cpus=0, memory=MEMORY, numa=1,
                  icount=False, append="",
                  timeout=0, stall=120, accelerator="auto", guest_kernel=None, env=None,
                  qemu_args=()):
@@ -301,6 +304,6 @@ def make(args):
     """The lab that `kvmspf lab` was asked for."""
     if not args.no_build and not args.dry_run:
         targets.bring_up_to_date(args.kernel, args.qemu)
-    return Lab(args.kernel, args.qemu, args.cpus, args.memory or 4 << 30, args.numa, args.icount,
+    return Lab(args.kernel, args.qemu, args.cpus, args.memory or MEMORY, args.numa, args.icount,
                args.append,
                args.timeout, args.stall, args.accel)
