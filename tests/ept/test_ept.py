@@ -12,7 +12,7 @@ from tests.lib import kernel_series, storm_tiers
 from spf import paths, series, ui
 from spf.source import apt, setup
 from spf.build import meson
-from spf.lab import ept, serial
+from spf.lab import ept
 
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
@@ -65,7 +65,7 @@ def machines():
 class Ept(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        serial.init_program(ept.Ept.compiler)     # one thread at a time
+        meson.lab_init()     # one thread at a time
         # Bochs has one thread, and its clock counts instructions: run as many machines at once as
         # there are CPUs.
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))

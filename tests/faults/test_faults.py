@@ -227,7 +227,7 @@ class Faults(unittest.TestCase):
 
     @staticmethod
     def program(name):
-        return str(native.static(f"faults/{name}.c"))
+        return str(native.program(name))
 
     def test_user_faults_copies_and_direct_io(self):
         """First touches that are not a guest's: each but the first of a page table is speculative

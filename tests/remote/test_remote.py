@@ -29,7 +29,7 @@ class Remote(unittest.TestCase):
     def test_fresh_memory_is_read_and_written_the_same(self):
         """process_vm_readv() and process_vm_writev(): the contents, and the state of the pages
         afterwards."""
-        remote = native.static("remote/remote.c")
+        remote = native.program("remote")
         found = {mode: self.run_in_lab(mode, remote) for mode in MODES}
         print(*[f"# {line}" for line in found["on"]], sep="\n", flush=True)
         self.assertEqual(found["on"], found["off"])

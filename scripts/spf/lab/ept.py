@@ -8,8 +8,7 @@ from spf.source import apt, setup
 from spf.build import targets
 from spf.lab import serial, x86
 
-PACKAGES = ("bochs bochs-term bochsbios gcc grub-common grub-pc-bin libc6-dev mtools vgabios "
-            "xorriso").split()
+PACKAGES = "bochs bochs-term bochsbios grub-common grub-pc-bin mtools vgabios xorriso".split()
 ABOUT = "Intel EPT on Bochs, with one CPU, slow"
 MEMORY = 512 << 20
 OPTIONS = "arch", "cpus"
@@ -45,9 +44,6 @@ debug: action=ignore
 
 
 class Ept(serial.Serial):
-    compiler = "gcc"
-    machine = 62
-
     def __init__(self, kernel="patched", memory=MEMORY, **options):
         super().__init__(x86.kernel_path(kernel), memory, **options)
 

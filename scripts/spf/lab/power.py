@@ -3,7 +3,7 @@
 with radix."""
 
 from spf import series, ui
-from spf.source import apt, setup
+from spf.source import setup
 from spf.build import meson, targets
 from spf.lab import serial, x86
 
@@ -15,7 +15,7 @@ KERNELS = {"patched": "power", "4k": "power4k", "edit": "poweredit"}
 
 
 class Power(serial.Serial):
-    compiler = "powerpc64le-linux-gnu-gcc"
+    init = staticmethod(meson.lab_init_power)
     machine = 21
 
     def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, disk=None,
@@ -56,7 +56,6 @@ def kernel_path(kernel):
 
 def bring_up_to_date(kernel):
     setup.ready()
-    apt.packages(meson.POWER_PACKAGES)
     targets.build("qemu")
     if kernel in KERNELS:
         targets.build(f"linux-{KERNELS[kernel]}")

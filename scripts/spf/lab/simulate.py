@@ -38,9 +38,6 @@ COMMAND_LINE = ("mitigations=off nokaslr tsc=reliable no_timer_check watchdog_th
 
 
 class Simulated(serial.Serial):
-    compiler = "gcc"
-    machine = 62
-
     def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0,
                  line=LINE, seed=1, quantum=QUANTUM, everywhere=False, profile=None, **options):
         """line: ns that a cache line takes from another CPU of the socket, and of another socket;
@@ -177,7 +174,7 @@ def programs():
 
 def bring_up_to_date(kernel, qemu):
     targets.bring_up_to_date(kernel, qemu)
-    apt.packages([*image.PACKAGES, "gcc", "libc6-dev"])
+    apt.packages(image.PACKAGES)
 
 
 def make(args):
