@@ -20,7 +20,6 @@ positive = number(1, 999999, "positive number")
 seconds = number(1, 9999999, "number of seconds")
 cpus = number(1, 512, "number of CPUs")
 nodes = number(1, 16, "number of nodes")
-simulated = number(1, 512, "number of CPUs")
 seed = number(0, 999999999, "seed")
 
 
@@ -86,21 +85,21 @@ def shape(value, wanted, where="it"):
         return "" if "" in said else said[-1]
     if isinstance(wanted, dict):
         if not isinstance(value, dict):
-            return f"{where} is no object"
+            return f"{where} is not an object"
         return next((said for key, inner in wanted.items()
                      if ((name := key.removesuffix("?")) == key or name in value)
                      and (said := shape(value.get(name), inner,
                                         f"{where}.{name}".removeprefix("it.")))), "")
     if isinstance(wanted, list):
         if not isinstance(value, list) or not value and ... not in wanted:
-            return f"{where} is no list{'' if ... in wanted else ' with something in it'}"
+            return f"{where} is not a {'' if ... in wanted else 'non-empty '}list"
         return next((said for i, one in enumerate(value)
                      if (said := shape(one, wanted[0], f"{where}[{i}]"))), "")
     if isinstance(wanted, type):
         good = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
     else:
         good = wanted(value) if wanted else value is None
-    return "" if good else f"{where} is not what it has to be"
+    return "" if good else f"{where} has the wrong type or an invalid value"
 
 
 def time(value):

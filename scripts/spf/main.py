@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from spf import paths, ui  # noqa: E402
 
 VERBS = {
-    "compare": ("compare.verb", "guest boot and database load with speculation off, vma-lock, on"),
+    "compare": ("compare.verb", "guest boot and load with speculation off, vma-lock, on"),
     "report": ("compare.show", "show a result again, as a table and as report.html"),
     "test": ("testing.verb", "run the tests, or the groups named"),
     "lab": ("lab.verb", "boot the patched host here and run a command in it"),
@@ -31,7 +31,7 @@ VERBS = {
 
 def usage():
     lines = ["usage: kvmspf [-v] VERB [ARGUMENT...]", "", __doc__.split("\n")[0], ""]
-    lines += [f"  {verb:9}{text}" for verb, (_, text) in VERBS.items() if available(verb)]
+    lines += [f"  {verb:9}{text}" for verb, (_, text) in VERBS.items()]
     return "\n".join(lines + ["", "kvmspf VERB --help tells more."])
 
 
@@ -54,10 +54,6 @@ def trouble(error):
     return ui.Fail(f"{what}{error.strerror or error}", "kvmspf -v shows what is run")
 
 
-def available(verb):
-    return (Path(__file__).parent / (VERBS[verb][0].replace(".", "/") + ".py")).exists()
-
-
 def stop(number, _frame):
     raise KeyboardInterrupt(number)
 
@@ -72,7 +68,7 @@ def main(argv):
         print(f"kvmspf {version()}")
         return 0
     verb = argv[0]
-    if verb not in VERBS or not available(verb):
+    if verb not in VERBS:
         raise ui.Fail(f"unknown verb '{verb}'", "kvmspf --help lists the verbs", 2)
     if os.environ.get("KVMSPF_LAB") and verb != "compare":
         raise ui.Fail(f"this is the lab already, and 'kvmspf {verb}' is for the machine around it",

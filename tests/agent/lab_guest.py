@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: run a guest with the kvm-spf device and the agent's port, and send it commands over
 its console.

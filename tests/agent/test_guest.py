@@ -33,7 +33,7 @@ def setUpModule():
         raise unittest.SkipTest("the QEMU series has no kvm-spf device yet")
     INITRAMFS.parent.mkdir(parents=True, exist_ok=True)
     INITRAMFS.write_bytes(initramfs(APPLETS, [programs.static(),
-                                              native.static("agent/touch_new.c")]))
+                                              native.program("touch_new")]))
 
 
 class Guest(unittest.TestCase):

@@ -11,9 +11,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.lib import depth
+from tests.lib import depth, kernel_series
 from spf import paths, series
-from spf.source import patches
 from spf.build import meson, targets
 from spf.lab import x86
 
@@ -80,8 +79,7 @@ def in_the_lab(programs, storms):
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series")
+    kernel_series.need_patches()
     targets.bring_up_to_date("patched")
 
 

@@ -12,8 +12,8 @@ import unittest
 import uuid
 from pathlib import Path
 
+from tests.lib import kernel_series
 from spf import kvmparam, paths, series
-from spf.source import patches
 from spf.build import targets
 from spf.lab import x86
 from spf.compare import execution, hosts, loads, needs, plan, verb
@@ -24,8 +24,7 @@ SMALL = ["--no-build", "--vcpus", "2", "--servers", "2", "--memory", "512M", "--
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series yet")
+    kernel_series.need_patches()
     for kernel in {"patched", series.guest()}:
         targets.bring_up_to_date(kernel)
 

@@ -8,11 +8,11 @@ import subprocess
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.lib import storm_tiers
+from tests.lib import kernel_series, storm_tiers
 from spf import paths, series, ui
-from spf.source import apt, patches, setup
+from spf.source import apt, setup
 from spf.build import meson
-from spf.lab import ept, serial
+from spf.lab import ept
 
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
@@ -41,8 +41,7 @@ DIRTY_LOG = {"anonymous": False, "anonymous_thp": True}
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series")
+    kernel_series.need_patches()
     setup.ready()
     apt.packages(["busybox-static"])
     ept.bring_up_to_date("patched")
@@ -66,7 +65,7 @@ def machines():
 class Ept(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        serial.init_program(ept.Ept.compiler)     # one thread at a time
+        meson.lab_init()     # one thread at a time
         # Bochs has one thread, and its clock counts instructions: run as many machines at once as
         # there are CPUs.
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: have a guest read back memory that the host has swapped out, in each mode.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: a guest touches twice as much memory as its cgroup may have, in each mode.
 

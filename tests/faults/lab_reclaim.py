@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the lab: what reclaim makes of pages that a guest has touched once, in each mode.
 

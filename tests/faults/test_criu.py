@@ -47,7 +47,7 @@ class Criu(unittest.TestCase):
         apt.packages(["criu"])
         targets.bring_up_to_date("patched")
         result = x86.Lab("patched", cpus=2, memory=1 << 30, timeout=LIMIT).run(
-            ["/bin/sh", "-c", DUMP, "sh", str(native.static("faults/tracked.c"))])
+            ["/bin/sh", "-c", DUMP, "sh", str(native.program("tracked"))])
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])

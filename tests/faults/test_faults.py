@@ -8,14 +8,14 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.lib import console_guest, depth, expected, native
+from tests.lib import console_guest, depth, expected, kernel_series, native
 from spf import paths, series
-from spf.source import apt, patches
+from spf.source import apt
 from spf.build import targets
 from spf.lab import x86
 
 LIMIT = 900
-USER_FAULTS = """
+KERNEL_COPIES = """
 for switch in 1 0; do
 	echo $switch >/proc/sys/vm/speculative_user_faults
 	"$1" >/tmp/rows || exit
@@ -104,8 +104,7 @@ COST = paths.ROOT / "bench" / "fault-cost"
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series")
+    kernel_series.need_patches()
     apt.packages(["busybox-static", "e2fsprogs", "util-linux"])
     for kernel in {"patched", series.guest()}:
         targets.bring_up_to_date(kernel)
@@ -236,13 +235,13 @@ class Faults(unittest.TestCase):
 
     @staticmethod
     def program(name):
-        return str(native.static(f"faults/{name}.c"))
+        return str(native.program(name))
 
     def test_user_faults_copies_and_direct_io(self):
         """First touches that are not a guest's: each but the first of a page table is speculative
         and takes no mmap_lock."""
         result = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT).run(
-            ["/bin/sh", "-c", USER_FAULTS, "sh", self.program("user_faults")])
+            ["/bin/sh", "-c", KERNEL_COPIES, "sh", self.program("kernel_copies")])
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])

@@ -5,9 +5,8 @@ import re
 import subprocess
 import unittest
 
-from tests.lib import depth
+from tests.lib import depth, kernel_series
 from spf import paths, series
-from spf.source import patches
 
 KVMSPF = paths.SCRIPTS / "kvmspf"
 LIMIT = 900
@@ -19,8 +18,7 @@ ROW = re.compile(r"^(\S+) +quiet +anon +write: fast \d+ speculative (\d+) "
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series")
+    kernel_series.need_patches()
 
 
 @depth.long("a kernel of its own")

@@ -132,7 +132,7 @@ class Run(unittest.TestCase):
     def test_code_that_was_overwritten_is_not_executed(self):
         """As when the kernel switches a static branch.  The emulator kept translations of the
         old code."""
-        done = kvmspf("--", native.static("lab/code_written.c"))
+        done = kvmspf("--", native.program("code_written"))
         self.assertEqual((done.returncode, done.stdout), (0, b"100000 stores\n"), done.stderr)
 
     def test_protection_keys_apply_to_what_is_in_the_tlb(self):
@@ -140,7 +140,7 @@ class Run(unittest.TestCase):
         done = subprocess.run([series.qemu(), "-M", "pc", "-accel", "tcg", "-cpu", "max",
                                "-m", "64M", "-nodefaults", "-display", "none", "-debugcon", "stdio",
                                "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
-                               "-kernel", native.kernel("protection_keys")],
+                               "-kernel", native.program("protection_keys")],
                               capture_output=True, text=True, timeout=LIMIT, check=False)
         said = "PKE: off 0x00, on 0x21, off 0x00\nPKS: off 0x00, on 0x21, off 0x00\n"
         self.assertEqual(done.stdout, said, done.stderr)
@@ -152,7 +152,7 @@ class Run(unittest.TestCase):
                                "-cpu", "max", "-m", "64M", "-nodefaults", "-display", "none",
                                "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
                                "-plugin", native.plugin("vcpu_index"),
-                               "-kernel", native.kernel("protection_keys")],
+                               "-kernel", native.program("protection_keys")],
                               capture_output=True, text=True, timeout=LIMIT, check=False)
         self.assertEqual(done.stderr.splitlines(), ["vCPU 0", "vCPU 1", "vCPU 2"])
 

@@ -54,7 +54,6 @@ uname -r
 
 
 class Host(serial.Serial):
-    compiler, machine = "gcc", 62
     needs = simulate.Simulated.needs
 
     def __init__(self, *args, nodes=2, **options):

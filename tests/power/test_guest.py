@@ -52,7 +52,7 @@ class Device(unittest.TestCase):
             json.dump({"spec": spec}, plan)
             plan.flush()
             machine = power.Power(memory=verb.host_memory(args) << 20, disk=host.disk,
-                                      files=host.files | {"kvmspf/query.py": HERE / "query.py"})
+                                  files=host.files | {"kvmspf/query.py": HERE / "query.py"})
             done = machine.run(["/usr/bin/python3", "/kvmspf/query.py", plan.name])
         self.assertEqual((done.kind, done.status), ("exit", 0), done.out)
         answer = json.loads(done.out)

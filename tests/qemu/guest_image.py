@@ -9,5 +9,5 @@ def make(where):
     cpio = image.Cpio()
     cpio.directory("sys")
     cpio.device("dev/console", 5, 1)
-    cpio.file("init", native.static("qemu/guest.c").read_bytes(), 0o755)
+    cpio.file("init", native.program("qemu_guest").read_bytes(), 0o755)
     where.write_bytes(cpio.finish())

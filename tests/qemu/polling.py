@@ -54,8 +54,8 @@ class Poller:
 def storms(command, runs):
     """Measure, in the lab."""
     guest = lab_qemu.Guest(*command, "kvm,speculative-faults=on", "",
-                         ("-object", f"memory-backend-ram,id=fresh,size={GUEST_MEMORY}M",
-                          "-device", "ivshmem-plain,memdev=fresh"))
+                           ("-object", f"memory-backend-ram,id=fresh,size={GUEST_MEMORY}M",
+                            "-device", "ivshmem-plain,memdev=fresh"))
     pages = GUEST_MEMORY * MIB // 4096 // (runs * len(INTERVALS) + 1)
     # the first run would cost 5 % more
     guest.tell(f"touch {runs * len(INTERVALS) * pages} {pages}", "touched")

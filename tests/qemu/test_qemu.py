@@ -10,11 +10,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.lib import depth
+from tests.lib import depth, kernel_series
 from tests.lib.fault_names import ABORTS, TIERS
 from tests.qemu import guest_image
 from spf import paths, series
-from spf.source import patches
 from spf.build import targets
 from spf.lab import qmp, x86
 
@@ -139,8 +138,7 @@ def added(after, before):
 class Lab(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if not patches.files("linux"):
-            raise unittest.SkipTest("there is no kernel series")
+        kernel_series.need_patches()
         cls.seen = in_lab("patched", "patched")
 
     def same_block(self, block, info):
@@ -299,8 +297,7 @@ class Migration(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if not patches.files("linux"):
-            raise unittest.SkipTest("there is no kernel series")
+        kernel_series.need_patches()
         cls.scratch = tempfile.TemporaryDirectory(dir=paths.BUILD)
         cls.addClassCleanup(cls.scratch.cleanup)
         cls.seen = in_lab("patched", "migration", out=cls.scratch.name)

@@ -3,8 +3,7 @@
 
 import unittest
 
-from tests.lib import native
-from spf.source import patches
+from tests.lib import kernel_series, native
 from spf.build import targets
 from spf.lab import x86
 
@@ -14,8 +13,7 @@ SWITCH = 'echo "$1" >/proc/sys/vm/speculative_user_faults; shift; exec "$@"'
 
 
 def setUpModule():
-    if not patches.files("linux"):
-        raise unittest.SkipTest("there is no kernel series")
+    kernel_series.need_patches()
     targets.bring_up_to_date("patched")
 
 
@@ -31,7 +29,7 @@ class Remote(unittest.TestCase):
     def test_fresh_memory_is_read_and_written_the_same(self):
         """process_vm_readv() and process_vm_writev(): the contents, and the state of the pages
         afterwards."""
-        remote = native.static("remote/remote.c")
+        remote = native.program("remote")
         found = {mode: self.run_in_lab(mode, remote) for mode in MODES}
         print(*[f"# {line}" for line in found["on"]], sep="\n", flush=True)
         self.assertEqual(found["on"], found["off"])

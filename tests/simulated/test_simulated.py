@@ -15,7 +15,7 @@ from tests.lib import depth, native
 from spf import paths, series, ui
 from spf.build import meson, targets
 from spf.compare import simulated
-from spf.lab import qmp, serial, simulate
+from spf.lab import qmp, simulate
 
 LIMIT = 1500
 # Each turn is two instructions, so two ns.
@@ -26,7 +26,7 @@ FREE = (0, 0)
 def setUpModule():
     targets.bring_up_to_date("patched")
     meson.plugins()
-    serial.init_program(simulate.Simulated.compiler)    # not by two at once
+    meson.lab_init()    # not by two at once
 
 
 def run(case, cpus, *argv, **options):
@@ -48,7 +48,7 @@ class Time(unittest.TestCase):
         exchanges tried.  In the first 20 ms after its boot the kernel has 400 us of unknown work
         for some CPU, so sleep first; that takes no real time."""
         said = run(self, cpus, "sh", "-c", 'sleep 0.1; exec "$0" "$@"',
-                   native.static("simulated/loops.c"), kind, threads, turns,
+                   native.program("loops"), kind, threads, turns,
                    files=simulate.programs(), **options).out
         return tuple(map(int, said.split()))
 
@@ -122,7 +122,7 @@ class TableLock(unittest.TestCase):
     meanwhile.  So at most one fault gives up for each timer interrupt."""
 
     def check(self, how, least):
-        said = run(self, 2, native.static("simulated/table_lock.c"), how, 8,
+        said = run(self, 2, native.program("table_lock"), how, 8,
                    files=simulate.programs()).out
         busy, success, ticks = map(int, said.split())
         print(f"# {how}: {success} speculative faults, {busy} gave up, {ticks} timer interrupts")
@@ -195,7 +195,7 @@ class Words(unittest.TestCase):
                                "true"],
                               capture_output=True, text=True)
         self.assertEqual(done.returncode, 2)
-        self.assertIn("--seed is not for a lab without --simulate", done.stderr)
+        self.assertIn("--seed is not for --arch x86", done.stderr)
 
 
 class Emulator(unittest.TestCase):

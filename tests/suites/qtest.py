@@ -64,8 +64,8 @@ def results(flavour):
     with ui.Progress(f"check-qtest, {flavour}") as progress:
         sandbox.run(src, obj,
                     ["sh", "-ec", RUN, "sh", accel.choose(series.qemu(), series.kernel("stock")),
-                       "check-qtest", f"-j{sandbox.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
-                      log, qemus.environment(), sandbox.counted(progress))
+                     "check-qtest", f"-j{sandbox.jobs()}", f"TIMEOUT_MULTIPLIER={TIMES}"],
+                    log, qemus.environment(), sandbox.counted(progress))
     found = {}
     for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
         test = json.loads(line)

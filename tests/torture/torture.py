@@ -23,7 +23,7 @@ from spf.lab import power, x86  # noqa: E402
 
 
 # The POWER lab's kernels; there, no `inside` script makes the host reclaim and merge eagerly.
-POWER = {"power": "patched", "power4k": "4k", "poweredit": "edit"}
+POWER = {flavour: kernel for kernel, flavour in power.KERNELS.items()}
 
 
 def mutations():

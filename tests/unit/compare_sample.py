@@ -89,7 +89,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
                      "life_s": 13 * k, "host_trouble": []})
     thrown = [{**made[0], "kind": "stall", "detail": "no 'ready' within 138 s",
                "console": ""}] if discards else []
-    host = {"kernel": "6.12.0", "kernel_build": "#1 SMP", "cpus": 2,
+    host = {"kernel": "1.2.3", "kernel_build": "#1 SMP", "cpus": 2,
             "cpu_model": "AMD EPYC Processor", "memory_mib": 2000,
             "hypervisor": True, "mmu": "AMD NPT", "thp": "madvise", "modes": counted}
     out = {**figures.SCHEMA, "created": "2000-01-01T00:00:00+00:00", "seconds": 700.0,
@@ -103,7 +103,7 @@ def results(modes=("off", "vma-lock", "on"), runs=5, counted=True, discards=True
                         "accelerator": words.accelerator(host, True),
                         "host": host,
                         "machine": {"kernel": "6.1.0", "cores": 2, "cpu_model": "made up"},
-                        "guest_kernel": "6.12.0", "vmm_qemu": "10.0", "outer_qemu": "10.0",
+                        "guest_kernel": "1.2.3", "vmm_qemu": "4.5", "outer_qemu": "4.5",
                         load: "7.0"},
            "runs": made, "discards": thrown, "storms": list(storms(rng, modes, runs, counted)),
            "simulated": simulated(rng, modes, runs) if counted else None}

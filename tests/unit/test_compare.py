@@ -469,6 +469,7 @@ class Output(unittest.TestCase):
                               if "simulated guest boot" in line]), 2)
         self.assertIn("Database load on a simulated host, 32 vCPUs", table.text(results))
         self.assertIn("Guest boot, simulated, 32 vCPUs", page)
+        self.assertIn("Build on a simulated host", table.text(compare_sample.results(load="build")))
         self.assertIn("seeds", results["method"][-1])
         self.assertIn("Simulated fault storm, busy VMM", table.text(results))
 

@@ -79,7 +79,7 @@ class Refused(unittest.TestCase):
                          "is no directory; name one")
 
     def test_a_program_that_is_no_qemu(self):
-        with self.assertRaisesRegex(ui.Fail, "'/bin/true' is no QEMU"):
+        with self.assertRaisesRegex(ui.Fail, "'/bin/true' is not a QEMU"):
             x86.qemu_path("/bin/true")
 
     def test_a_full_disk_below_the_output(self):
@@ -230,7 +230,8 @@ class Files(unittest.TestCase):
 
     def test_shape(self):
         self.assertEqual(limits.shape({"a": [1]}, {"a": [int]}), "")
-        self.assertEqual(limits.shape({"a": [True]}, {"a": [int]}), "a[0] is not what it has to be")
+        self.assertEqual(limits.shape({"a": [True]}, {"a": [int]}),
+                         "a[0] has the wrong type or an invalid value")
         for good, bad, wanted in (({}, {"a": None}, {"a?": int}), (None, "x", (None, int)),
                                   ([], None, [int, ...]), ([1], [], [int])):
             self.assertEqual(limits.shape(good, wanted), "")

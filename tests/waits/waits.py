@@ -23,7 +23,7 @@ LIMIT = 1800
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what was seen})]"""
     append = PMEM_ARGUMENTS if kernel == "dax" else ""
-    return every_mode.results(ROWS, HERE / "inside.py", numbers, kernel, memory=3 << 30,
+    return every_mode.results(ROWS, HERE / "lab_waits.py", numbers, kernel, memory=3 << 30,
                               timeout=LIMIT, append=append)
 
 

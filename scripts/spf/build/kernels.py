@@ -59,7 +59,7 @@ def missing(config, files):
 def configure(src, obj, files, log, machine, debian=None):
     """debian: the configuration of Debian's that the fragments are laid over; None: tinyconfig."""
     key = ui.digest(debian, *files, *[p for d in ("mm", "virt/kvm", *machine.kconfig)
-                                       for p in sorted((src / d).glob("Kconfig*"))])
+                                      for p in sorted((src / d).glob("Kconfig*"))])
     mark = obj / "kvmspf.config"
     if mark.exists() and mark.read_text() == key and (obj / ".config").exists():
         return
@@ -102,7 +102,7 @@ def compile_tree(src, target, files, machine=X86):
         modules = ["modules"] if "CONFIG_MODULES=y\n" in (obj / ".config").read_text() else []
         sandbox.run(src, obj, [*MAKE, *machine.words, f"-j{sandbox.jobs()}",
                                Path(machine.image).name, *modules], log,
-                progress=sandbox.counted(progress))
+                    progress=sandbox.counted(progress))
 
 
 def inputs(flavour):

@@ -2,13 +2,16 @@
 """Build this repository's own C, each flavour in a directory of its own; for POWER with Debian's
 cross compiler."""
 
+import functools
 import json
 import shutil
 
 from spf import paths, series, ui
 from spf.source import apt, debroot, patches
 
-AGENT_PACKAGES = ["build-essential", "libjson-c-dev", "meson", "ninja-build", "pkg-config"]
+PACKAGES = ["build-essential", "meson", "ninja-build", "pkg-config"]
+AGENT_PACKAGES = [*PACKAGES, "libjson-c-dev"]
+BENCH_PACKAGES = [*AGENT_PACKAGES, "libglib2.0-dev", "liburing-dev"]
 POWER_PACKAGES = ["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"]
 # Only pkg-config uses sys_root: the compiler has a libc of its own.
 POWER = """[binaries]
@@ -76,10 +79,29 @@ def cross_power():
     return "--cross-file", str(cross)
 
 
+def cross_bare():
+    """As cross_power(), but without ppc64el libraries besides C's own."""
+    cross = paths.TOOLS / "ppc64el-bare.ini"
+    cross.parent.mkdir(parents=True, exist_ok=True)
+    cross.write_text(POWER.format(root="/nonexistent"))
+    return "--cross-file", str(cross)
+
+
+@functools.cache
+def lab_init():
+    """Process 1 of a lab without a root file system.  Build it once: labs that run side by side
+    would wait for each other here."""
+    apt.packages(PACKAGES)
+    return build("lab-init", "scripts/lab") / "scripts/lab/init"
+
+
+@functools.cache
+def lab_init_power():
+    apt.packages([*PACKAGES, *POWER_PACKAGES])
+    return build("lab-init-ppc64le", "scripts/lab", *cross_bare()) / "scripts/lab/init"
+
+
 STATIC = ("-Dprefer_static=true", "-Dc_link_args=-static")
-BENCH_PACKAGES = ["build-essential", "libglib2.0-dev", "libjson-c-dev", "liburing-dev", "meson",
-                  "ninja-build",
-                  "pkg-config"]
 
 
 def bench():
@@ -88,13 +110,13 @@ def bench():
     return build("bench", "bench") / "bench"
 
 
-def plugins(qemu="patched"):
+def plugins(qemu="patched", folder="bench/plugin"):
     """Build the emulator's plugins with the header of our QEMU, patched or edit; return their
     directory."""
     apt.packages(BENCH_PACKAGES)
     where = series.edit("qemu") if qemu == "edit" else patches.sync("qemu")[0]
-    return build(f"plugins-{qemu}", "bench/plugin",
-                 f"-Dc_args=-I{where / 'include' / 'qemu'}") / "bench/plugin"
+    return build(f"{folder.replace('/', '-')}-{qemu}", folder,
+                 f"-Dc_args=-I{where / 'include' / 'qemu'}") / folder
 
 
 def bench_static():

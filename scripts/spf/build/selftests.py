@@ -16,12 +16,12 @@ def make(src, obj, log, folder, *words, progress=None):
     (obj / folder).mkdir(parents=True, exist_ok=True)
     sandbox.run(src, obj, ["make", "-C", f"{sandbox.MOUNT}/src", f"O={sandbox.MOUNT}/obj/headers",
                            "HOSTCC=ccache gcc",
-                       f"INSTALL_HDR_PATH={sandbox.MOUNT}/obj/usr", "headers_install"], log)
+                           f"INSTALL_HDR_PATH={sandbox.MOUNT}/obj/usr", "headers_install"], log)
     sandbox.run(src, obj, ["make", "-C", f"{sandbox.MOUNT}/src/tools/testing/selftests/{folder}",
                            "ARCH=x86_64",
-                       f"OUTPUT={sandbox.MOUNT}/obj/{folder}",
+                           f"OUTPUT={sandbox.MOUNT}/obj/{folder}",
                            f"KHDR_INCLUDES=-isystem {sandbox.MOUNT}/obj/usr/include", *words,
-                       f"-j{sandbox.jobs()}"], log, progress=progress)
+                           f"-j{sandbox.jobs()}"], log, progress=progress)
 
 
 def build(target, src, _flavour):

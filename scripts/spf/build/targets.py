@@ -134,7 +134,7 @@ def program(qemu):
     except (OSError, subprocess.TimeoutExpired):
         said = ""
     if "QEMU" not in said:
-        raise ui.Fail(f"'{qemu}' is no QEMU", todo, 2)
+        raise ui.Fail(f"'{qemu}' is not a QEMU", todo, 2)
     return path
 
 

@@ -242,7 +242,7 @@ def live(spec, busy, boot_timeout, load_timeout):
         if work:
             work.stop()
             if work.error or not work.backends or not work.smaps_reads:
-                raise Failure("vmm", work.error or "the busy VMM got nothing done")
+                raise Failure("vmm", work.error or "the busy VMM made no progress")
 
         guest.hear_out(len(spec["keys"]))
         keys = sum(s["keys"] for s in guest.servers.values())

@@ -251,8 +251,7 @@ class Power(Host):
 
     def run(self, plan_file, watcher, memory_mib, limit):
         machine = power.Power(self.args.kernel, memory=memory_mib << 20, cpus=self.args.cpus,
-                              timeout=limit,
-                                  files=self.files, disk=self.disk)
+                              timeout=limit, files=self.files, disk=self.disk)
         return trouble(machine.run(["/usr/bin/python3", "/kvmspf/spf/compare/runner.py", plan_file],
                                    watcher.feed))
 

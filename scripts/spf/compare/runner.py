@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """compare's half on the host with KVM: work off a plan of guest lives and storms, print each as one
 line of JSON.
@@ -164,9 +163,9 @@ def work(plan, spec):
                      host_trouble=kernel_log.trouble())
         except guest.Failure as failure:
             tell("discard", **job, kind=failure.kind, detail=failure.detail,
-                      console=getattr(failure, "console", ""),
+                 console=getattr(failure, "console", ""),
                  registers=getattr(failure, "registers", ""),
-                      host_trouble=kernel_log.trouble())
+                 host_trouble=kernel_log.trouble())
             discards -= 1
             if discards < 0:
                 tell("giving-up", detail="too many runs had to be thrown away")

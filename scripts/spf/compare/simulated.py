@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from spf import ui
 from spf.build import meson
-from spf.lab import holders, serial, simulate
+from spf.lab import holders, simulate
 
 A_NODE, A_SOCKET, MOST = 16, 64, 128
 SIZES = (1, 8, 16, 32, 64, 128)
@@ -121,7 +121,7 @@ class Storms:
         self.program, self.stop = meson.bench() / "fault-storm", threading.Event()
         # Build these here, before two hosts at once want to.
         meson.plugins(machine.get("qemu", "patched"))
-        serial.init_program(simulate.Simulated.compiler)
+        meson.lab_init()
 
     def quantum(self):
         return self.machine.get("quantum", simulate.QUANTUM)
@@ -144,9 +144,9 @@ class Storms:
         cpus, sockets, nodes = shape(max(counts), self.a_node)
         jobs = turned([(n, kind) for n in counts for kind in self.neighbours], seed)
         modes = turned(self.modes, seed)
-        script = " && ".join(shlex.join(words(self.program, n, kind, modes, self.pages,
-                                                self.more))
-                             for n, kind in jobs)
+        script = " && ".join(
+            shlex.join(words(self.program, n, kind, modes, self.pages, self.more))
+            for n, kind in jobs)
         machine = simulate.Simulated(cpus, sockets=sockets, nodes=nodes, seed=seed, timeout=LIMIT,
                                      files=simulate.programs(), profile=profile, **self.machine)
         machine.stop = self.stop

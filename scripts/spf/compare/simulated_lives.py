@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guest lives on simulated hosts: QEMU, its guest and the database load that compare has elsewhere,
-by the same runner, with a host CPU for each vCPU.
+"""Guest lives on simulated hosts: QEMU, its guest and the load that compare has elsewhere, by
+the same runner, with a host CPU for each vCPU.
 
 A host is one boot, in which each kind has one life, in an order that its seed gives."""
 

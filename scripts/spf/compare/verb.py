@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmspf compare: guest boot time and database load time with speculation off, vma-lock and on."""
+"""kvmspf compare: guest boot time and load time with speculation off, vma-lock and on."""
 
 import json
 import os
@@ -13,17 +13,16 @@ from spf.report import difference, table
 from spf.compare import execution, figures, hosts, loads, needs, plan, simulated, \
     simulated_lives
 
-EPILOG = """\
+LOADS = loads.KINDS.values()
+EPILOG = f"""\
 One guest life gives one boot time (from QEMU's start to the guest's ready mark, split into
-firmware, kernel, userspace) and one load time (N Redis servers load their snapshots at once, until
-each answers with all its keys; or memcached is filled over N connections; or N threads of db-load
-read a table; or N compilers build a library).  The modes alternate, with a quiet and a busy VMM.
-Storms of faults follow, with 1, 2, 4... vCPUs, a second a run at most.  compare throws away runs
-that are not comparable (stall, crash, wrong key count), and counts and replaces them.  Guests run
-on this host if it has a patched kernel and a /dev/kvm that works, else in an emulated host (kvmspf
-lab).  In the end compare runs storms on simulated hosts of up to 128 CPUs, in virtual time
-(docs/scaling.md), two hosts at a time.  DIR gets results.json (docs/results-schema.md), the same
-values as runs.csv and storms.csv, and report.html.
+firmware, kernel, userspace) and one load time ({"; or ".join(load.DOES for load in LOADS)}).
+The modes alternate, with a quiet and a busy VMM.  Storms of faults follow, with 1, 2, 4... vCPUs, a
+second a run at most.  compare throws away runs that are not comparable (stall, crash, wrong key
+count), and counts and replaces them.  Guests run on this host if it has a patched kernel and a
+/dev/kvm that works, else in an emulated host (kvmspf lab).  In the end compare runs storms on
+simulated hosts of up to 128 CPUs, in virtual time (docs/scaling.md), two hosts at a time.  DIR gets
+results.json (docs/results-schema.md), the same values as runs.csv and storms.csv, and report.html.
 
 Status: 0 done; 1 failed; 2 wrong arguments; 3 done, but runs are missing."""
 
@@ -45,12 +44,13 @@ def parser():
     p.add_argument("--memory", type=limits.mib, default=1024, metavar="SIZE",
                    help="the guest's memory (default 1G)")
     p.add_argument("--data", type=limits.mib, metavar="SIZE",
-                   help="size of the loaded database (default 64M); a build has none")
+                   help="size of the load's data (default 64M); not for "
+                        + ", ".join(n for n, kind in loads.KINDS.items() if not kind.VALUE_BYTES))
     p.add_argument("--load", choices=tuple(loads.KINDS), default=loads.DEFAULT,
-                   help=f"what the guest does: load a database, or build (default {loads.DEFAULT})")
+                   help=f"what the guest does after its boot (default {loads.DEFAULT})")
     p.add_argument("--servers", type=limits.positive, metavar="N",
-                   help="Redis servers, memcached's connections, threads, compilers (default: one "
-                        "a vCPU, at most 8)")
+                   help=f"{', '.join(load.SERVERS for load in LOADS)} (default: one a vCPU, at "
+                        "most 8)")
     p.add_argument("--pages", choices=("4k", "thp"), default="4k",
                    help="host pages of guest memory: 4k (POWER's are of 64 KiB), or transparent "
                         "huge pages (default 4k)")
@@ -63,7 +63,7 @@ def parser():
                    help="where KVM runs (default auto)")
     p.add_argument("--cpus", type=limits.cpus, metavar="N",
                    help="CPUs of the host in the lab (default: this machine's, at most 4)")
-    p.add_argument("--seed", type=limits.number(0, 999999999), default=1,
+    p.add_argument("--seed", type=limits.seed, default=1,
                    help="seed of the order of runs (default 1)")
     p.add_argument("--simulate", type=limits.number(0, simulated.MOST), metavar="N",
                    help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: "

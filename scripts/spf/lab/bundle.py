@@ -15,7 +15,7 @@ from pathlib import Path
 from spf import arguments, paths, series, ui
 from spf.build import meson, targets
 from spf.lab import accel, image
-from spf.source import apt
+from spf.source import apt, debroot
 
 SOURCE = paths.SCRIPTS / "bundle"
 PACKAGES = ["binutils", "busybox-static", "qemu-system-data", "seabios"]
@@ -33,12 +33,6 @@ def parser():
                    help="use the kernel and QEMU that are there")
     series.option(p)
     return p
-
-
-def libraries(program):
-    """The libraries of a program, its loader among them: name -> path."""
-    said = ui.run(["ldd", program]).stdout
-    return {Path(name).name: Path(name) for name in re.findall(r"(/\S+) \(0x", said)}
 
 
 def initramfs():
@@ -71,7 +65,8 @@ def contents():
     found = {"run": script(qemu), "bzImage": series.kernel("patched").read_bytes(),
              "initramfs": initramfs(), "qemu-system-x86_64": stripped(qemu),
              "busybox": Path("/bin/busybox").read_bytes()}
-    found |= {f"lib/{name}": path.read_bytes() for name, path in libraries(qemu).items()}
+    found |= {f"lib/{Path(name).name}": Path(name).read_bytes()
+              for name in debroot.loaded(qemu)}
     return found | {f"firmware/{Path(name).name}": Path(name).read_bytes() for name in FIRMWARE
                     if Path(name).exists()}
 

@@ -8,13 +8,14 @@ from spf.source import apt, setup
 from spf.build import targets
 from spf.lab import serial, x86
 
-PACKAGES = ("bochs bochs-term bochsbios gcc grub-common grub-pc-bin libc6-dev mtools vgabios "
-            "xorriso").split()
+PACKAGES = "bochs bochs-term bochsbios grub-common grub-pc-bin mtools vgabios xorriso".split()
+ABOUT = "Intel EPT on Bochs, with one CPU, slow"
 MEMORY = 512 << 20
+OPTIONS = "arch", "cpus"
 
 # Bochs' XSAVE areas do not have the size that the kernel computes.  The kernel then does without
 # XSAVE, but 7.x overwrites init_cred on the way: docs/found-bugs.md.
-OPTIONS = "mitigations=off nokaslr noxsave"
+COMMAND_LINE = "mitigations=off nokaslr noxsave"
 
 GRUB = """set timeout=0
 menuentry lab {{
@@ -43,9 +44,6 @@ debug: action=ignore
 
 
 class Ept(serial.Serial):
-    compiler = "gcc"
-    machine = 62
-
     def __init__(self, kernel="patched", memory=MEMORY, **options):
         super().__init__(x86.kernel_path(kernel), memory, **options)
 
@@ -54,7 +52,7 @@ class Ept(serial.Serial):
         (root / "boot" / "grub").mkdir(parents=True)
         shutil.copy(self.kernel, root / "kernel")
         initramfs.rename(root / "initramfs")
-        text = GRUB.format(command_line=f'{self.command_line("ttyS0,115200")} {OPTIONS}')
+        text = GRUB.format(command_line=f'{self.command_line("ttyS0,115200")} {COMMAND_LINE}')
         (root / "boot" / "grub" / "grub.cfg").write_text(text)
         ui.run(["grub-mkrescue", "-o", directory / "iso", root])
         (directory / "bochsrc").write_text(BOCHS.format(directory=directory,

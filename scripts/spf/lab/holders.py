@@ -16,7 +16,6 @@ LOCKS = ("native_queued_spin_lock_slowpath", "queued_read_lock_slowpath",
          "queued_write_lock_slowpath", "osq_lock", "rwsem_spin_on_owner", "rwsem_optimistic_spin",
          "rwsem_down_", "down_", "mutex_", "__mutex_", "_raw_", "__raw_", "csd_lock_wait",
          "smp_call_function", "on_each_cpu")
-A_LINE = 64
 
 
 def symbols(map_file):

@@ -3,17 +3,19 @@
 with radix."""
 
 from spf import series, ui
-from spf.source import apt, setup
+from spf.source import setup
 from spf.build import meson, targets
 from spf.lab import serial, x86
 
+ABOUT = "KVM HV with radix"
 MEMORY = 2 << 30
+OPTIONS = "arch", "cpus"
 MACHINES = {"power": "powernv9", "power10": "powernv10"}
 KERNELS = {"patched": "power", "4k": "power4k", "edit": "poweredit"}
 
 
 class Power(serial.Serial):
-    compiler = "powerpc64le-linux-gnu-gcc"
+    init = staticmethod(meson.lab_init_power)
     machine = 21
 
     def __init__(self, kernel="patched", model="powernv9", memory=MEMORY, cpus=2, numa=1, disk=None,
@@ -54,7 +56,6 @@ def kernel_path(kernel):
 
 def bring_up_to_date(kernel):
     setup.ready()
-    apt.packages(meson.POWER_PACKAGES)
     targets.build("qemu")
     if kernel in KERNELS:
         targets.build(f"linux-{KERNELS[kernel]}")

@@ -17,17 +17,20 @@ import threading
 import time
 from pathlib import Path
 
-from spf import paths, ui
+from spf import ui
+from spf.build import meson
 from spf.lab import image, outcome
 
-INIT = paths.SCRIPTS / "lab" / "init.c"
 PT_INTERP = 3
 # Seconds for a run.  Emulated time is not real time, so a silent machine need not have stalled.
 TIMEOUT = 900
 
 
 class Serial:
-    """A subclass adds compiler (of its programs), machine (its number in ELF), and words()."""
+    """A subclass adds words(), and init and machine (its number in ELF) if it is not x86."""
+
+    init = staticmethod(meson.lab_init)
+    machine = 62
 
     def __init__(self, kernel, memory, cpus=1, append="", timeout=0, files=None):
         """files: the lab's files besides the command: path in the lab, without the first slash ->
@@ -68,7 +71,7 @@ class Serial:
     def _run(self, directory, argv, stdout):
         token = self.token(argv)
         archive = directory / "initramfs"
-        archive.write_bytes(initramfs(argv, token, init_program(self.compiler), self.machine,
+        archive.write_bytes(initramfs(argv, token, self.init(), self.machine,
                                       self.files, self.needs))
         words = [str(w) for w in self.words(directory, archive)]
         if ui.verbose:
@@ -128,7 +131,7 @@ class Serial:
                         f"the emulator ended with status {child.returncode}"
                     return
                 if self.stop.is_set():
-                    result.kind, result.what = "stopped", "it was told to end"
+                    result.kind, result.what = "stopped", "the caller stopped it"
                     return
                 if time.monotonic() - start > self.timeout:
                     result.kind = "timeout"
@@ -143,19 +146,6 @@ def drain(master):
             os.read(master, 1 << 16)
         except OSError:
             time.sleep(0.1)
-
-
-def init_program(compiler):
-    """scripts/lab/init.c, compiled once for each compiler."""
-    name = f"lab-init-{compiler}"
-    target, key = paths.OUT / name, ui.digest(INIT, compiler)
-    if ui.recall(name).get("key") != key or not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".{name}.{os.getpid()}")
-        ui.run([compiler, "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", new, INIT])
-        new.replace(target)
-        ui.remember(name, key=key)
-    return target
 
 
 def check_program(path, machine):

@@ -5,18 +5,21 @@
 What happens in this host, and how long it takes by its own clock, depends on nothing but the files
 and the seed."""
 
-import re
 import shutil
 import struct
 import subprocess
 from pathlib import Path
 
 from spf import ui
-from spf.source import apt
+from spf.source import apt, debroot
 from spf.build import meson, targets
 from spf.lab import accel, holders, image, serial, x86
 
+ABOUT = """side by side in virtual time, one instruction a nanosecond; the same each time.  It has
+no root file system: COMMAND and the files that it names are packed with their libraries and
+busybox.  Caches and memory cost nothing, except --line"""
 MEMORY = 4 << 30
+OPTIONS = "simulate sockets nodes line seed qemu".split()
 # The most nanoseconds by which two CPUs' clocks differ; an instruction takes one.  See
 # docs/scaling.md.
 QUANTUM = 200
@@ -35,9 +38,6 @@ COMMAND_LINE = ("mitigations=off nokaslr tsc=reliable no_timer_check watchdog_th
 
 
 class Simulated(serial.Serial):
-    compiler = "gcc"
-    machine = 62
-
     def __init__(self, cpus, kernel="patched", qemu="patched", memory=MEMORY, sockets=1, nodes=0,
                  line=LINE, seed=1, quantum=QUANTUM, everywhere=False, profile=None, **options):
         """line: ns that a cache line takes from another CPU of the socket, and of another socket;
@@ -113,11 +113,7 @@ class Simulated(serial.Serial):
 
 def libraries(path):
     """The shared libraries of a program, each at the path that the loader looks for."""
-    done = subprocess.run(["ldd", path], capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise ui.Fail(f"{ui.shown(path)} is not a program that this machine runs",
-                      "name another one", 2)
-    return {name.lstrip("/"): Path(name) for name in re.findall(r"(/\S+) \(0x", done.stdout)}
+    return {name.lstrip("/"): Path(name) for name in debroot.loaded(path)}
 
 
 def functions(map_file, names):
@@ -178,7 +174,7 @@ def programs():
 
 def bring_up_to_date(kernel, qemu):
     targets.bring_up_to_date(kernel, qemu)
-    apt.packages([*image.PACKAGES, "gcc", "libc6-dev"])
+    apt.packages(image.PACKAGES)
 
 
 def make(args):

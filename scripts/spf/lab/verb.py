@@ -8,13 +8,15 @@ from pathlib import Path
 
 from spf import arguments, limits, series, ui
 from spf.build import targets
-from spf.lab import ept, outcome, power, simulate, x86
+from spf.lab import ept, outcome, power, serial, simulate, x86
 
-# The values of --arch, and the module of each.
-LABS = {"x86": x86, "ept": ept, "power": power, "power10": power}
-# Options of the simulated host alone, and options that it does not have.
-SIMULATED = ("sockets", "nodes", "line", "seed")
-NOT_SIMULATED = ("arch", "cpus", "numa", "accel", "icount", "stall", "out", "dry_run")
+# How a lab is asked for, and its module.  A module has
+#   ABOUT, MEMORY   what the lab is, in words, and the default of --memory
+#   OPTIONS         the options that not all labs have, by their names in argparse
+#   make(args)      the lab that was asked for, built unless --no-build says otherwise
+LABS = {"--arch x86": x86, "--arch ept": ept, "--arch power": power, "--arch power10": power,
+        "--simulate": simulate}
+ARCHES = [lab.removeprefix("--arch ") for lab in LABS if lab.startswith("--arch ")]
 
 
 def writer(number):
@@ -32,22 +34,20 @@ The command sees this machine's root read-only, with scratch (lost at the end) o
 and $KVMSPF_GUEST_KERNEL name a VMM and a guest kernel for the command.  The command's output and
 exit status come back; 125 is a failure of the lab itself (panic, stall, timeout), with the reason
 on stderr.  Without a command there is a shell.""")
-    p.add_argument("--arch", choices=tuple(LABS), default="x86",
-                   help="x86 (default): AMD NPT or this machine's own; ept: Intel EPT on Bochs, "
-                        "slow; power, power10: KVM HV with radix.  All but x86 have no root file "
-                        "system: COMMAND is a static program, and the files "
-                        "that it names are packed with it")
+    p.add_argument("--arch", choices=ARCHES, default="x86",
+                   help="; ".join(f"{arch}: {LABS['--arch ' + arch].ABOUT}" for arch in ARCHES)
+                        + " (default x86).  All but x86 have no root file system: COMMAND is a "
+                        "static program, and the files that it names are packed with it")
     p.add_argument("--cpus", type=limits.cpus, default=0,
                    help=f"CPUs of the host in the lab (default: this machine's, here "
-                        f"{x86.DEFAULT_CPUS}; ept: 1)")
+                        f"{x86.DEFAULT_CPUS})")
     p.add_argument("--memory", type=limits.memory, default=0,
-                   help="the lab's memory (default 4G; ept 512M, power 2G)")
+                   help="the lab's memory (default: "
+                        + ", ".join(f"{lab.split()[-1].lstrip('-')} {module.MEMORY >> 20}M"
+                                    for lab, module in LABS.items()) + ")")
     p.add_argument("--numa", type=limits.nodes, default=1, help="the lab's NUMA nodes (default 1)")
-    p.add_argument("--simulate", type=limits.simulated, metavar="N",
-                   help="a host of N CPUs, up to 512, side by side in virtual time, one "
-                        "instruction a nanosecond; the same each time.  It has no root file "
-                        "system: COMMAND and the files that it names are packed with their "
-                        "libraries and busybox.  Caches and memory cost nothing, except --line")
+    p.add_argument("--simulate", type=limits.cpus, metavar="N",
+                   help=f"a host of N CPUs, up to 512, {simulate.ABOUT}")
     p.add_argument("--sockets", type=limits.nodes, default=1,
                    help="simulate: its sockets (default 1)")
     p.add_argument("--nodes", type=limits.nodes, default=0,
@@ -60,8 +60,8 @@ on stderr.  Without a command there is a shell.""")
                    help="simulate: the seed of all that is random in the host (default 1)")
     series.option(p)
     p.add_argument("--kernel", default="patched",
-                   help=f"{', '.join(targets.FLAVOURS)}, or a bzImage's path; "
-                   "power: patched, 4k (the base page), edit, or a vmlinux's path")
+                   help=f"{', '.join(targets.FLAVOURS)}, or a bzImage's path; power: "
+                        f"{', '.join(power.KERNELS)}, or a vmlinux's path")
     p.add_argument("--qemu", default=os.environ.get("KVMSPF_QEMU", "patched"),
                    help="patched, edit, or the path of a qemu-system-x86_64 ($KVMSPF_QEMU)")
     p.add_argument("--accel", choices=("auto", "tcg", "kvm"), default="auto",
@@ -69,7 +69,8 @@ on stderr.  Without a command there is a shell.""")
     p.add_argument("--icount", action="store_true", help="one CPU, whose clock counts instructions")
     p.add_argument("--append", default="", help="more kernel arguments")
     p.add_argument("--timeout", type=limits.seconds, default=0,
-                   help="seconds for the whole run (default: none; ept, power, simulate: 900)")
+                   help=f"seconds for the whole run (default: none; without a root file system "
+                        f"{serial.TIMEOUT})")
     p.add_argument("--stall", type=limits.seconds, default=120,
                    help="seconds without a sign of life that count as a stall (default 120)")
     p.add_argument("--out", help="directory for what the command leaves in $KVMSPF_OUT")
@@ -80,22 +81,13 @@ on stderr.  Without a command there is a shell.""")
     return p
 
 
-def refuse(args, names, where):
-    for name in names:
-        if getattr(args, name) != parser().get_default(name):
-            raise ui.Fail(f"--{name.replace('_', '-')} is not for {where}", "leave it out", 2)
-
-
 def choose(args):
-    """The module that makes the lab."""
-    if args.simulate:
-        refuse(args, NOT_SIMULATED, "--simulate")
-        return simulate
-    refuse(args, SIMULATED, "a lab without --simulate")
-    if args.arch != "x86":
-        refuse(args, ("numa", "qemu", "accel", "icount", "stall", "out", "dry_run"),
-               f"--arch {args.arch}")
-    return LABS[args.arch]
+    """The module that makes the lab.  Refuse options that only others have."""
+    asked = "--simulate" if args.simulate else f"--arch {args.arch}"
+    for name in (name for module in LABS.values() for name in module.OPTIONS):
+        if name not in LABS[asked].OPTIONS and getattr(args, name) != parser().get_default(name):
+            raise ui.Fail(f"--{name.replace('_', '-')} is not for {asked}", "leave it out", 2)
+    return LABS[asked]
 
 
 def main(argv):

@@ -18,6 +18,9 @@ from spf import paths, series, ui
 from spf.build import targets
 from spf.lab import accel, outcome, qmp
 
+ABOUT = "AMD NPT or this machine's own"
+MEMORY = 4 << 30
+OPTIONS = "arch cpus numa qemu accel icount stall out dry_run".split()
 BEAT = 5
 # Seconds without a sign of life while the host boots.  A kernel with KASAN and lockdep takes 40.
 BOOT_STALL = {"debug": 180}
@@ -27,7 +30,7 @@ DEFAULT_CPUS = max(2, len(os.sched_getaffinity(0)))
 
 
 class Lab:
-    def __init__(self, kernel="patched", qemu="patched", cpus=0, memory=4 << 30, numa=1,
+    def __init__(self, kernel="patched", qemu="patched", cpus=0, memory=MEMORY, numa=1,
                  icount=False, append="",
                  timeout=0, stall=120, accelerator="auto", guest_kernel=None, env=None,
                  qemu_args=()):
@@ -97,15 +100,14 @@ class Lab:
         (share / "out").mkdir(parents=True)
         cwd = os.getcwd()
         lines, columns = terminal_size()
-        keep = [d for d in ("tmp", "var/tmp") if any(str(p).startswith(f"/{d}/") for p in
-                                                    (cwd + "/", str(paths.ROOT) + "/",
-                                                     str(paths.BUILD) + "/",
-                                                     str(self.kernel), str(self.qemu)))]
+        keep = [d for d in ("tmp", "var/tmp") if any(
+            str(p).startswith(f"/{d}/") for p in (f"{cwd}/", f"{paths.ROOT}/", f"{paths.BUILD}/",
+                                                  self.kernel, self.qemu))]
         settings = {"lab_token": token, "lab_beat": 0 if self.icount else BEAT, "lab_rows": lines,
                     "lab_columns": columns, "lab_interactive": int(not argv),
                     "lab_keep": "".join(f" /{d} " for d in keep)}
-        write(share / "settings",
-              "".join(f"{k}={shlex.quote(str(v))}\n" for k, v in settings.items()))
+        (share / "settings").write_text(
+            "".join(f"{k}={shlex.quote(str(v))}\n" for k, v in settings.items()))
         env = {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8",
                "TERM": os.environ.get("TERM", "dumb"),
                "PATH": f"{self.qemu.parent}:/usr/local/sbin:/usr/local/bin:"
@@ -121,7 +123,7 @@ class Lab:
         lines = [f"export {k}={shlex.quote(str(v))}" for k, v in env.items()]
         lines += [f"cd {shlex.quote(cwd)} 2>/dev/null || cd /",
                   f"exec {shlex.join(argv) if argv else 'bash -l'}"]
-        write(share / "command", "\n".join(lines) + "\n")
+        (share / "command").write_text("\n".join(lines) + "\n")
 
     # -- the run --
 
@@ -216,7 +218,7 @@ class Lab:
                 if now - beat > limit and not (self.icount and result.boot_seconds):
                     result.kind = "stall"
                     result.what = (f"the host in the lab gave no sign of life for {limit:g} s "
-                                   "(the emulator's fault, no result)")
+                                   "(blame the emulator; this is not a result)")
                     registers(directory, self.cpus)
                     return
 
@@ -239,10 +241,6 @@ def nodes(count, memory, cpus):
         words += ["-object", f"memory-backend-ram,id=m{node},size={memory // count >> 20}M",
                   "-numa", f"node,memdev=m{node},cpus={node * each}-{(node + 1) * each - 1}"]
     return words
-
-
-def write(path, text):
-    path.write_text(text)
 
 
 def registers(directory, cpus):
@@ -306,6 +304,6 @@ def make(args):
     """The lab that `kvmspf lab` was asked for."""
     if not args.no_build and not args.dry_run:
         targets.bring_up_to_date(args.kernel, args.qemu)
-    return Lab(args.kernel, args.qemu, args.cpus, args.memory or 4 << 30, args.numa, args.icount,
+    return Lab(args.kernel, args.qemu, args.cpus, args.memory or MEMORY, args.numa, args.icount,
                args.append,
                args.timeout, args.stall, args.accel)

@@ -4,17 +4,11 @@
 from html import escape
 
 from spf.report import curve, page, simulated_hosts, storms, svg, words
-from spf.report.summary import verdict
+from spf.report.summary import parts, verdict
 from spf.report.table import TIER_HEADS
 
 PHASES = (("firmware", "firmware_s"), ("kernel", "kernel_s"), ("userspace", "userspace_s"))
 VMM = {"quiet": "Quiet VMM", "busy": "Busy VMM"}
-
-
-def _parts(results):
-    if not results["load_text"]:
-        return ()
-    return ("boot", "Guest boot"), ("load", results["load_text"]["head"])
 
 
 def _groups(cells, row):
@@ -62,7 +56,7 @@ def _load_chart(results):
 
 def _ratio_chart(results):
     groups = []
-    for part, title in _parts(results):
+    for part, title in parts(results):
         for vmm in ("quiet", "busy"):
             rows = [{"name": c["mode"], "css": c["mode"],
                      **{k: c[part]["ratio"][k] for k in ("estimate", "low", "high")}}
@@ -105,7 +99,7 @@ def _where(platform):
 def _tiles(results):
     out, where = [], _where(results["platform"])
     for vmm in ("quiet", "busy"):
-        for part, title in _parts(results):
+        for part, title in parts(results):
             for cell in results["summary"]:
                 ratio = cell[part].get("ratio")
                 chosen = (cell["mode"], cell["vmm"]) == ("on", vmm)
@@ -225,12 +219,12 @@ def _lives(results):
     """The cards of guest lives.  A bundle's result has none."""
     if not results["summary"]:
         return []
-    parts = _parts(results)
+    of_life = parts(results)
     return [_boot_chart(results), _load_chart(results), _ratio_chart(results),
-            *(_fault_chart(results, part, name) for part, name in parts),
+            *(_fault_chart(results, part, name) for part, name in of_life),
             *(_rate_card(results, vmm) for vmm in results["settings"]["vmm"]),
-            *(_time_table(results, part, name) for part, name in parts),
-            *(_fault_table(results, part, name) for part, name in parts)]
+            *(_time_table(results, part, name) for part, name in of_life),
+            *(_fault_table(results, part, name) for part, name in of_life)]
 
 
 def _heading(results):
@@ -241,7 +235,7 @@ def _heading(results):
         return ("KVM speculative faults: fault storms",
                 f'{made} · up to {s["vcpus"]} vCPUs · '
                 f'{results["platform"]["accelerator"]}')
-    return (f"KVM speculative faults: guest boot and {_parts(results)[1][1].lower()}",
+    return (f"KVM speculative faults: guest boot and {parts(results)[1][1].lower()}",
             f'{made} · {s["vcpus"]} vCPUs, {s["memory_mib"]} MiB guest, '
             f'{results["load_text"]["title"]} · {results["platform"]["accelerator"]}')
 

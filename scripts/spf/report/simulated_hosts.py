@@ -3,9 +3,7 @@
 that its figures are simulated."""
 
 from spf.report import page, stats, storms
-
-A_SOCKET = 64
-PARTS = ("boot", "Guest boot"), ("load", "Database load")
+from spf.report.summary import parts
 
 
 def found(results):
@@ -25,18 +23,23 @@ def ratio(some, vcpus, mode="on"):
     return stats.ratio(*rates)
 
 
-def sizes(some):
-    """The numbers of vCPUs that tiles and sentences show: the most in one socket, and the most."""
+def a_socket(results):
+    """How many vCPUs share a socket."""
+    return results["simulated"]["socket_vcpus"]
+
+
+def sizes(some, most):
+    """The numbers of vCPUs that tiles and sentences show: the most in one socket, and the most.
+    @most: how many a socket takes."""
     counts = sorted({vcpus for vcpus, _ in some})
-    return list(dict.fromkeys([max([n for n in counts if n <= A_SOCKET] or counts[-1:]),
-                               counts[-1]]))
+    return list(dict.fromkeys([max([n for n in counts if n <= most] or counts[-1:]), counts[-1]]))
 
 
 def told(results):
     """VMM, vCPUs and ratio to off of each storm that tiles and sentences show."""
     for vmm in of(results):
         some = cells(results, vmm)
-        for vcpus in sizes(some):
+        for vcpus in sizes(some, a_socket(results)):
             if against := ratio(some, vcpus):
                 yield vmm, vcpus, against
 
@@ -55,7 +58,7 @@ def lives(results):
 def lives_told(results):
     """VMM, title of the part, and ratio of mode on to off, of the guest lives."""
     for cell in (lives(results) or {"summary": ()})["summary"]:
-        for part, title in PARTS:
+        for part, title in parts(results):
             if cell["mode"] == "on" and (against := cell[part].get("ratio")):
                 yield cell["vmm"], title, against
 
@@ -72,8 +75,8 @@ def tiles(results):
                   for vmm, vcpus, against in told(results)]
 
 
-def host_words(vcpus):
-    return "one socket" if vcpus <= A_SOCKET else "two sockets"
+def host_words(results, vcpus):
+    return "one socket" if vcpus <= a_socket(results) else "two sockets"
 
 
 def assumptions(settings):
@@ -88,10 +91,10 @@ def method(results):
     return (f"Simulated hosts: QEMU lets all CPUs advance side by side in virtual time. "
             f"{assumptions(s)} Each vCPU has a CPU of its own, and touches {s['pages']} pages for "
             "the first time; the rate is that of the middle, without the first and the last tenth "
-            f"of all touches. Up to {A_SOCKET} vCPUs share a socket, and {s['node_vcpus']} a NUMA "
-            "node. With one seed all is the same each time; intervals are over "
-            f"{len(s['seeds'])} seeds, each a boot of its own. Busy: a thread of the VMM maps "
-            "4 MiB, touches four pages and unmaps them, all the time.")
+            f"of all touches. Up to {a_socket(results)} vCPUs share a socket, and "
+            f"{s['node_vcpus']} a NUMA node. With one seed all is the same each time; intervals "
+            f"are over {len(s['seeds'])} seeds, each a boot of its own. Busy: a thread of the VMM "
+            "maps 4 MiB, touches four pages and unmaps them, all the time.")
 
 
 def conclusions(results):
@@ -101,8 +104,8 @@ def conclusions(results):
     for vmm, vcpus, against in told(results):
         shown = "" if stats.differs(against) or against["confidence"] < 0.95 else \
             ", no difference shown"
-        yield (f"simulated fault storm, {vmm} VMM, {vcpus} vCPUs, {host_words(vcpus)}, on: "
-               f"{against['estimate']:.2f} times the faults a second of off "
+        yield (f"simulated fault storm, {vmm} VMM, {vcpus} vCPUs, {host_words(results, vcpus)}, "
+               f"on: {against['estimate']:.2f} times the faults a second of off "
                f"({interval(against)}){shown}.")
 
 
@@ -136,6 +139,6 @@ def section(results):
     if not body:
         return []
     if of_lives := lives(results):
-        body += [_lives_card(of_lives, part, title) for part, title in PARTS]
+        body += [_lives_card(of_lives, part, title) for part, title in parts(results)]
     return ['<h2 class="part">On a simulated host</h2>',
             f'<p class="soft">{assumptions(results["simulated"])}</p>', page.grid(body)]

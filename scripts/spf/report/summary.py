@@ -7,6 +7,13 @@ from spf.report import stats
 PHASES = ("firmware_s", "kernel_s", "userspace_s")
 
 
+def parts(results):
+    """The parts of a guest's life, each with its title.  A bundle's result has none."""
+    if not results["load_text"]:
+        return ()
+    return ("boot", "Guest boot"), ("load", results["load_text"]["head"])
+
+
 def _counter_medians(runs, part):
     rows = [r["counters"][part] for r in runs if r["counters"] and r["counters"].get(part)]
     names = {name for row in rows for name in row}

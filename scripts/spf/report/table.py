@@ -4,7 +4,7 @@
 import textwrap
 
 from spf.report import simulated_hosts, stats, storms, svg
-from spf.report.summary import verdict
+from spf.report.summary import parts, verdict
 
 WIDTH = 80
 TIER_HEADS = (("fast", "hva_fault_fast"), ("speculative", "hva_fault_speculative"),
@@ -131,7 +131,7 @@ def text(results):
         lines += [f"Simulated fault storm, {vmm} VMM: faults a virtual second; latencies in us",
                   *storm_lines(simulated_hosts.cells(results, vmm)), ""]
     if lives := simulated_hosts.lives(results):
-        for part, title in simulated_hosts.PARTS:
+        for part, title in parts(results):
             lines += [f"{title} on a simulated host, {lives['vcpus']} vCPUs: virtual seconds",
                       *_by_vmm(lives["summary"], lambda mine, part=part: _times(mine, part),
                                last=True), ""]

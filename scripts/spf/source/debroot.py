@@ -8,7 +8,6 @@ A root is a directory named for its architecture, with the packages' files.
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 from spf import paths, ui
@@ -80,7 +79,7 @@ def _unpack(arch, headers, programs, target, suite):
                 cwd=home / "cache/archives")
     # Nothing counts as installed, so that this fetches all dependencies.
     apt.get([*words, "install", "--download-only", "--no-install-recommends", *programs],
-              f"fetch {' '.join(programs[:3])} for {target.name}")
+            f"fetch {' '.join(programs[:3])} for {target.name}")
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -117,9 +116,12 @@ def libraries(where, program):
 
 
 def loaded(program):
-    """The same for a program of this machine, by its own loader, as paths relative to /."""
-    text = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    return sorted(set(re.findall(r"(/\S+) \(0x", text)))
+    """The same for a program of this machine, by its own loader, as absolute paths."""
+    done = ui.run(["ldd", program], check=False)
+    if done.returncode:
+        raise ui.Fail(f"{ui.shown(program)} is not a program that this machine runs",
+                      "name another one", 2)
+    return re.findall(r"(/\S+) \(0x", done.stdout)
 
 
 def resolve(where, name):

@@ -9,25 +9,17 @@ from pathlib import Path
 from spf import paths, series, ui
 from spf.source import apt, patches
 
-DATE = "2000-01-01T00:00:00Z"
-
-
-def git(where, *argv):
-    who = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER")
-           for k, v in (("NAME", "kvmspf"), ("EMAIL", "kvmspf@localhost"), ("DATE", DATE))}
-    ui.run(["git", "-c", "core.autocrlf=false", "-C", where, *argv], env=who)
-
 
 def adopt(new, target):
     """Make the unpacked source one commit, tag it, and only then give it its name."""
-    git(new, "init", "-q", "-b", "master")
+    patches.git(new, "init", "-q", "-b", "master")
     # Commits of `patches edit` would start git's maintenance, minutes of work beside a build or a
     # measurement.
-    git(new, "config", "gc.auto", "0")
+    patches.git(new, "config", "gc.auto", "0")
     # The source's .gitignore files would leave out files that it contains.
-    git(new, "add", "--all", "--force")
-    git(new, "commit", "-q", "--no-verify", "-m", "base")
-    git(new, "tag", "base")
+    patches.git(new, "add", "--all", "--force")
+    patches.git(new, "commit", "-q", "--no-verify", "-m", "base", env=patches.IDENTITY)
+    patches.git(new, "tag", "base")
     target.parent.mkdir(parents=True, exist_ok=True)
     new.rename(target)
 

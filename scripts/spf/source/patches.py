@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spf import series, ui
 
-BRANCH = {"linux": "spf", "qemu": "svmfix"}
+BRANCH = "spf"
 IDENTITY = {"GIT_AUTHOR_NAME": "kvmspf", "GIT_AUTHOR_EMAIL": "kvmspf@localhost",
             "GIT_COMMITTER_NAME": "kvmspf", "GIT_COMMITTER_EMAIL": "kvmspf@localhost",
             "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z"}
@@ -29,7 +29,7 @@ class DoesNotApply(ui.Fail):
 
 def git(where, *argv, check=True, env=None, stdin=None):
     done = subprocess.run(["git", "-c", "core.quotePath=false", "-c", "gc.auto=0",
-                           "-c", "safe.directory=*",
+                           "-c", "core.autocrlf=false", "-c", "safe.directory=*",
                            "-c", "advice.detachedHead=false", "-C", str(where), *map(str, argv)],
                           input=stdin, capture_output=True,
                           env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
@@ -188,7 +188,7 @@ def edit(what):
         ui.say(f"{failure.what}; the worktree ends before it")
     where.parent.mkdir(parents=True, exist_ok=True)
     git(series.src(what), "worktree", "prune")
-    git(series.src(what), "worktree", "add", "--force", "-B", BRANCH[what], where, made[-1])
+    git(series.src(what), "worktree", "add", "--force", "-B", BRANCH, where, made[-1])
     return where
 
 

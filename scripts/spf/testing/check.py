@@ -131,7 +131,7 @@ def main(argv):
     p.add_argument("--build", action="store_true",
                    help="check: build after each patch, option on and off")
     p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
-    p.add_argument("--configs", nargs="?", type=limits.seed, const=20261128, metavar="SEED",
+    p.add_argument("--configs", nargs="?", type=limits.seed, const=configs.SEED, metavar="SEED",
                    help="check: compile what the kernel series changes in 42 configurations, "
                         "20 of them random")
     p.add_argument("--reroll", type=limits.number(1, 99), default=1, metavar="N",

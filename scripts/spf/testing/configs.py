@@ -172,7 +172,7 @@ def compile_objects(config, tree, files, start):
     ours = [f for f in files if not f.startswith("arch/") or f.startswith(folder)]
     words = " ".join(f"'{word}'" for word in make)
     sandbox.run(tree, obj, ["sh", "-ec", COMPILE, "sh", srcarch(config), words,
-                           "vmlinux" if config.link else "", *ours], log,
+                            "vmlinux" if config.link else "", *ours], log,
                 {"SRC": f"{sandbox.MOUNT}/src"})
     objects = re.findall(r"^objects:(.*)$", log.read_text(errors="replace"), re.M)[-1].split()
     if not objects:

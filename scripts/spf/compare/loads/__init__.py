@@ -6,6 +6,7 @@ Each load is a module here, and scripts/guest/load-NAME.  The guest runs the lat
 of servers as its argument, and it prints how many keys each has in the end.  A module has
 
 HEAD, TITLE                         its name as a heading, and its program's name
+SERVERS, DOES                       what --servers counts, and what the guest does, for --help
 ARCHES                              the architectures on which it runs
 VALUE_BYTES                         the size of each value of its data; None: its data are always
                                     the same, and --data is refused

@@ -8,6 +8,7 @@ from spf import paths, ui
 from spf.build import meson
 
 HEAD, TITLE = "Database load", "db-load"
+SERVERS, DOES = "db-load's threads", "N threads of db-load read a table"
 ARCHES = ("x86",)
 VALUE_BYTES = 56
 

@@ -12,6 +12,7 @@ from spf import paths, series, ui
 from spf.source import apt, debroot, fetch, patches
 
 HEAD, TITLE = "Build", "gcc"
+SERVERS, DOES = "compilers", "N compilers build a library"
 ARCHES = ("x86",)
 PACKAGES = ("build-essential", "libelf-dev", "zlib1g-dev")
 VALUE_BYTES = None
@@ -38,8 +39,7 @@ def seconds(_data_mib):
 
 def what(settings):
     return (f"the {settings['keys']} files of libbpf are compiled, {settings['servers']} at once, "
-            "until each object was found "
-            "to be what it has to be")
+            "until each object matched its checksum")
 
 
 def version():

@@ -12,6 +12,7 @@ from spf import paths, ui
 from spf.source import debroot
 
 HEAD, TITLE = "Database load", "memcached"
+SERVERS, DOES = "memcached's connections", "memcached is filled over N connections"
 ARCHES = ("x86",)
 PROGRAM = "/usr/bin/memcached"
 VALUE_BYTES = 4000

@@ -15,6 +15,8 @@ from spf import paths, ui
 from spf.source import apt, debroot
 
 HEAD, TITLE = "Database load", "Redis"
+SERVERS = "Redis servers"
+DOES = "N Redis servers load their snapshots at once, until each answers with all its keys"
 ARCHES = ("x86", "power")
 # Debian's redis-tools has the server's program, too, under another name.  The name redis-server is
 # a symlink in a package that would also start a server on this machine.
