@@ -122,9 +122,9 @@ def cost(what, *words):
 
 
 class Faults(unittest.TestCase):
-    def selftest(self, kernel):
-        result = x86.Lab(kernel, cpus=2, memory=2 << 30,
-                         timeout=LIMIT).run([str(SELFTESTS / "speculative_faults_test")])
+    def selftest(self, kernel, *words, append=""):
+        result = x86.Lab(kernel, cpus=2, memory=2 << 30, append=append, timeout=LIMIT).run(
+            [str(SELFTESTS / "speculative_faults_test"), *words])
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])
@@ -136,6 +136,10 @@ class Faults(unittest.TestCase):
     def test_selftest_on_a_preemptible_kernel(self):
         targets.bring_up_to_date("preempt")
         self.selftest("preempt")
+
+    def test_prefetched_pages_are_not_counted(self):
+        """With shadow paging a fault maps the pages beside it, too."""
+        self.selftest("patched", "-p", "1", append="kvm_amd.npt=0")
 
     def test_locks_of_a_steady_load(self):
         got = cost("locks")
