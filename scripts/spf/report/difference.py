@@ -38,7 +38,7 @@ RUN = {"vmm": str, "mode": str,
 CELL = {"vmm": str, "mode": str}
 DISCARDS = [{"vmm": str, "mode": str, "kind": str, "detail": str}, ...]
 SIMULATED = {"storms": [STORM, ...], "hosts?": [dict, ...], "line_ns?": limits.pair, "seeds?": list,
-             "seconds?": NUMBER,
+             "socket_vcpus?": int, "seconds?": NUMBER,
              "lives?": {"hosts?": [dict, ...], "runs": [RUN, ...], "discards": DISCARDS}}
 ASKED = {"runs": int, "modes": list, "vmm": list, "vcpus": int}
 COMMON = {"created": str, "seconds": limits.time,
