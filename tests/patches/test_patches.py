@@ -187,14 +187,14 @@ class Tools(unittest.TestCase):
         self.two()
         readme = self.folder / "README.md"
         before = "# A series\n\n"
-        readme.write_text(before + "- **0001 KVM: second**\n  because\n"
-                                   "- **0002 mm: old**\n  why\n\nMore.\n")
+        readme.write_text(before + "- **0001 KVM: second.**\n  because\n"
+                                   "- **0002 mm: old.**\n  why\n\nMore.\n")
         with self.assertRaisesRegex(ui.Fail, "README.md is not that of the patches; run"):
             rows.check("linux")
         rows.refresh("linux")
         # A text that was written for a subject stays with it.
-        self.assertEqual(readme.read_text(), before + "- **0001 mm: first**\n  because\n"
-                                                      "- **0002 KVM: second**\n  because\n"
+        self.assertEqual(readme.read_text(), before + "- **0001 mm: first.**\n  because\n"
+                                                      "- **0002 KVM: second.**\n  because\n"
                                                       "\nMore.\n")
         rows.check("linux")
         long = "mm: third, with a subject that alone would fill more than a line of text"
@@ -202,10 +202,10 @@ class Tools(unittest.TestCase):
         patches.refresh("linux")
         rows.refresh("linux")
         self.assertIn("\n- **0003 mm: third, with a subject that alone would fill more than a line "
-                      "of\n  text**\n\nMore.\n", readme.read_text())
+                      "of\n  text.**\n\nMore.\n", readme.read_text())
         with self.assertRaisesRegex(ui.Fail, "does not say what 0003 is for; write it there"):
             rows.check("linux")
-        readme.write_text(readme.read_text().replace("text**\n", "text**\n  for\n  two\n"))
+        readme.write_text(readme.read_text().replace("text.**\n", "text.**\n  for\n  two\n"))
         rows.check("linux")
 
     def test_a_folder_without_a_readme_gets_one_with_the_list(self):
@@ -214,7 +214,7 @@ class Tools(unittest.TestCase):
         rows.refresh("linux")
         text = (self.folder / "README.md").read_text()
         self.assertIn("# The kernel series: linux-1\n", text)
-        self.assertTrue(text.endswith("\n\n- **0001 mm: first**\n- **0002 KVM: second**\n"))
+        self.assertTrue(text.endswith("\n\n- **0001 mm: first.**\n- **0002 KVM: second.**\n"))
         with self.assertRaisesRegex(ui.Fail, "does not say what 0001 is for; write it there"):
             rows.check("linux")
 
@@ -225,8 +225,8 @@ class Tools(unittest.TestCase):
     def test_what_is_for_users_has_a_list_of_its_own(self):
         self.two()
         readme = self.folder / "README.md"
-        readme.write_text("- **0001 mm: first**\n  For the lab: a\n"
-                          "- **0002 KVM: second**\n  For users: b\n")
+        readme.write_text("- **0001 mm: first.**\n  For the lab: a\n"
+                          "- **0002 KVM: second.**\n  For users: b\n")
         users = self.folder / "series-users"
         with self.assertRaisesRegex(ui.Fail, "series-users is not what the list of README.md "
                                              "says; run: kvmspf patches refresh linux"):

@@ -9,7 +9,7 @@ from spf import series, ui
 from spf.source import patches
 
 # Number, subject, and the text below it.
-ITEM = re.compile(r"^- \*\*(\d{4}) (.*?(?:\n  .*?)*?)\*\*(.*(?:\n  .*)*)", re.M)
+ITEM = re.compile(r"^- \*\*(\d{4}) (.*?(?:\n  .*?)*?)\.\*\*(.*(?:\n  .*)*)", re.M)
 # The names of the patches that the list says are for users.  Packages are made of them.
 USERS = "series-users"
 # A README.md for a folder that has none, without its list.
@@ -32,7 +32,7 @@ def subject(patch):
 
 
 def item(patch, rest=""):
-    return textwrap.fill(f"- **{patch.name[:4]} {subject(patch)}**", 80, subsequent_indent="  ",
+    return textwrap.fill(f"- **{patch.name[:4]} {subject(patch)}.**", 80, subsequent_indent="  ",
                          break_on_hyphens=False) + rest
 
 
