@@ -17,13 +17,18 @@ MESON_SUITE = {"bookworm": "bookworm-backports"}
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 APT = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3",
        # Without this, apt only warns about lists that it cannot fetch, and the error comes later.
-       "-o", "APT::Update::Error-Mode=any"]
+       "-o", "APT::Update::Error-Mode=any",
+       # Another apt-get of the machine may be at work, such as an unattended upgrade.
+       "-o", "DPkg::Lock::Timeout=600"]
+# While another package's triggers wait for their turn, a package works already.
+INSTALLED = ("installed", "triggers-awaited", "triggers-pending")
 
 
 def absent(names):
     done = ui.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names],
                   check=False)
-    have = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
+    have = {name for name, status in map(str.split, done.stdout.splitlines())
+            if status in INSTALLED}
     return [n for n in names if n not in have]
 
 
