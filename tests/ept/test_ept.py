@@ -17,6 +17,8 @@ from spf.lab import ept
 LIMIT = 600
 BUSYBOX = "/bin/busybox"
 SELFTESTS = series.out("selftests-patched")
+# Only a series that maps pages without mmu_lock has it.
+LEAF = SELFTESTS / "tdp_leaf_test"
 # Count a selftest's changes of the second-stage tables: new leaves by level (bit 11: present; bit
 # 7: a huge page), and faults of the fast path by its return value.  Also count faults by thread and
 # tier, and mmap_locks by thread.
@@ -59,7 +61,8 @@ def machines():
         "small": ((*tracer, paging, "-b", "8M"), {}),
         "huge": ((*tracer, paging, "-b", "32M", "-s", "anonymous_thp"), {"memory": ENOUGH}),
     } | {source: ((*tracer, dirty_log, "-b", "8M", "-i", "2", "-s", source),
-                  {"memory": ENOUGH, "append": "kvm_intel.pml=0"}) for source in DIRTY_LOG}
+                  {"memory": ENOUGH, "append": "kvm_intel.pml=0"}) for source in DIRTY_LOG} | (
+        {"leaf": ((LEAF,), {})} if LEAF.exists() else {})
 
 
 class Ept(unittest.TestCase):
@@ -103,6 +106,12 @@ class Ept(unittest.TestCase):
 
     def test_selftest_every_mode_counters_and_contents(self):
         for line in self.said("selftest").splitlines():
+            print(f"# {line}")
+
+    def test_pages_mapped_without_mmu_lock(self):
+        if "leaf" not in self.runs:
+            self.skipTest("this series maps none")
+        for line in self.said("leaf").splitlines():
             print(f"# {line}")
 
     def test_storm(self):

@@ -12,6 +12,7 @@
  *   find          look for the device again, after it was plugged or unplugged; print whether it is there
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -36,7 +37,7 @@ static size_t spf_size;
 
 static void fail(const char *what)
 {
-	printf("@spf error %s\n", what);
+	printf("@spf error %s: %m\n", what);
 	fflush(stdout);
 	for (;;)
 		pause();
@@ -58,13 +59,25 @@ static unsigned long number(const char *device, const char *file)
 	return strtoul(text, NULL, 0);
 }
 
-static void put(const char *path, const char *text)
+/*
+ * A device that is plugged in is in sysfs before the kernel has given its BARs an address.  Until
+ * then it cannot be enabled.
+ */
+static bool enable(const char *device)
 {
-	int fd = open(path, O_WRONLY);
+	char path[512];
+	ssize_t got;
+	int fd;
 
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+	snprintf(path, sizeof(path), DEVICES "/%s/enable", device);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		fail(path);
+	got = write(fd, "1", 1);
+	if (got < 0 && errno != EINVAL)
 		fail(path);
 	close(fd);
+	return got > 0;
 }
 
 /* Populate the mapping, so that only the host's fault is left for the first touch. */
@@ -74,9 +87,6 @@ static volatile uint8_t *map(const char *device, int bar, size_t *size)
 	struct stat st;
 	void *at;
 	int fd;
-
-	snprintf(path, sizeof(path), DEVICES "/%s/enable", device);
-	put(path, "1");
 
 	snprintf(path, sizeof(path), DEVICES "/%s/resource%d", device, bar);
 	fd = open(path, O_RDWR);
@@ -103,9 +113,10 @@ static void find(void)
 			continue;
 		vendor = number(entry->d_name, "vendor");
 		device = number(entry->d_name, "device");
-		if (vendor == KVM_SPF_PCI_VENDOR_ID && device == KVM_SPF_PCI_DEVICE_ID)
+		if (vendor == KVM_SPF_PCI_VENDOR_ID && device == KVM_SPF_PCI_DEVICE_ID &&
+		    enable(entry->d_name))
 			spf = map(entry->d_name, 0, &spf_size);
-		if (vendor == 0x1af4 && device == 0x1110 && !memory)
+		if (vendor == 0x1af4 && device == 0x1110 && !memory && enable(entry->d_name))
 			memory = map(entry->d_name, 2, &size);
 	}
 	if (dir)
