@@ -60,38 +60,56 @@ static unsigned long number(const char *device, const char *file)
 }
 
 /*
- * A device that is plugged in is in sysfs before the kernel has given its BARs an address.  Until
- * then it cannot be enabled.
+ * Open BAR @bar of the device, and enable the device.  A device that is plugged in is in sysfs
+ * before the kernel has given its BARs an address.  Until then either the BAR has no file, or the
+ * device cannot be enabled: that depends on the kernel.
+ *
+ * Return: the BAR's file, or -1 if the device is not ready.
  */
-static bool enable(const char *device)
+static int open_bar(const char *device, int bar)
 {
 	char path[512];
-	ssize_t got;
-	int fd;
-
-	snprintf(path, sizeof(path), DEVICES "/%s/enable", device);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		fail(path);
-	got = write(fd, "1", 1);
-	if (got < 0 && errno != EINVAL)
-		fail(path);
-	close(fd);
-	return got > 0;
-}
-
-/* Populate the mapping, so that only the host's fault is left for the first touch. */
-static volatile uint8_t *map(const char *device, int bar, size_t *size)
-{
-	char path[512];
-	struct stat st;
-	void *at;
-	int fd;
+	int fd, enable;
+	bool ready;
 
 	snprintf(path, sizeof(path), DEVICES "/%s/resource%d", device, bar);
 	fd = open(path, O_RDWR);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0) {
+		if (errno != ENOENT)
+			fail(path);
+		return -1;
+	}
+
+	snprintf(path, sizeof(path), DEVICES "/%s/enable", device);
+	enable = open(path, O_WRONLY);
+	if (enable < 0)
 		fail(path);
+	ready = write(enable, "1", 1) > 0;
+	if (!ready && errno != EINVAL)
+		fail(path);
+	close(enable);
+	if (ready)
+		return fd;
+
+	close(fd);
+	return -1;
+}
+
+/*
+ * Populate the mapping, so that only the host's fault is left for the first touch.
+ *
+ * Return: the mapping, or NULL if the device is not ready.
+ */
+static volatile uint8_t *map(const char *device, int bar, size_t *size)
+{
+	int fd = open_bar(device, bar);
+	struct stat st;
+	void *at;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) < 0)
+		fail(device);
 	*size = st.st_size;
 	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
@@ -113,10 +131,9 @@ static void find(void)
 			continue;
 		vendor = number(entry->d_name, "vendor");
 		device = number(entry->d_name, "device");
-		if (vendor == KVM_SPF_PCI_VENDOR_ID && device == KVM_SPF_PCI_DEVICE_ID &&
-		    enable(entry->d_name))
+		if (vendor == KVM_SPF_PCI_VENDOR_ID && device == KVM_SPF_PCI_DEVICE_ID)
 			spf = map(entry->d_name, 0, &spf_size);
-		if (vendor == 0x1af4 && device == 0x1110 && !memory && enable(entry->d_name))
+		if (vendor == 0x1af4 && device == 0x1110 && !memory)
 			memory = map(entry->d_name, 2, &size);
 	}
 	if (dir)
