@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
+from tests.lib import native  # noqa: E402
 from tests.torture import torture  # noqa: E402
 from tests.torture.torture import series, targets, ui  # noqa: E402
 from spf import arguments  # noqa: E402
@@ -26,9 +27,9 @@ from spf import arguments  # noqa: E402
 # Microseconds: as long as a mutation takes, so that all of one has its place in the window of one
 # fault.
 STRETCH = 8000
-# thp: transparent_hugepage/enabled; mthp: the same of folios of 64 KiB; selftest: it runs in the
-# place of the torture.
-Rule = namedtuple("Rule", "words found thp mthp selftest stretch",
+# thp: transparent_hugepage/enabled; mthp: the same of folios of 64 KiB; program: it runs in the
+# place of the torture, with these words.
+Rule = namedtuple("Rule", "words found thp mthp program stretch",
                   defaults=["always", "never", None, STRETCH])
 LATE = r"torture: .*(not the file's|can be read|not by us|zero is)"
 # Reports of a page that stays mapped in the guest: by the code that takes it away, by a vCPU that
@@ -41,7 +42,8 @@ RULES = {
                      "userfaultfd"], None),
     "sequence-check": Rule(["file", "forbid", "unmap", "protect"], LATE),
     "check-before-lock": Rule(["file", "forbid", "unmap", "protect"], LATE),
-    "irqs-on": Rule(["unmap", "replace"], r"\bspf_look_at_table\b"),
+    # Where RCU frees page tables, IRQs that are off protect one kind alone.
+    "irqs-on": Rule(["30"], r"\bspf_look_at_table\b", "madvise", program="deposited"),
     # These words leave the memory as it was set up.  A huge page is no speculative fault.
     "policy-freed": Rule(["bind", "dontneed"], r"\bspf_look_at_policy\b", "madvise"),
     "no-drain": Rule(["userfaultfd"], r"\bspf_registered\b"),
@@ -58,7 +60,7 @@ RULES = {
     # Two vCPUs must be in the window of one page, with a discard in between: the torture, which has
     # many pages, has not found it in 97 s.  The selftest found it in one of three runs beside
     # other work; on an idle machine it was not tried.
-    "leaf-id": Rule([], r"\bkvm_tdp_mmu_map\b|value >= before", selftest="tdp_leaf_test",
+    "leaf-id": Rule([], r"\bkvm_tdp_mmu_map\b|value >= before", program="tdp_leaf_test",
                     stretch=1000),
     "leaf-steal": Rule(["protect", "forbid"], LEAF, "never"),
     # Of a folio of 64 KiB all pages must be absent: not in every series.  The pages that a folio
@@ -74,21 +76,28 @@ def places():
     return {name.lower().replace("_", "-"): place for place, name in enumerate(names)}
 
 
+def program(name):
+    """A selftest of the kernel's, or a program of ours."""
+    selftest = series.out("selftests-patched") / name
+    return selftest if selftest.exists() else native.program(name)
+
+
 def find(rule, seed, seconds, kernel="planted", broken=True):
     """Run the torture on a kernel that breaks this rule; return the report, or "", and how long it
-    took.  A selftest has neither a seed nor a limit of its own."""
+    took.  A rule's own program has neither a seed nor this limit."""
     start = time.monotonic()
-    settings = {"stretch": RULES[rule].stretch, "planted": places()[rule] if broken else 0}
-    if RULES[rule].selftest:
-        test = series.out("selftests-patched") / RULES[rule].selftest
-        done = torture.npt(kernel, seconds + 600, settings).run([torture.HERE / "inside", test])
+    settings = {"stretch": RULES[rule].stretch, "planted": places()[rule] if broken else 0,
+                "thp": RULES[rule].thp, "mthp": RULES[rule].mthp}
+    if RULES[rule].program:
+        done = torture.npt(kernel, seconds + 600, settings).run(
+            [torture.HERE / "inside", program(RULES[rule].program), *RULES[rule].words])
         said, wrong = done.out.decode(errors="replace").strip(), torture.complaint(done)
         if not done.trouble:
             # The assertion is in one of its lines.
             wrong = " ".join(wrong.split())
     else:
         said, wrong = torture.run(kernel, seed, seconds, ["--regions", "2", *RULES[rule].words],
-                                  thp=RULES[rule].thp, mthp=RULES[rule].mthp, **settings)
+                                  **settings)
     return said, wrong, time.monotonic() - start
 
 
@@ -114,7 +123,7 @@ def main():
         parser.error(f"{series.of('linux').name} has no rule {', '.join(absent)}")
     targets.bring_up_to_date(args.kernel)
     rules = args.rule or list(places())
-    if any(RULES[rule].selftest for rule in rules):
+    if any(RULES[rule].program for rule in rules):
         targets.build("selftests")
     missed = 0
     for rule in rules:

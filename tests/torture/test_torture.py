@@ -19,7 +19,7 @@ MORE = ("debug", "preempt", "kcsan", "rt")
 def setUpModule():
     targets.bring_up_to_date("patched")
     targets.bring_up_to_date("planted")
-    if any(planted.RULES[rule].selftest for rule in planted.places()):
+    if any(planted.RULES[rule].program for rule in planted.places()):
         targets.build("selftests")
     power.bring_up_to_date("patched")
 
@@ -67,7 +67,7 @@ class Planted(unittest.TestCase):
 
     def found(self, rule):
         seed = random.randrange(1 << 32)
-        if planted.RULES[rule].selftest:
+        if planted.RULES[rule].program:
             # The windows are as wide, and nothing is broken.
             _, wrong, _ = planted.find(rule, seed, self.within, self.kernel, broken=False)
             self.assertEqual(wrong, "")
