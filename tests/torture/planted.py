@@ -42,8 +42,9 @@ RULES = {
                      "userfaultfd"], None),
     "sequence-check": Rule(["file", "forbid", "unmap", "protect"], LATE),
     "check-before-lock": Rule(["file", "forbid", "unmap", "protect"], LATE),
-    # Where RCU frees page tables, IRQs that are off protect one kind alone.
-    "irqs-on": Rule(["30"], r"\bspf_look_at_table\b", "madvise", program="deposited"),
+    "irqs-on": Rule(["unmap", "replace"], r"\bspf_look_at_table\b"),
+    # The same where RCU frees all page tables but those that a huge page has in reserve.
+    "deposit-freed": Rule(["60"], r"\bspf_look_at_table\b", "madvise", program="deposited"),
     # These words leave the memory as it was set up.  A huge page is no speculative fault.
     "policy-freed": Rule(["bind", "dontneed"], r"\bspf_look_at_policy\b", "madvise"),
     "no-drain": Rule(["userfaultfd"], r"\bspf_registered\b"),
