@@ -13,31 +13,44 @@ class Mail(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         fetch.sources("linux")
-        (cls.letter, folder, _), = mail.write_all("linux", 3)
-        cls.mails = sorted(folder.glob("*.patch"))
-        cls.read = [email.message_from_bytes(m.read_bytes()) for m in cls.mails]
+        # For each part of the series its letter and its mails.
+        cls.parts = [(letter, sorted(folder.glob("*.patch")))
+                     for letter, folder, _ in mail.write_all("linux", 3)]
+
+    def read(self):
+        """The same, with the mails read."""
+        for letter, mails in self.parts:
+            with self.subTest(letter.subject):
+                yield letter, [email.message_from_bytes(m.read_bytes()) for m in mails]
 
     def test_a_letter_and_a_mail_for_each_patch(self):
-        self.assertEqual(len(self.mails), 1 + len(patches.files("linux")))
-        self.assertIn(self.letter.subject, re.sub(r"\s+", " ", self.read[0]["Subject"]))
-        self.assertIn(self.letter.text.strip(), self.read[0].get_payload())
-        for number, one in enumerate(self.read):
-            self.assertRegex(one["Subject"],
-                             rf"^\[RFC PATCH v3 {number:02}/{len(self.read) - 1}\] ")
+        self.assertEqual(sum(len(mails) for _, mails in self.parts),
+                         len(self.parts) + len(patches.files("linux")))
+        for letter, mails in self.read():
+            self.assertIn(letter.subject, re.sub(r"\s+", " ", mails[0]["Subject"]))
+            self.assertIn(letter.text.strip(), mails[0].get_payload())
+            for number, one in enumerate(mails):
+                digits = len(str(len(mails) - 1))
+                self.assertRegex(one["Subject"], rf"^\[RFC PATCH v3 {number:0{digits}}/"
+                                                 rf"{len(mails) - 1}\] ")
 
     def test_every_mail_has_somebody_to_go_to(self):
-        for one in self.read:
-            with self.subTest(one["Subject"]):
-                self.assertIn("@", one["To"])
+        for _, mails in self.read():
+            for one in mails:
+                self.assertIn("@", one["To"], one["Subject"])
                 # Mail servers refuse a line of more than 998 characters.
                 longest = max(len(line) for line in str(one["To"]).splitlines())
-                self.assertLess(longest, 998)
-        self.assertIn("kvm@vger.kernel.org", self.read[0]["To"])
-        self.assertIn("linux-mm@kvack.org", self.read[0]["To"])
+                self.assertLess(longest, 998, one["Subject"])
+            self.assertIn("kvm@vger.kernel.org", mails[0]["To"])
+        self.assertIn("linux-mm@kvack.org", self.first_letter()["To"])
+
+    def first_letter(self):
+        return email.message_from_bytes(self.parts[0][1][0].read_bytes())
 
     def test_all_answer_the_letter(self):
-        answered = {one["In-Reply-To"] for one in self.read[1:]}
-        self.assertEqual(answered, {self.read[0]["Message-Id"]})
+        for _, mails in self.read():
+            answered = {one["In-Reply-To"] for one in mails[1:]}
+            self.assertEqual(answered, {mails[0]["Message-Id"]})
 
     def test_they_make_the_series(self):
         """Applied one after the other, the mails give the tree that the series gives."""
@@ -46,8 +59,9 @@ class Mail(unittest.TestCase):
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": f"{scratch}/index"}
             patches.git(where, "read-tree", parent, env=env)
-            for one in self.mails[1:]:
-                parent = patches.commit(where, one, parent, env)
+            for _, mails in self.parts:
+                for one in mails[1:]:
+                    parent = patches.commit(where, one, parent, env)
         made, wanted = (patches.text(where, "rev-parse", f"{commit}^{{tree}}")
                         for commit in (parent, head))
         self.assertEqual(made, wanted)
