@@ -28,6 +28,8 @@ RANDOM_X86, RANDOM_POWER = 15, 5
 Config = namedtuple("Config", "name machine files lines target seed ci link",
                     defaults=([], [], "olddefconfig", None, False, False))
 x86, power = partial(Config, machine=kernels.X86), partial(Config, machine=kernels.POWER)
+# Architectures whose KVM shares the generic path, with the names of their compilers.
+OTHERS = {"arm64": "aarch64-linux-gnu", "riscv": "riscv64-linux-gnu", "s390": "s390x-linux-gnu"}
 
 
 def on(text):
@@ -50,6 +52,16 @@ LESS = {"SPECULATIVE_FAULT": "", "USERFAULTFD": "", "MEMCG": "", "NUMA": "", "SW
         "MIGRATION": "COMPACTION TRANSPARENT_HUGEPAGE CMA", "SMP": ""}
 # GCC's plugins and gcov only take time.  KVM for x86 needs a vendor of processors.
 RANDOM = [*on("SPECULATIVE_FAULT SMP"), *off("PREEMPT_RT GCC_PLUGINS GCOV_KERNEL")]
+
+
+def other(arch):
+    """An architecture's own defconfig, with all options of ALL that it has."""
+    cross = OTHERS[arch]
+    folder = f"arch/{arch}"
+    machine = kernels.Arch([f"ARCH={arch}", f"CROSS_COMPILE={cross}-", f"CC=ccache {cross}-gcc"],
+                           None, (folder, f"{folder}/kvm"))
+    return Config(arch, machine, files=[f"{folder}/configs/defconfig"],
+                  lines=[*on("VIRTUALIZATION KVM"), "# optional", *ALL])
 
 
 def less(option, others):
@@ -84,6 +96,7 @@ def configurations(seed=SEED):
         power("powernv", files=[f"{ppc}powernv_defconfig"], lines=KVM_POWER, ci=True),
         power("ppc64le", files=ppc64le, lines=KVM_POWER),
         power("pseries", files=[*ppc64le, *guest]),
+        *map(other, OTHERS),
         *(x86(f"random-x86-{n}", lines=[*on("64BIT CPU_SUP_INTEL CPU_SUP_AMD"), *KVM_X86, *RANDOM],
               target="randconfig", seed=n, ci=n == seed) for n in range(seed, seed + RANDOM_X86)),
         *(power(f"random-power-{n}", lines=[*power64, *KVM_POWER, *RANDOM], target="randconfig",
@@ -117,7 +130,7 @@ eval "exec $words $objects $more"
 
 
 def srcarch(config):
-    return "powerpc" if config.machine is kernels.POWER else "x86"
+    return config.machine.kconfig[0].removeprefix("arch/")
 
 
 def changed(tree):
@@ -183,11 +196,13 @@ def compile_objects(config, tree, files, start):
 def check(tree, seed=SEED, ci=False):
     """Compile in each configuration, and print a line for each.  Return the number of objects by
     name.  ci: only the configurations of `kvmspf test`."""
-    apt.packages([*apt.PACKAGES, *meson.POWER_PACKAGES])
     files, series = changed(tree)
     chosen = [config._replace(link=config.link and not ci) for config in configurations(seed)
               if config.ci or not ci]
-    compilers = [sandbox.compiler(), sandbox.compiler("powerpc64le-linux-gnu-gcc")]
+    crosses = [cross for arch, cross in OTHERS.items() if arch in map(srcarch, chosen)]
+    apt.packages([*apt.PACKAGES, *meson.POWER_PACKAGES, *(f"gcc-{cross}" for cross in crosses)])
+    compilers = [sandbox.compiler(f"{cross}gcc") for cross in
+                 ("", "powerpc64le-linux-gnu-", *(f"{cross}-" for cross in crosses))]
     failed, counts = 0, {}
     for number, config in enumerate(chosen, 1):
         start = begins(config, tree)
