@@ -132,7 +132,7 @@ def main(argv):
                    help="check: build after each patch, option on and off")
     p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
     p.add_argument("--configs", nargs="?", type=limits.seed, const=configs.SEED, metavar="SEED",
-                   help="check: compile what the kernel series changes in 42 configurations, "
+                   help="check: compile what the kernel series changes in 45 configurations, "
                         "20 of them random")
     p.add_argument("--reroll", type=limits.number(1, 99), default=1, metavar="N",
                    help="mail: the version of the series (default 1)")
