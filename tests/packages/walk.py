@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A host walks through lines of docs/operating.md; each line must print what the document says."""
 
+import json
 import unittest
 
 from tests.packages import host
@@ -53,6 +54,7 @@ class Walk(unittest.TestCase):
                    in zip(cls.asked(), read("out"), read("status"))]
         cls.besides = {name: said for name, said, _ in cls.all if name in cls.BESIDES}
         (paths.LOG / f"{cls.NAME}.journal").write_text(cls.besides["journal"])
+        (paths.LOG / f"{cls.NAME}.said").write_text(json.dumps(cls.all, indent=1))
 
     def said(self, word):
         """The output of the first line with this word."""
