@@ -10,7 +10,7 @@ IMAGES = "/var/lib/libvirt/images"
 
 def xml(name, device, cmdline="console=ttyS0 panic=-1", serial=None, image=None, **texts):
     """The document's domain, with the device or, for Debian's QEMU, without.  Without a disk the
-    guest boots as far as the initramfs.  texts: other elements of the domain."""
+    guest boots as far as the initramfs.  texts: other elements of the domain, by their paths."""
     tree = ET.parse(paths.ROOT / "docs" / "libvirt-domain.xml")
     root = tree.getroot()
     for word, text in {"name": name, **texts}.items():
