@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The disk of the hosts of test_apparmor.py and test_migration.py: Debian 13 with its libvirt, its
-QEMU, AppArmor, its own kernel and spfctl, and domains whose guest counts.  Our QEMU lies there, and
-`upgrade` puts it in the place of Debian's."""
+"""The disk of the hosts of test_apparmor.py and test_migration.py: Debian with its libvirt, its QEMU,
+AppArmor, its own kernel and spfctl, and domains whose guest counts.  Our QEMU lies there, to
+take the place of Debian's."""
 
 import shutil
 from pathlib import Path
@@ -40,18 +40,15 @@ def rule(heading):
     return "\n".join(line for line, _ in host.steps(heading) if "/etc/apparmor.d/" in line)
 
 
-def our_qemu():
+def our_qemu(suite=host.SUITE):
     """Our QEMU's packages, if they have been built, else the lab's program: the files, and the
-    command that puts them in the place of Debian's."""
+    command that puts them in the place of Debian's.  The packages are for Debian 13 alone."""
     packages = sorted((paths.OUT / "deb").glob("qemu-*+spf1_*.deb"))
-    if packages:
+    if packages and suite == host.SUITE:
         return packages, "apt-get install --yes --only-upgrade ./packages/qemu-*.deb"
     # It looks for all firmware where Debian has only QEMU's own.
     return [series.qemu()], ("install packages/qemu-system-x86_64 /usr/bin && "
                              "cp /usr/share/seabios/* /usr/share/qemu")
-
-
-UPGRADE = our_qemu()[1]
 
 
 def domains(scratch):
@@ -64,7 +61,7 @@ def domains(scratch):
     return made
 
 
-def disk(scratch):
+def disk(scratch, suite=host.SUITE):
     for kernel in ("patched", "stock"):
         targets.bring_up_to_date(kernel)
     kernel, initramfs = scratch / "guest-kernel", scratch / "guest-initramfs"
@@ -72,8 +69,8 @@ def disk(scratch):
     initramfs.write_bytes(console_guest.initramfs(
         "cp dd md5sum sleep".split(), init=host.HERE / "count-init"))
     return host.disk("libvirt", COMMANDS, [
-        Path(deb.build("spfctl")), *our_qemu()[0], kernel, initramfs,
-        host.HERE / "operator.service", paths.ROOT / "docs/qemu-spf", *domains(scratch)])
+        Path(deb.build("spfctl")), *our_qemu(suite)[0], kernel, initramfs,
+        host.HERE / "operator.service", paths.ROOT / "docs/qemu-spf", *domains(scratch)], suite)
 
 
 def counted(text):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""AppArmor, as Debian 13 ships it and with its kernel: a domain with the device runs confined.  It
+"""AppArmor, as Debian 13 and 12 ship it and with their kernels: a domain with the device runs confined.  It
 needs one rule more, that of docs/operating.md, and an emulator of its own needs another.
 
 Debian's kernel does not have the parameter of the rule, and our QEMU does not look for it there.  A
@@ -26,12 +26,13 @@ PROFILE = f"libvirt-{libvirt_host.UUIDS['db2']}"
 READ = f"aa-exec -p {PROFILE} cat {FILE} 2>&1 | cat"
 PREPARE = f"""modprobe -a kvm kvm_amd
 mount -t tmpfs parameters {PARAMETERS} && echo 2 >{FILE}
-{libvirt_host.UPGRADE} && {libvirt_host.DEFINE}"""
+"""
 LABEL = "cat /proc/$(cat /run/libvirt/qemu/db3.pid)/attr/current"
 
 
 BESIDES = {
-    "prepare": ("aa-enabled", PREPARE),
+    "parameter": ("aa-enabled", PREPARE),
+    "qemu": ("aa-enabled", f"{libvirt_host.our_qemu()[1]} && {libvirt_host.DEFINE}"),
     "guest": ("destroy db2", "sh /mnt/count-more db2"),
     "denied": ("destroy db2", READ),
     "rule": ("destroy db2", libvirt_host.rule("QEMU with the device")),
@@ -46,12 +47,12 @@ BESIDES = {
 
 
 class AppArmor(walk.Walk):
-    NAME, STEPS, BESIDES = "apparmor", ["AppArmor"], BESIDES
+    NAME, SUITE, STEPS, BESIDES = "apparmor", host.SUITE, ["AppArmor"], BESIDES
 
     @classmethod
     def setUpClass(cls):
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
-            folder, share = libvirt_host.disk(Path(scratch)), Path(scratch) / "share"
+            folder, share = libvirt_host.disk(Path(scratch), cls.SUITE), Path(scratch) / "share"
 
             def life():
                 shutil.copy(host.HERE / "count-more", share)
@@ -64,7 +65,7 @@ class AppArmor(walk.Walk):
 
     def test_the_guest_runs(self):
         status = {name: status for name, _, status in self.all}
-        for name in ("prepare", "guest", "rule", "restart"):
+        for name in ("parameter", "qemu", "guest", "rule", "restart"):
             with self.subTest(name):
                 self.assertEqual(status[name], "0", self.besides[name])
 
@@ -81,6 +82,12 @@ class AppArmor(walk.Walk):
         """In particular nothing of the device's, and nothing that QEMU does when it starts."""
         self.assertEqual(self.denials(), [
             (PROFILE, FILE), (f"libvirt-{libvirt_host.UUIDS['db3']}", libvirt_host.EMULATOR)])
+
+
+class Debian12(AppArmor):
+    NAME, SUITE = "apparmor-bookworm", "bookworm"
+    BESIDES = BESIDES | {"qemu": ("aa-enabled", f"{libvirt_host.our_qemu('bookworm')[1]} && "
+                                                f"{libvirt_host.DEFINE}")}
 
 
 if __name__ == "__main__":

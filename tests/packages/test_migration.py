@@ -21,6 +21,7 @@ from spf.lab import outcome
 depth.module("boots two hosts for many minutes")
 # For the whole of the hosts' lives, under emulation.
 LIMIT = 3600
+UPGRADE = libvirt_host.our_qemu()[1]
 MORE, STATS = "sh /mnt/count-more", "virsh domstats --vcpu"
 NETWORK = """for net in /sys/class/net/e*; do
 	ip addr add 10.0.0.{number}/24 dev ${{net##*/}}
@@ -34,8 +35,8 @@ BESIDES = {
                              f"{libvirt_host.rule('QEMU with the device')}\n{READY}"),
     "db1 before": ("migrate --live db1 qemu+ssh://host2", f"{MORE} db1 && {STATS} db1"),
     "db1 away": ("host2 virsh migrate --live db1", f"ssh host2 '{MORE} db1 && {STATS} db1'"),
-    "upgrade": ("domstate db1", f"{MORE} db1 && {libvirt_host.UPGRADE} && "
-                                f"ssh host2 '{libvirt_host.UPGRADE}' && {MORE} db1"),
+    "upgrade": ("domstate db1", f"{MORE} db1 && {UPGRADE} && "
+                                f"ssh host2 '{UPGRADE}' && {MORE} db1"),
     "end of db1": ("start db2", f"virsh destroy db1; ssh host2 cat {IMAGES}/db1.serial"),
     "db1 at home": ("start db2", f"cat {IMAGES}/db1.serial"),
     "db2 before": ("--set-mode", f"{MORE} db2 && {STATS} db2"),
@@ -118,7 +119,7 @@ class Migration(walk.Walk):
     def test_a_mode_of_its_own_survives_a_restart(self):
         """Of the domain and of libvirt.  The first start is one of the document's lines."""
         self.assertEqual(self.said("--hmp db3").strip(), "mode: vma-lock")
-        self.assertRegex(self.besides["db3 again"], r"mode: vma-lock\s[^/]* speculative 0,")
+        self.assertIn("\nmode: vma-lock", self.besides["db3 again"])
 
     def test_the_kernel_counts_where_it_is_patched(self):
         for name in ("db1 before", "db2 before", "db2 after"):
