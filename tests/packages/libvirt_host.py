@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The disk of the hosts of test_apparmor.py and test_migration.py: Debian with its libvirt, its QEMU,
-AppArmor, its own kernel and spfctl, and domains whose guest counts.  Our QEMU lies there, to
+"""The disk of the hosts of test_apparmor.py and test_migration.py: Debian with its libvirt, its
+QEMU, AppArmor, its own kernel and spfctl, and domains whose guest counts.  Our QEMU lies there, to
 take the place of Debian's."""
 
 import shutil

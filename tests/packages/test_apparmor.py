@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""AppArmor, as Debian 13 and 12 ship it and with their kernels: a domain with the device runs confined.  It
-needs one rule more, that of docs/operating.md, and an emulator of its own needs another.
+"""AppArmor, as Debian 13 and 12 ship it and with their kernels: a domain with the device runs
+confined.  It needs one rule more, that of docs/operating.md, and an emulator of its own another.
 
 Debian's kernel does not have the parameter of the rule, and our QEMU does not look for it there.  A
 file that is mounted at its place stands for it, and a program reads it that is confined as QEMU
@@ -28,8 +28,6 @@ PREPARE = f"""modprobe -a kvm kvm_amd
 mount -t tmpfs parameters {PARAMETERS} && echo 2 >{FILE}
 """
 LABEL = "cat /proc/$(cat /run/libvirt/qemu/db3.pid)/attr/current"
-
-
 BESIDES = {
     "parameter": ("aa-enabled", PREPARE),
     "qemu": ("aa-enabled", f"{libvirt_host.our_qemu()[1]} && {libvirt_host.DEFINE}"),
