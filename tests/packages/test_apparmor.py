@@ -19,6 +19,8 @@ from spf import paths
 depth.module("boots a host for many minutes")
 # For the whole of the host's life, under emulation.
 LIMIT = 2400
+# Otherwise the kernel's log leaves out denials when it has much to say.
+ALL_LOGGED = "sysctl.kernel.printk_ratelimit=0"
 PARAMETERS = "/sys/module/kvm/parameters"
 FILE = f"{PARAMETERS}/speculative_faults"
 PROFILE = f"libvirt-{libvirt_host.UUIDS['db2']}"
@@ -46,6 +48,8 @@ BESIDES = {
 
 class AppArmor(walk.Walk):
     NAME, SUITE, STEPS, BESIDES = "apparmor", host.SUITE, ["AppArmor"], BESIDES
+    # What AppArmor denies a QEMU that is newer than its profile.
+    OLDER = []
 
     @classmethod
     def setUpClass(cls):
@@ -54,7 +58,7 @@ class AppArmor(walk.Walk):
 
             def life():
                 shutil.copy(host.HERE / "count-more", share)
-                return host.life(cls.NAME, folder, share, LIMIT)
+                return host.life(cls.NAME, folder, share, LIMIT, append=ALL_LOGGED)
             cls.walk(share, life)
 
     def denials(self):
@@ -78,11 +82,12 @@ class AppArmor(walk.Walk):
 
     def test_apparmor_denies_nothing_else(self):
         """In particular nothing of the device's, and nothing that QEMU does when it starts."""
-        self.assertEqual(self.denials(), [
+        self.assertEqual([one for one in self.denials() if one[1] not in self.OLDER], [
             (PROFILE, FILE), (f"libvirt-{libvirt_host.UUIDS['db3']}", libvirt_host.EMULATOR)])
 
 
 class Debian12(AppArmor):
+    OLDER = ["/proc/sys/vm/max_map_count"]
     NAME, SUITE = "apparmor-bookworm", "bookworm"
     BESIDES = BESIDES | {"qemu": ("aa-enabled", f"{libvirt_host.our_qemu('bookworm')[1]} && "
                                                 f"{libvirt_host.DEFINE}")}
