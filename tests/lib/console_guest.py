@@ -17,13 +17,13 @@ HERE = Path(__file__).resolve().parent
 LIMIT = 180
 
 
-def initramfs(applets, programs=()):
-    """The archive's bytes: applets of busybox, and programs, static ones, in /bin."""
+def initramfs(applets, programs=(), init=HERE / "console-init"):
+    """The archive's bytes: applets of busybox, programs, static ones, in /bin, and process 1."""
     cpio = image.Cpio()
     for name in ("bin", "dev", "proc", "run", "sys", "tmp"):
         cpio.directory(name)
     cpio.device("dev/console", 5, 1)
-    for name, source in (("init", HERE / "console-init"), ("bin/busybox", Path("/bin/busybox")),
+    for name, source in (("init", init), ("bin/busybox", Path("/bin/busybox")),
                          *((f"bin/{p.name}", p) for p in programs)):
         cpio.file(name, source.read_bytes(), 0o755)
     for applet in sorted({"mount", "sh", "stty", *applets}):

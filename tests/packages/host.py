@@ -46,9 +46,9 @@ def made_of(file):
 
 
 def disk(name, commands, files, suite=SUITE, base=None):
-    """Make a folder with the patched kernel, its initramfs and `disk`, on which the commands have
-    run.  They run where the files are, and begin with Debian as debootstrap makes it, or with the
-    disk of another such folder."""
+    """Make a folder with `disk`, on which the commands have run, and its kernel and initramfs, the
+    patched ones if there are some.  The commands run where the files are, and begin with Debian as
+    debootstrap makes it, or with the disk of another such folder."""
     folder = paths.BUILD / "debian" / f"{suite}-{name}"
     script, stamp = HERE / "host-disk", f"disk-{folder.name}"
     key = ui.digest(script, commands, made_of(base / "disk") if base else "", *map(made_of, files))
@@ -71,31 +71,32 @@ def disk(name, commands, files, suite=SUITE, base=None):
     return folder
 
 
-def machine(name, folder, share, console, words=()):
+def machine(name, folder, share, console, words=(), kernel=None, append="", cpus=2):
     """The emulator's command line for a host with that disk, which keeps no change, and with
-    /dev/vdb."""
-    qemu, kernel = series.qemu(), folder / "vmlinuz"
-    chosen = accel.choose(qemu, kernel)
+    /dev/vdb.  kernel: one that needs no initramfs; None: the disk's own."""
+    qemu, boot = series.qemu(), kernel or folder / "vmlinuz"
+    chosen = accel.choose(qemu, boot)
     return [str(word) for word in (
         qemu, "-name", f"kvmspf-{name}", "-M", "q35,usb=off,smbus=off,sata=off,graphics=off",
         "-accel", "tcg,thread=multi" if chosen == "tcg" else "kvm", "-cpu", accel.CPU[chosen],
-        "-smp", "2", "-m", "3G", "-nodefaults", "-no-user-config", "-display", "none",
+        "-smp", cpus, "-m", "3G", "-nodefaults", "-no-user-config", "-display", "none",
         "-no-reboot", "-serial", f"file:{console}", "-device", "virtio-rng-pci",
         "-drive", f"file={folder}/disk,format=raw,if=virtio,snapshot=on",
-        "-drive", f"file={share},format=raw,if=virtio", "-kernel", kernel,
-        "-initrd", folder / "initrd",
-        "-append", f"root=/dev/vda rw console=ttyS0 panic=-1 oops=panic {QUIET}", *words)]
+        "-drive", f"file={share},format=raw,if=virtio", "-kernel", boot,
+        *([] if kernel else ["-initrd", folder / "initrd"]),
+        "-append", f"root=/dev/vda rw console=ttyS0 panic=-1 oops=panic {QUIET} {append}", *words)]
 
 
-def life(name, folder, share, limit, words=()):
+def life(name, folder, share, limit, fds=(), **options):
     """Boot the disk until the machine switches itself off.  The host has the files of the folder
-    `share` on /dev/vdb, and what it writes there comes back.  Returns complaints, and what its
-    console said."""
+    `share` on /dev/vdb, and what it writes there comes back.  The emulator keeps the descriptors
+    fds; options: those of machine().  Returns complaints, and what its console said."""
     console, image = paths.LOG / f"{name}.console", share.with_suffix(".disk")
     ui.run(["mke2fs", "-q", "-t", "ext4", "-d", share, image, "64M"])
     try:
-        done = subprocess.run(machine(name, folder, image, console, words), timeout=limit,
-                              capture_output=True, text=True, preexec_fn=ui.die_with_parent)
+        done = subprocess.run(machine(name, folder, image, console, **options), timeout=limit,
+                              capture_output=True, text=True, pass_fds=fds,
+                              preexec_fn=ui.die_with_parent)
         said = done.stderr
     except subprocess.TimeoutExpired:
         said = f"the host did not switch itself off within {limit} s"

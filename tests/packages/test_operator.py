@@ -7,57 +7,30 @@ import re
 import subprocess
 import tempfile
 import unittest
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from tests.lib import depth
-from tests.packages import host
+from tests.packages import domain, host, walk
+from tests.packages.domain import IMAGES
 from spf import paths
 from spf.build import deb, kernel_deb, qemu_deb, targets
-from spf.lab import outcome
 from spf.source import debroot
 
 depth.module("builds a kernel's package and boots it")
 HERE = host.HERE
 # For the whole of the host's life, under emulation.
 LIMIT = 2400
-IMAGES = "/var/lib/libvirt/images"
 SERIAL = f"{IMAGES}/db2.serial"
 INSTALL, INSIDE = "Install", "See, from inside the guest"
 STEPS = "A VM", "See that it works", "Watch", "QEMU with the device", "Upgrade and remove"
-# Commands that the tests need besides the document's lines.  Each runs before the line that has the
-# first word; None: after the last line.
 BESIDES = {"page": ("--only-upgrade", "curl -s localhost:9100/metrics"),
            "guest": ("destroy db2",
                      f"until grep -q @done {SERIAL}; do sleep 1; done; cat {SERIAL}"),
-           "failed": (None, "systemctl list-units --failed --plain --no-legend"),
-           "journal": (None, "journalctl -b --no-pager")}
+           **walk.END}
 
 
 def inside():
     return host.steps(INSIDE)
-
-
-def domain(name, device, cmdline="console=ttyS0 panic=-1", serial=None, image=None):
-    """The document's domain, with the device or, for Debian's QEMU, without.  Without a disk the
-    guest boots as far as the initramfs."""
-    tree = ET.parse(paths.ROOT / "docs" / "libvirt-domain.xml")
-    tree.find("name").text = name
-    for word, text in (("kernel", f"{IMAGES}/vmlinuz"), ("initrd", f"{IMAGES}/initrd"),
-                       ("cmdline", cmdline)):
-        ET.SubElement(tree.find("os"), word).text = text
-    devices = tree.find("devices")
-    if serial:
-        devices.find("serial").set("type", "file")
-        ET.SubElement(devices.find("serial"), "source", path=serial, append="on")
-    if image:
-        drive = ET.SubElement(devices, "disk", type="file")
-        ET.SubElement(drive, "driver", name="qemu", type="raw")
-        ET.SubElement(drive, "source", file=image)
-        ET.SubElement(drive, "target", dev="vda", bus="virtio")
-    if not device:
-        tree.getroot().remove(tree.find("{*}commandline"))
-    return ET.tostring(tree.getroot())
 
 
 def guest_disk(scratch):
@@ -79,9 +52,9 @@ def disk(name, debs, scratch, more, suite):
     """Make the folder with the host's disk, on which the packages are installed as the document
     says, and with the kernel and initramfs that boot it."""
     domains = [scratch / "db1.xml", scratch / "db2.xml"]
-    domains[0].write_bytes(domain("db1", device=False))
-    domains[1].write_bytes(domain("db2", True, "root=/dev/vda rw console=ttyS0 quiet panic=-1",
-                                  SERIAL, f"{IMAGES}/disk"))
+    domains[0].write_bytes(domain.xml("db1", device=False))
+    domains[1].write_bytes(domain.xml("db2", True, "root=/dev/vda rw console=ttyS0 quiet panic=-1",
+                                      SERIAL, f"{IMAGES}/disk"))
     # What Debian's installer leaves behind, beside what debootstrap does.
     commands = f"apt-get install apt-utils initramfs-tools {more}\ncd ..\n" + "\n".join(
         host.blocks(INSTALL)) + f"""
@@ -97,36 +70,15 @@ def disk(name, debs, scratch, more, suite):
                                       guest_disk(scratch)], suite)
 
 
-def script(commands):
-    """For the host: each command, with what it prints and its status in files of their own."""
-    lines = []
-    for number, command in enumerate(commands):
-        lines.append(f"( {command}\n) >/mnt/{number}.out 2>&1; echo $? >/mnt/{number}.status")
-    return "\n".join(lines) + "\n"
-
-
 def promtool(*words, **kw):
     where = debroot.newer(host.SUITE, ["prometheus"])
     return subprocess.run([*debroot.words(where, "usr/bin/promtool"), *words], text=True,
                           capture_output=True, **kw)
 
 
-class Operator(unittest.TestCase):
+class Operator(walk.Walk):
     NAME, CONFIG, SUITE, MORE = "operator", "lab", host.SUITE, ""
     STEPS, BESIDES = STEPS, BESIDES
-
-    @classmethod
-    def steps(cls):
-        return host.steps(*cls.STEPS)
-
-    @classmethod
-    def asked(cls):
-        """(its name or the document's line, command), in order."""
-        def besides(line):
-            return [(name, command) for name, (before, command) in cls.BESIDES.items()
-                    if (before in line if before and line else before is line)]
-        lines = [one for line, _ in cls.steps() for one in [*besides(line), (line, line)]]
-        return lines + besides(None)
 
     @classmethod
     def disk(cls, scratch):
@@ -140,38 +92,11 @@ class Operator(unittest.TestCase):
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:
             folder = cls.disk(Path(scratch))
             share = Path(scratch) / "share"
-            share.mkdir()
-            (share / "run").write_text(script([command for _, command in cls.asked()]))
-            cls.trouble, cls.console = host.life(cls.NAME, folder, share, LIMIT)
-
-            def read(suffix):
-                files = [share / f"{n}.{suffix}" for n in range(len(cls.asked()))]
-                return [f.read_text(errors="replace") if f.exists() else "" for f in files]
-            # [(name or line, what it printed, its status)]
-            cls.all = [(name, said, status.strip()) for (name, _), said, status
-                       in zip(cls.asked(), read("out"), read("status"))]
-        cls.besides = {name: said for name, said, _ in cls.all if name in cls.BESIDES}
-        (paths.LOG / f"{cls.NAME}.journal").write_text(cls.besides["journal"])
-
-    def said(self, word):
-        """The output of the first line with this word."""
-        return next(said for line, said, _ in self.all if word in line)
+            cls.walk(share, lambda: host.life(cls.NAME, folder, share, LIMIT))
 
     def ours(self):
         """The page's lines that spfctl wrote; a failure shows them."""
         return [line for line in self.besides["page"].splitlines() if line.startswith("kvmspf_")]
-
-    def test_the_host_came_up_and_went_down_without_trouble(self):
-        self.assertEqual((self.trouble, outcome.trouble(self.console)), ("", []))
-        self.assertNotEqual(self.all[-1][2], "", "the host did not come to the last line")
-        self.assertEqual(self.besides["failed"], "")
-
-    def test_each_line_prints_what_the_document_says(self):
-        done = [one for one in self.all if one[0] not in self.BESIDES]
-        for (command, wanted), (_, said, status) in zip(self.steps(), done):
-            with self.subTest(command):
-                self.assertEqual(status, "0", said)
-                self.assertEqual(host.plain(said), host.plain(wanted), said)
 
     def test_each_line_in_the_guest_prints_what_the_document_says(self):
         said = self.besides["guest"].replace("\r", "")
