@@ -62,7 +62,7 @@ def machines():
         "huge": ((*tracer, paging, "-b", "32M", "-s", "anonymous_thp"), {"memory": ENOUGH}),
     } | {source: ((*tracer, dirty_log, "-b", "8M", "-i", "2", "-s", source),
                   {"memory": ENOUGH, "append": "kvm_intel.pml=0"}) for source in DIRTY_LOG} | (
-        {"leaf": ((LEAF,), {})} if LEAF.exists() else {})
+        {"leaf": ((LEAF, "-r", "20"), {})} if LEAF.exists() else {})
 
 
 class Ept(unittest.TestCase):
