@@ -10,6 +10,7 @@ off-present   the same for a present page
 copies        mmap_lock or vma_lock: the lock of the kernel's accesses to user memory without
               speculation
 read-only     fast or vma_lock: the tier that finds a page for a read where no write may follow
+folio         KiB of the largest folio that a file on ext4 has in memory
 mthp          vma_lock or speculative: the tier of folios of 64 KiB
 poisoned      vma_lock or mmap_lock: the tier that finds a poisoned page
 
