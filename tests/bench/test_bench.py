@@ -268,8 +268,8 @@ class Model(unittest.TestCase):
 RARE = 0.1
 # Two frees of high orders, one after the other, give all pages of a CPU's list back to the zone
 # (free_high in free_unref_page_commit(), free_frozen_page_commit()).  If that comes at the end of
-# one storm's VM, the faults of the next storm take their pages from the zone, many at a time.  That
-# is the allocator's, with any series.
+# one storm's VM, the faults of the next storm take their pages from the zone, many at a time.  So
+# only those stores count here for which the line had to come from another CPU.
 ALLOCATORS = "free lists of the zone"
 
 
@@ -285,9 +285,8 @@ def beyond(tier, lines):
     """{line: stores a fault} of the lines that have more than is allowed."""
     found = {}
     for row in tier["rows"]:
-        if row["line"] == ALLOCATORS:
-            continue
-        found[row["line"]] = found.get(row["line"], 0) + row["shared"] / tier["faults"]
+        stores = row["moved" if row["line"] == ALLOCATORS else "shared"]
+        found[row["line"]] = found.get(row["line"], 0) + stores / tier["faults"]
     return {name: stores for name, stores in found.items() if stores > lines.get(name, RARE)}
 
 

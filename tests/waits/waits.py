@@ -28,16 +28,17 @@ def results(numbers=(), kernel="patched"):
 
 
 def memory(row, said):
-    """What became of the pages, in KiB.  A worker writes each page that it is asked for, and then
-    its whole folio counts as written; the disk decides how many these are, if the row's pages are
-    read from there."""
+    """What became of the pages, in KiB.  A worker writes each page that it is asked for, and then a
+    file's whole folio counts as written; the disk decides how many these are, if the row's pages
+    are read from there."""
     kib = said["memory"]
     if row.counted or not row.asked or row.access != "read":
         return kib
     dirty = kib["Private_Dirty"]
     written = "all"
     if dirty < kib["Rss"]:
-        written = dirty - min(dirty, expected.number("folio") * said["asked"])
+        one = expected.number("folio") if row.memory.startswith("file") else 4
+        written = dirty - min(dirty, one * said["asked"])
     return {"Rss": kib["Rss"], "Swap": kib["Swap"], "written": written}
 
 
