@@ -101,6 +101,25 @@ def absent(guest):
             for name in ("snapshot", "stat", "serve", "mark x", "run -- true")}
 
 
+def replug(guest):
+    """What the agent says of a device that is plugged in while the guest runs."""
+    def wait(done, what):
+        for _ in range(60):
+            if done():
+                return
+            time.sleep(1)
+        raise SystemExit(what)
+
+    guest.qmp.execute("device_del", {"id": "spf0"})
+    wait(lambda: not guest.run("grep -l 0x10f0 /sys/bus/pci/devices/*/device")[0],
+         "the device is not unplugged")
+    guest.qmp.execute("device_add", {"driver": "kvm-spf", "id": "spf0", "bus": "root1"})
+    wait(lambda: guest.run("grep -l 0x10f0 /sys/bus/pci/devices/*/device")[0],
+         "the device is not plugged in")
+    guest.run("udevadm settle")
+    return guest.run("spf-agent snapshot --json 2>&1")
+
+
 def debian(guest):
     """The package in Debian: a service that comes and goes with its port, says that it has no
     device, is purged."""
@@ -141,6 +160,7 @@ def debian(guest):
                                     "systemctl is-active spf-agent.service")[0]
     out["install_anew"] = guest.run("dpkg --install /agent.deb 2>&1")
     out["info"].append(serves())
+    out["replugged"] = replug(guest)
     guest.text("d=$(grep -l 0x10f0 /sys/bus/pci/devices/*/device); echo 1 >${d%/*}/remove")
     # Longer than systemd would wait before another start.
     guest.run("systemctl restart spf-agent.service; sleep 8")
@@ -156,9 +176,12 @@ def debian(guest):
 
 NEW = ("-object", f"memory-backend-ram,id=new,size={PAGES * 4096}", "-device",
        "ivshmem-plain,memdev=new")
-# The scenario, whether the guest has a device, and its other options.
-SCENARIOS = {"faults": (faults, True, NEW), "stat": (stat, True, ()), "serve": (serve, True, ()),
-             "absent": (absent, False, ()), "debian": (debian, True, ())}
+# Where the device can be unplugged: not on the bus of q35 itself.
+ROOT_PORT = ("-device", "pcie-root-port,id=root1,chassis=1")
+# The scenario, the guest's device if it has one, and its other options.
+SCENARIOS = {"faults": (faults, "kvm-spf", NEW), "stat": (stat, "kvm-spf", ()),
+             "serve": (serve, "kvm-spf", ()), "absent": (absent, None, ()),
+             "debian": (debian, "kvm-spf,id=spf0,bus=root1", ROOT_PORT)}
 
 
 def main(argv):
@@ -166,7 +189,8 @@ def main(argv):
     disk = ["-drive", f"file={argv[3]},format=raw,if=virtio,snapshot=on"] if argv[3:] else []
     with tempfile.TemporaryDirectory() as directory:
         path = directory + "/agent"
-        guest = Guest(argv[2], directory, *(agent.arguments(path) if device else ()), *more, *disk)
+        guest = Guest(argv[2], directory, *more, *(agent.arguments(path, device) if device else ()),
+                      *disk)
         guest.agent = path
         try:
             print(json.dumps(scenario(guest)))

@@ -90,6 +90,12 @@ class Debian(unittest.TestCase):
         self.assertEqual([bool(info["return"]["version"]) for info in self.seen["info"]],
                          [True] * 4)
 
+    def test_a_device_that_is_plugged_in_while_the_guest_runs(self):
+        """No firmware has set it up."""
+        said, status = self.seen["replugged"]
+        self.assertEqual(status, 0, said)
+        self.assertGreater(sum(json.loads(said[-1])["faults"].values()), 0)
+
     def test_figures_by_the_installed_program(self):
         self.assertEqual(self.seen["run"]["status"], 0)
         self.assertGreater(sum(self.seen["snapshot"]["faults"].values()), 0)

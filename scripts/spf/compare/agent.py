@@ -9,9 +9,9 @@ import time
 PORT = "org.kvmspf.agent.0"
 
 
-def arguments(path):
+def arguments(path, device="kvm-spf"):
     """QEMU's arguments for the kvm-spf device, and for the port of the agent in the guest."""
-    return ["-device", "kvm-spf", "-device", "virtio-serial-pci",
+    return ["-device", device, "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={path},server=on,wait=off",
             "-device", f"virtserialport,chardev=agent,name={PORT},id=agent-port"]
 
