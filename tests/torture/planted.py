@@ -55,8 +55,8 @@ RULES = {
     # From 6.15 on the memory of a VMA may be used again at once.
     "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
     # Reports of a page mapped without mmu_lock, which only some series do; huge pages are never
-    # mapped so.
-    "leaf-recheck": Rule(["protect", "forbid"], LEAF, "never"),
+    # mapped so.  With folios of 64 KiB most of them are mapped around the page of a fault.
+    "leaf-recheck": Rule(["protect", "forbid"], LEAF, "never", "always"),
     "leaf-barrier": Rule(["protect", "forbid"], LEAF, "never"),
     # Two vCPUs must be in the window of one page, with a discard in between: the torture, which has
     # many pages, has not found it in 97 s.  The window ends as soon as both are in it: with one of
@@ -64,7 +64,7 @@ RULES = {
     "leaf-id": Rule([], r"\bkvm_tdp_mmu_map\b|value >= before", program="tdp_leaf_test",
                     stretch=1000),
     "leaf-steal": Rule(["protect", "forbid"], LEAF, "never"),
-    # Only a page around that of a fault that may not be written to shows it.
+    # Only a write-protected neighbour of the faulting page shows it.
     "leaf-around": Rule(["-r", "0"], r"may not write to was written", program="tdp_leaf_test"),
     # Of a folio of 64 KiB all pages must be absent: not in every series.  The pages that a folio
     # replaces are missed when the program ends.

@@ -48,8 +48,10 @@ def report(done):
 
 def run(kernel, seed, seconds, words=(), **settings):
     """(what the program said, what is wrong or "").  What is wrong is the first line, below it a
-    stack if there is one. settings: stretch, planted; `inside` says what they are.
+    stack if there is one. settings: stretch, planted, thp, mthp; `inside` says what they are.
+    Without mthp, a host of every second seed has folios of 64 KiB in all memory.
     """
+    settings = {"mthp": "always" if seed % 2 else "madvise"} | settings
     words = ["--nodes", "2", "--seed", seed, "--seconds", seconds, *words]
     limit = seconds * 3 + 600
     if kernel in POWER:
