@@ -177,6 +177,11 @@ class Words(unittest.TestCase):
         self.assertRegex(done.stderr, r"simulated 64 CPUs: boot 0\.\d+ s, command 0\.\d+ s of "
                                       r"virtual time; \d+:\d\d of real")
 
+    def test_nodes_that_do_not_divide_the_memory(self):
+        said = run(self, 6, "sh", "-c", "ls -d /sys/devices/system/node/node[0-9]*", nodes=3,
+                   files=simulate.programs()).out
+        self.assertEqual(len(said.split()), 3)
+
     def test_what_makes_no_host_is_refused(self):
         for words, why in ((["513"], "not a number of CPUs from 1 to 512"),
                            (["4", "--line", "50"], "not two numbers of nanoseconds"),

@@ -126,9 +126,10 @@ class Serial:
                     return
                 if dead:
                     panic = re.search(rb"Kernel panic[^\n]*", seen)
+                    said = console.with_name("qemu.log").read_text(errors="replace")
                     result.kind = "panic" if panic else "emulator"
                     result.what = panic[0].decode() if panic else \
-                        f"the emulator ended with status {child.returncode}"
+                        f"the emulator ended with status {child.returncode}: {ui.last_line(said)}"
                     return
                 if self.stop.is_set():
                     result.kind, result.what = "stopped", "the caller stopped it"

@@ -43,9 +43,10 @@ class Simulated(serial.Serial):
         """line: ns that a cache line takes from another CPU of the socket, and of another socket;
         everywhere: code outside of kernels waits for lines, too; profile: a file that gets which
         code waited for which line (holders.py)."""
-        super().__init__(x86.kernel_path(kernel), memory, cpus, **options)
-        self.qemu, self.flavour = x86.qemu_path(qemu), qemu
         self.sockets, self.nodes = sockets, nodes or sockets
+        super().__init__(x86.kernel_path(kernel), x86.whole_nodes(memory, self.nodes), cpus,
+                         **options)
+        self.qemu, self.flavour = x86.qemu_path(qemu), qemu
         self.line, self.seed, self.quantum, self.everywhere = line, seed, quantum, everywhere
         self.profile = profile
         check_topology(cpus, sockets, self.nodes)

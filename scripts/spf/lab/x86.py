@@ -38,7 +38,7 @@ class Lab:
         self.qemu = qemu_path(qemu)
         # Each node is a package of its own, as a kernel expects.  All have the same number of CPUs.
         self.cpus = 1 if icount else cpus or max(DEFAULT_CPUS // numa, 1) * numa
-        self.memory, self.numa = memory, numa
+        self.memory, self.numa = whole_nodes(memory, numa), numa
         self.icount, self.append, self.timeout, self.stall = icount, append, timeout, stall
         self.accelerator = accelerator
         self.env, self.qemu_args = env or {}, list(qemu_args)
@@ -232,6 +232,11 @@ class Lab:
             result.what = f"QEMU ended with status {child.returncode}: {ui.last_line(said)}"
         else:
             result.what = "the machine was switched off or reset before the command ended"
+
+
+def whole_nodes(memory, count):
+    """As much of the memory as so many nodes have in whole MiB, which QEMU wants."""
+    return memory - memory % (count << 20)
 
 
 def nodes(count, memory, cpus):
