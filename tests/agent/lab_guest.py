@@ -13,6 +13,7 @@ import tempfile
 import time
 
 from tests.lib.console_guest import Guest, Lines
+from tests.lib.wait import deleted, wait
 from spf.compare import agent
 
 MIB = 1 << 20
@@ -103,16 +104,8 @@ def absent(guest):
 
 def replug(guest):
     """What the agent says of a device that is plugged in while the guest runs."""
-    def wait(done, what):
-        for _ in range(60):
-            if done():
-                return
-            time.sleep(1)
-        raise SystemExit(what)
-
     guest.qmp.execute("device_del", {"id": "spf0"})
-    wait(lambda: not guest.run("grep -l 0x10f0 /sys/bus/pci/devices/*/device")[0],
-         "the device is not unplugged")
+    wait(lambda: deleted(guest.qmp, "spf0"), "the device is not unplugged")
     guest.qmp.execute("device_add", {"driver": "kvm-spf", "id": "spf0", "bus": "root1"})
     wait(lambda: guest.run("grep -l 0x10f0 /sys/bus/pci/devices/*/device")[0],
          "the device is not plugged in")

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.lib.wait import deleted, wait
 from spf.lab.qmp import QMP, QMPError
 
 TRACING = Path("/sys/kernel/tracing")
@@ -91,14 +92,6 @@ class Guest:
         self.process.kill()
         self.process.wait()
         self.directory.cleanup()
-
-
-def wait(until, what):
-    end = time.monotonic() + LIMIT
-    while not until():
-        if time.monotonic() > end:
-            raise SystemExit(what)
-        time.sleep(0.1)
 
 
 def counters(info):
@@ -213,11 +206,9 @@ def plug(guest):
 def replug(guest):
     """The device is unplugged and another is plugged in, with the help of the guest's kernel.  The
     counts go on meanwhile."""
-    deleted = lambda: any(e["event"] == "DEVICE_DELETED" and e["data"].get("device") == "spf0"
-                          for e in guest.qmp.events)
     before = guest.read()
     guest.qmp.execute("device_del", {"id": "spf0"})
-    wait(lambda: guest.query() and deleted(), "the device is not unplugged")
+    wait(lambda: deleted(guest.qmp, "spf0"), "the device is not unplugged")
     seen = {"before": before, "without": guest.query(), "gone": int(guest.tell("find", "found"))}
     guest.qmp.execute("device_add", {"driver": "kvm-spf", "id": "spf0", "per-vcpu": True})
     wait(lambda: int(guest.tell("find", "found")), "the guest does not find the device")

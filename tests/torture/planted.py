@@ -60,7 +60,7 @@ RULES = {
     "leaf-barrier": Rule(["protect", "forbid"], LEAF, "never"),
     # Two vCPUs must be in the window of one page, with a discard in between: the torture, which has
     # many pages, has not found it in 97 s.  The window ends as soon as both are in it: with one of
-    # random length the selftest found it in 3 of 9 runs beside other work.
+    # random length the selftest found it in 2 of 9 runs beside other work.
     "leaf-id": Rule([], r"\bkvm_tdp_mmu_map\b|value >= before", "never",
                     program="tdp_leaf_test", stretch=1000),
     "leaf-steal": Rule(["protect", "forbid"], LEAF, "never"),
