@@ -103,7 +103,7 @@ def prepared(one, root, work, log, progress):
     shutil.rmtree(work)
     buildroot.run(root, work, ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "source",
                                "--download-only", one.package], log, progress=progress)
-    dsc = fetch.newest(one, work, "dsc")
+    dsc = fetch.newest(one, one.package, work, "dsc")
     buildroot.run(root, work, ["dpkg-source", "--no-check", "--skip-patches", "-x", dsc.name,
                                "source"], log, progress=progress)
     edit(work / "source/debian", one, ours, who)
