@@ -138,7 +138,15 @@ class TableLock(unittest.TestCase):
         self.check("copy", 8 * 256)
 
 
-class Remapped(unittest.TestCase):
+class Host(unittest.TestCase):
+    def test_the_kernel_takes_its_cpus_for_real(self):
+        """In a virtual machine the kernel's spin locks do not queue CPUs: all that wait take the
+        line each time that the lock is free."""
+        said = run(self, 2, "sh", "-c", "for flag in svm hypervisor; do "
+                   "grep -c \"^flags.* $flag\" /proc/cpuinfo; done; true",
+                   files=simulate.programs()).out
+        self.assertEqual(said.decode(), "2\n0\n")
+
     def test_a_host_with_x2apic_boots(self):
         """A host with more than 255 CPUs has x2APICs, whose timer the kernel reads by RDMSR."""
         with mock.patch.object(simulate.Simulated, "remaps", lambda self: True):

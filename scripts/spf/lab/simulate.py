@@ -56,7 +56,7 @@ class Simulated(serial.Serial):
                  "-accel", "tcg,thread=single,tb-size=512",
                  "-icount", f"shift=0,sleep=off,parallel=on,quantum={self.quantum}",
                  "-seed", self.seed, "-rtc", "base=2026-01-01,clock=vm",
-                 "-cpu", f"{accel.CPU['tcg']},-monitor{',+x2apic' * self.remaps()}",
+                 "-cpu", f"{accel.CPU['tcg']},-monitor,-hypervisor{',+x2apic' * self.remaps()}",
                  "-m", f"{self.memory >> 20}M",
                  # The kernel expects a package to be a node.  The plugin has sockets of its own, by
                  # which a line's cost differs.
