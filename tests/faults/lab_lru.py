@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""In the lab: pages that a guest touches lie in the lists of the LRU that are said to hold them.
+
+usage: lab_lru.py MATRIX.  MATRIX is the program of tests/matrix.  Prints a line of JSON for each
+kind of LRU, of memory and each mode.
+"""
+
+import array
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.faults import lab_reclaim as reclaim
+from spf import kvmparam
+
+MIB = 16
+PAGES = MIB << 8
+# Memory, and what happens to it before the guest touches it.
+KINDS = (("anon", ()), ("memfd", ("zeros",)))
+# Bits of /proc/kpageflags.
+LRU, ACTIVE, SWAPBACKED, UNEVICTABLE = 1 << 5, 1 << 6, 1 << 14, 1 << 18
+COUNTED = ("nr_active_anon", "nr_inactive_anon", "pgactivate")
+
+
+def drain():
+    """All CPUs put the pages of their batches on the lists, and add up their counts."""
+    Path("/proc/sys/vm/drop_caches").write_text("1")
+    Path("/proc/sys/vm/stat_refresh").write_text("1")
+
+
+def counts():
+    lines = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    return {name: int(lines[name]) for name in COUNTED}
+
+
+def flagged():
+    """How many pages say of themselves that they are in a list of anonymous memory: of all pages,
+    and of those that are active."""
+    with open("/proc/kpageflags", "rb", buffering=0) as file:
+        flags = array.array("Q")
+        while part := file.read(1 << 20):
+            flags.frombytes(part)
+    mine = [page for page in flags if page & (LRU | SWAPBACKED | UNEVICTABLE) == LRU | SWAPBACKED]
+    return len(mine), sum(bool(page & ACTIVE) for page in mine)
+
+
+def touched(program, mode, memory, before):
+    drain()
+    first = counts()
+    child = subprocess.Popen(
+        [program, mode, memory, str(MIB), str(PAGES), *before, "overwrite", "ready", "read"],
+        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=reclaim.enter)
+    if child.stdout.readline() != "ready\n":
+        raise AssertionError(f"the guest is not ready: {child.wait()}")
+    drain()
+    last = counts()
+    listed, active = flagged()
+    group = reclaim.statistics()
+    said = {"listed": listed, "active": active, "counted": last,
+            "group_active": group["active_anon"] >> 12,
+            "group_inactive": group["inactive_anon"] >> 12,
+            "activated": last["pgactivate"] - first["pgactivate"]}
+    out, _ = child.communicate("\n", timeout=120)
+    return {**said, "wrong": json.loads(out)["wrong"]}
+
+
+def main(program):
+    Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
+    Path("/sys/kernel/mm/transparent_hugepage/enabled").write_text("madvise")
+    for generations in ("n", "y"):
+        Path("/sys/kernel/mm/lru_gen/enabled").write_text(generations)
+        for memory, before in KINDS:
+            for mode in kvmparam.MODES:
+                with reclaim.group():
+                    said = touched(program, mode, memory, before)
+                print(json.dumps({"generations": generations, "memory": memory, "mode": mode,
+                                  "pages": PAGES, **said}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
