@@ -79,4 +79,4 @@ def main(program):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -30,6 +30,11 @@ def tracked():
     return [ROOT / n for n in listed.stdout.split("\0") if n and (ROOT / n).is_file()]
 
 
+def python():
+    return [p for p in tracked() if p.suffix == ".py"
+            or p.read_bytes()[:64].startswith(b"#!/usr/bin/python3")]
+
+
 class Stream(unittest.TestCase):
     def test_token_cut_anywhere_ends_the_stream(self):
         for cut in range(1, 11):
@@ -234,11 +239,18 @@ class Repository(unittest.TestCase):
 
     def test_python_is_clean_to_the_linter(self):
         apt.packages(["flake8"])
-        python = [p for p in tracked() if p.suffix == ".py"
-                  or p.read_bytes()[:64].startswith(b"#!/usr/bin/python3")]
-        done = subprocess.run(["/usr/bin/flake8", "--config", ROOT / ".flake8", *python],
+        done = subprocess.run(["/usr/bin/flake8", "--config", ROOT / ".flake8", *python()],
                               capture_output=True, text=True)
         self.assertEqual(done.stdout + done.stderr, "")
+
+    def test_python_calls_functions_with_the_arguments_that_they_have(self):
+        """Also where no test comes: `deb qemu` once failed so, before it built anything."""
+        apt.packages(["pylint"])
+        done = subprocess.run(["/usr/bin/pylint", "--errors-only", "--score=n",
+                               "--disable=import-error,no-member", *python()],
+                              cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{paths.SCRIPTS}:{ROOT}"},
+                              capture_output=True, text=True)
+        self.assertEqual((done.stdout, done.returncode), ("", 0), done.stderr)
 
     def test_programs_help_fits_80_columns(self):
         """arguments.Help fills paragraphs, and leaves those alone that have indented lines.
