@@ -242,20 +242,35 @@ class Model(unittest.TestCase):
         self.assertAlmostEqual(rate(1000, 900, [100]) / 1e7, 1, places=6)
         self.assertLess(rate(8, 900, [100]), 8e6)
 
-    def test_how_the_emulators_cpus_took_turns_does_not_matter(self):
-        def taken(turns):
-            """A lock that is taken and given back, half the time without another CPU in between,
-            and a counter."""
-            rows = [("lock", 3000, 1.5), ("counter", 1000, 1), ("rare", 9, 0.009)]
-            mode = {"speculative": {"faults": 1000, "rows": [
-                {"function": "f", "data": data, "shared": shared, "moved": moved * 1000 * turns}
-                for data, shared, moved in rows]}}
-            return runpy.run_path(str(BENCH / "scaling"))["lines"](mode, "speculative")
+    def test_each_store_to_a_shared_line_takes_it(self):
+        """However often the emulator's CPUs took turns, that is, and lines moved in the lab."""
+        rows = [{"function": "f", "data": data, "shared": shared, "moved": moved}
+                for data, shared, moved in (("lock", 2000, 3), ("lock", 1000, 7),
+                                            ("heap", 1000, 999), ("rare", 9, 9))]
+        found = runpy.run_path(str(BENCH / "scaling"))["lines"](
+            {"speculative": {"faults": 1000, "rows": rows}}, "speculative")
+        self.assertEqual(found, {"lock": 3, "heap (f)": 1})
 
-        for turns in (0.01, 0.5, 0.9):
-            found = taken(turns)
-            self.assertEqual(sorted(found), ["counter", "lock"])
-            self.assertAlmostEqual(found["lock"], 1.5)
+    def test_against_starts_from_one_simulated_vcpu(self):
+        rows = [{"function": "f", "data": "lock", "shared": 1000, "moved": 3}]
+        counted = {"modes": {mode: {tier: {"faults": 1000, "rows": rows}} for mode, tier in
+                             runpy.run_path(str(BENCH / "scaling"))["TIER"].items()}}
+        cells = [{"vcpus": n, "mode": mode, "neighbour": "none",
+                  "million_faults_s": {"median": rate}}
+                 for n, rate in ((1, 0.25), (64, 10)) for mode in counted["modes"]]
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / name for name in ("lines", "simulated")]
+            files[0].write_text(json.dumps(counted))
+            files[1].write_text(json.dumps({"series": "linux-x", "line_ns": [50, 150],
+                                            "socket_vcpus": 64, "cells": cells}))
+            done = subprocess.run([BENCH / "scaling", "against", *files], capture_output=True,
+                                  text=True, check=True)
+            files[1].write_text("{}")
+            bad = subprocess.run([BENCH / "scaling", "against", *files], capture_output=True,
+                                 text=True, check=False)
+        self.assertRegex(done.stdout, r"\n +1 +0.250   0.250     \+0%")
+        self.assertRegex(done.stdout, r"\n +64 +10.000  1[0-9.]+ +")
+        self.assertEqual((bad.returncode, bad.stderr.count("\n")), (1, 1), bad.stderr)
 
     def test_check_says_how_far_it_is_off(self):
         done = subprocess.run([BENCH / "scaling", "check"], capture_output=True, text=True,
