@@ -210,6 +210,19 @@ class UserFaults(unittest.TestCase):
         self.assertLess(cost["multi-fault"]["1"], 0.95 * cost["multi-fault"]["0"])
 
 
+@depth.long("builds a stock kernel")
+class Invalidations(unittest.TestCase):
+    # The part of a stock kernel's instructions.
+    MOST = 1.02
+
+    def test_taking_pages_away_costs_what_it_costs_without_the_series(self):
+        cost = runpy.run_path(str(BENCH / "invalidations"))["costs"]("patched")
+        print("".join(f"# {kind}: {row}\n" for kind, row in cost.items()), end="")
+        for kind, (stock, *modes) in cost.items():
+            with self.subTest(kind):
+                self.assertLessEqual(max(modes), self.MOST * stock)
+
+
 class Sanitized(unittest.TestCase):
     def test_with_asan_and_ubsan(self):
         where = meson.build("bench-sanitized", "bench", "-Db_sanitize=address,undefined",
