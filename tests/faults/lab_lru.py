@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In the lab: pages that a guest touches lie in the lists of the LRU that are said to hold them.
+"""In the lab: whether the pages that a guest touches are on the LRU lists that the counters say.
 
 usage: lab_lru.py MATRIX.  MATRIX is the program of tests/matrix.  Prints a line of JSON for each
 kind of LRU, of memory and each mode.
 """
 
-import array
 import json
 import subprocess
 import sys
@@ -20,6 +19,7 @@ PAGES = MIB << 8
 KINDS = (("anon", ()), ("memfd", ("zeros",)))
 # Bits of /proc/kpageflags.
 LRU, ACTIVE, SWAPBACKED, UNEVICTABLE = 1 << 5, 1 << 6, 1 << 14, 1 << 18
+FLAGS_OF_A_GIB = 8 << 18
 COUNTED = ("nr_active_anon", "nr_inactive_anon", "pgactivate")
 
 
@@ -34,18 +34,19 @@ def counts():
     return {name: int(lines[name]) for name in COUNTED}
 
 
-def flagged():
-    """How many pages say of themselves that they are in a list of anonymous memory: of all pages,
-    and of those that are active."""
+def flagged(space):
+    """How many pages say of themselves that they are on a list of anonymous memory: of all pages,
+    and of those that are active.  The flags of all pages fit into the space."""
     with open("/proc/kpageflags", "rb", buffering=0) as file:
-        flags = array.array("Q")
-        while part := file.read(1 << 20):
-            flags.frombytes(part)
-    mine = [page for page in flags if page & (LRU | SWAPBACKED | UNEVICTABLE) == LRU | SWAPBACKED]
+        at, view = 0, memoryview(space)
+        while got := file.readinto(view[at:]):
+            at += got
+    mine = [page for page in view[:at].cast("Q")
+            if page & (LRU | SWAPBACKED | UNEVICTABLE) == LRU | SWAPBACKED]
     return len(mine), sum(bool(page & ACTIVE) for page in mine)
 
 
-def touched(program, mode, memory, before):
+def touched(program, mode, memory, before, space):
     drain()
     first = counts()
     child = subprocess.Popen(
@@ -55,11 +56,12 @@ def touched(program, mode, memory, before):
         raise AssertionError(f"the guest is not ready: {child.wait()}")
     drain()
     last = counts()
-    listed, active = flagged()
+    listed, active = flagged(space)
     group = reclaim.statistics()
     said = {"listed": listed, "active": active, "counted": last,
             "group_active": group["active_anon"] >> 12,
             "group_inactive": group["inactive_anon"] >> 12,
+            "group_activated": group["pgactivate"],
             "activated": last["pgactivate"] - first["pgactivate"]}
     out, _ = child.communicate("\n", timeout=120)
     return {**said, "wrong": json.loads(out)["wrong"]}
@@ -68,12 +70,14 @@ def touched(program, mode, memory, before):
 def main(program):
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
     Path("/sys/kernel/mm/transparent_hugepage/enabled").write_text("madvise")
+    # It has its pages before anything is counted.
+    space = bytearray(b"\1") * (2 * FLAGS_OF_A_GIB)
     for generations in ("n", "y"):
         Path("/sys/kernel/mm/lru_gen/enabled").write_text(generations)
         for memory, before in KINDS:
             for mode in kvmparam.MODES:
                 with reclaim.group():
-                    said = touched(program, mode, memory, before)
+                    said = touched(program, mode, memory, before, space)
                 print(json.dumps({"generations": generations, "memory": memory, "mode": mode,
                                   "pages": PAGES, **said}), flush=True)
 
