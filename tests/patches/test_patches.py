@@ -263,6 +263,17 @@ class Tools(unittest.TestCase):
         self.git(edit, "rebase", "--abort")
         patches.refresh("linux")
 
+    def test_refresh_of_a_part_of_the_series_loses_nothing(self):
+        self.two()
+        files = {p: p.read_bytes() for p in self.folder.iterdir()}
+        edit = series.edit("linux")
+        self.git(edit, "checkout", "-q", "--detach", "HEAD~1")
+        with self.assertRaisesRegex(ui.Fail, "HEAD lacks 1 of the commits of spf"):
+            patches.refresh("linux")
+        self.assertEqual({p: p.read_bytes() for p in self.folder.iterdir()}, files)
+        self.git(edit, "checkout", "-q", "spf")
+        patches.refresh("linux")
+
     def test_sync_touches_only_what_changes(self):
         self.two()
         tree, head = patches.sync("linux")

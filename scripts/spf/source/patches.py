@@ -204,6 +204,10 @@ def refresh(what):
            for d in ("rebase-merge", "rebase-apply")):
         raise ui.Fail(f"a rebase is under way in {ui.shown(where)}",
                       "git rebase --continue or --abort there, then again")
+    # Nor in a part of the series that was checked out to be built.
+    if lost := text(where, "log", "--format=%h", f"HEAD..{BRANCH}", check=False).split():
+        raise ui.Fail(f"in {ui.shown(where)} HEAD lacks {len(lost)} of the commits of {BRANCH}",
+                      f"git checkout {BRANCH} there, or git branch -f {BRANCH} HEAD")
     if text(where, "status", "--porcelain", "--untracked-files=no"):
         ui.say(f"{ui.shown(where)} has uncommitted changes, which are left out")
     start = text(where, "merge-base", "HEAD", base(what))
