@@ -38,9 +38,8 @@ def setUpModule():
     global DEBS, WANTED
     apt.packages(["lintian"])
     DEBS = {target: Path(deb.build(target)) for target in deb.TARGETS}
-    if depth.LONG:
-        DEBS["kernel"] = Path(kernel_deb.build("lab")[0])
-        DEBS["selftests"] = Path(selftest_deb.build())
+    DEBS["kernel"] = Path(kernel_deb.build("lab")[0])
+    DEBS["selftests"] = Path(selftest_deb.build())
     folder = paths.BUILD / "tests" / "packages"
     folder.mkdir(parents=True, exist_ok=True)
     WANTED = sorted(folder.glob("*.deb"))
@@ -105,7 +104,6 @@ class Packages(unittest.TestCase):
         self.assertIn("# TYPE kvmspf_faults_total counter\n", done.stdout)
 
 
-@depth.long("builds a kernel's package")
 class Kernel(unittest.TestCase):
     def test_what_is_built_is_not_built_again(self):
         """A finished build is repeated only if its sources have changed."""
