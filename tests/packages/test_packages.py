@@ -14,7 +14,7 @@ from unittest import mock
 from tests.lib import debian_disk, depth
 from spf import paths, series
 from spf.source import apt
-from spf.build import deb, kernel_deb, selftest_deb, targets
+from spf.build import deb, debs, kernel_deb, selftest_deb, targets
 from spf.lab import x86
 
 HERE = Path(__file__).resolve().parent
@@ -105,6 +105,13 @@ class Packages(unittest.TestCase):
 
 
 class Kernel(unittest.TestCase):
+    def test_that_of_the_lab_replaces_no_other(self):
+        """They have one name."""
+        others = set(debs.OUT.glob("linux-image-*.deb"))
+        kernel_deb.build("lab")
+        self.assertEqual(set(debs.OUT.glob("linux-image-*.deb")), others)
+        self.assertEqual(DEBS["kernel"].parent, debs.OUT / "lab")
+
     def test_what_is_built_is_not_built_again(self):
         """A finished build is repeated only if its sources have changed."""
         folder = series.obj("linux-deb-lab")

@@ -7,13 +7,14 @@ from spf.build import sandbox
 OUT = paths.OUT / "deb"
 
 
-def put(packages, *older):
-    """Copy the packages there, each whole or not at all.  Packages whose names match `older` are
-    of an earlier build, and go."""
-    made = [OUT / package.name for package in packages]
+def put(packages, *older, folder=""):
+    """Copy the packages to a folder there, each whole or not at all.  Packages whose names match
+    `older` are of an earlier build, and go."""
+    out = OUT / folder
+    made = [out / package.name for package in packages]
     for package, target in zip(packages, made):
         sandbox.put(package, target)
     for pattern in older:
-        for old in set(OUT.glob(pattern)) - set(made):
+        for old in set(out.glob(pattern)) - set(made):
             old.unlink()
     return made

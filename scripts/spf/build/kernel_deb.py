@@ -91,4 +91,6 @@ def build(config):
     made = [package for package in sorted((obj / "made").glob("*.deb"))
             # The C library's headers stay Debian's.
             if "linux-libc-dev" not in package.name]
-    return debs.put(made, "linux-image-*+spf1*.deb", "linux-headers-*+spf1*.deb")
+    # The same names in each configuration: a test must not replace what somebody wants to install.
+    return debs.put(made, "linux-image-*+spf1*.deb", "linux-headers-*+spf1*.deb",
+                    folder="lab" if config == "lab" else "")
