@@ -78,6 +78,11 @@ def of(kind):
                   "write 'default yes' into the base of one")
 
 
+def others(kind):
+    """The series of this kind that are not in use."""
+    return [one for one in known(kind) if one != of(kind)]
+
+
 def chosen():
     asked = [word for word in os.environ.get(CHOICE, "").split(",") if word]
     unknown = set(asked) - set(names())

@@ -37,7 +37,10 @@ class Ours(unittest.TestCase):
                 self.fail(f"{failure}\n{said.getvalue()}")
 
     def test_linux(self):
-        self.whole("linux")
+        for one in series.known("linux"):
+            with self.subTest(one.name), mock.patch.dict(os.environ):
+                series.use(one.name)
+                self.whole("linux")
 
     def test_qemu(self):
         self.whole("qemu")

@@ -34,6 +34,7 @@ class Unchanged(unittest.TestCase):
         for name in verb.DEPTH, series.GUEST:
             os.environ.pop(name, None)
         for where, name, value in ((paths, "ROOT", self.root),
+                                   (series, "others", lambda _: []),
                                    (paths, "STAMP", self.root.parent / "stamp"),
                                    (verb, "TESTS", self.root / "tests"),
                                    (verb, "builds_ahead",
@@ -107,6 +108,22 @@ class Unchanged(unittest.TestCase):
                      "#   building x: done in 0:07"):
             self.assertIn(line, said.getvalue().splitlines())
 
+    def test_other_series_are_built_after_the_one_in_use(self):
+        script = self.root.parent / "kvmspf"
+        script.write_text(f"#!/bin/sh\necho $* >>{self.root.parent}/built\n")
+        script.chmod(0o755)
+        other = mock.Mock()
+        other.name = "other"
+        # The program waits for the second build.
+        self.program("lab", f"until grep -q other {self.root.parent}/built; do sleep 0.1; done")
+        with mock.patch.object(paths, "SCRIPTS", script.parent), \
+                mock.patch.object(series, "others", lambda _: [other]), \
+                mock.patch.object(verb, "builds_ahead", BUILDS_AHEAD):
+            self.run_all()
+        self.assertEqual((self.root.parent / "built").read_text().splitlines(),
+                         [f"build {' '.join(verb.AHEAD)}",
+                          f"build --series other {' '.join(verb.OTHERS)}"])
+
     def test_what_runs_beside_begins_when_the_core_is_built_but_for_the_unit_tests(self):
         script = self.root.parent / "kvmspf"
         # The build ends after the unit tests.
@@ -115,11 +132,16 @@ class Unchanged(unittest.TestCase):
         script.chmod(0o755)
         for group in "unit", "model":
             (self.root / "tests" / group).mkdir()
-            self.program(group, f"echo $(($(nice) - {os.nice(0)})) >> {self.ran}")
+            self.program(group, f"echo $(($(nice) - {os.nice(0)})) >> {self.ran}\n"
+                                "! [ -e /proc/self/autogroup ] || "
+                                f"cut -d' ' -f3 /proc/self/autogroup >> {self.ran}.session")
         with mock.patch.object(paths, "SCRIPTS", script.parent), \
                 mock.patch.object(verb, "builds_ahead", BUILDS_AHEAD):
             ran = [word for word in self.run_all()[0] if word not in ("lab", "torture")]
         self.assertEqual(ran, ["unit", "0", "built", "model", str(min(10, 19 - os.nice(0)))])
+        sessions = Path(f"{self.ran}.session")
+        if sessions.exists():
+            self.assertEqual(sessions.read_text().split(), ["0", "10"])
 
     def test_a_machine_and_what_has_none_run_beside_each_other(self):
         (self.root / "tests" / "unit").mkdir()

@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections import namedtuple
+from pathlib import Path
 
 from spf import arguments, limits, paths, series, ui
 from spf.source import apt, setup
@@ -34,6 +35,8 @@ BESIDE = ("unit",), ("patches", "model", "spfctl", "ept")
 PATIENT = {"patches", "model"}
 # The core's targets, in the order in which its programs need them.
 AHEAD = ("qemu", "linux-patched", "selftests", "linux-power", "linux-planted")
+# The targets of each other kernel series, which tests/faults needs.
+OTHERS = ("linux-patched", "selftests")
 SKIPPED = 77
 # How much of each group to run: its core, or all. tests/lib/depth.py reads it.
 DEPTH = "KVMSPF_DEPTH"
@@ -127,9 +130,12 @@ def command(program, words):
 def in_the_background():
     """Run builds and patient programs at nice 10.  They get the CPU time that no other program
     needs, and a tenth of a busy CPU: a program may wait for a build on a machine that is busy with
-    other work."""
+    other work.  To be called in a session of its own."""
     ui.die_with_parent()
     os.nice(10)
+    # A kernel with autogroups shares the CPUs among sessions first, by a nice value of theirs.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("10", encoding="ascii")
 
 
 # How a program ended: its status, and the seconds of CPU that it and its children had.
@@ -214,28 +220,43 @@ def follow(program, count, limit, words, said, start):
 
 @contextlib.contextmanager
 def builds_ahead(count):
-    """Build what the core needs.  A program that needs the target of a running build waits for it;
-    one that needs a later target builds that itself.  A build that fails here fails again in the
-    programs that need it.  Yield a function that waits until no build is left."""
-    with subprocess.Popen([paths.SCRIPTS / "kvmspf", "build", *AHEAD], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", preexec_fn=in_the_background) as child:
-        over = threading.Event()
+    """Build what the core needs, and then what it needs of other series.  A program that needs the
+    target of a running build waits for it; one that needs a later target builds that itself.  A
+    build that fails here fails again in the programs that need it.  Yield a function that waits
+    until the series in use is built."""
+    over, built, children = threading.Event(), threading.Event(), []
 
-        def follow_it():
+    def build(*words):
+        with subprocess.Popen([paths.SCRIPTS / "kvmspf", "build", *words], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", start_new_session=True,
+                              preexec_fn=in_the_background) as child:
+            children.append(child)
+            if over.is_set():
+                child.terminate()
             for line in child.stdout:
                 count.built(line)
                 if not over.is_set():
                     count.note(f"# {line.rstrip()}")
 
-        reader = threading.Thread(target=follow_it)
-        reader.start()
+    def build_all():
         try:
-            yield reader.join
+            build(*AHEAD)
         finally:
-            over.set()
+            built.set()
+        for one in series.others("linux"):
+            if not over.is_set():
+                build("--series", one.name, *OTHERS)
+
+    builder = threading.Thread(target=build_all)
+    builder.start()
+    try:
+        yield built.wait
+    finally:
+        over.set()
+        for child in children:
             child.terminate()
-            reader.join()
+        builder.join()
 
 
 # -- the verb --
