@@ -26,6 +26,11 @@ SIZES = (1, 8, 16, 32, 64, 128)
 # needs at least four boots.
 PAGES, SEEDS = 128, 4
 PAGE, TABLE = 4096, 512
+# What the guest's memory may be: fault-storm's backing, the bytes from one touch to the next (None:
+# stride()), and what to do on the host first.
+MTHP = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
+BACKINGS = {"anon": ("anon", None, "true"), "memfd": ("memfd", None, "true"),
+            "mthp": ("plain", None, f"echo always >{MTHP}"), "thp": ("thp", 2 << 20, "true")}
 # The work of a busy VMM's thread, as in compare's other storms.
 BUSY = "mmap"
 # Seconds of real time for one host.  Other work may run beside it.
@@ -69,11 +74,12 @@ def stride(pages):
     return PAGE * max(1, TABLE // pages)
 
 
-def words(program, vcpus, neighbour, modes, pages, more=()):
+def words(program, vcpus, neighbour, modes, pages, backing, more=()):
     names = ",".join("default" if mode == "stock" else mode for mode in modes)
     return [str(word) for word in (
         program, "--pin", "--middle", "--vcpus", vcpus, "--pages", vcpus * pages,
-        "--stride", stride(pages), "--mode", names, "--json", "-",
+        "--backing", BACKINGS[backing][0], "--stride", BACKINGS[backing][1] or stride(pages),
+        "--mode", names, "--json", "-",
         *(["--neighbour", neighbour] if neighbour else []), *more)]
 
 
@@ -111,12 +117,12 @@ class Storms:
     VMM.
 
     @profiled: the seeds for which to record what CPUs waited for; @a_node: the vCPUs of a NUMA
-    node; @more: more words for fault-storm; @machine: arguments of simulate.Simulated besides shape
-    and seed."""
+    node; @backing: one of BACKINGS; @more: more words for fault-storm; @machine: arguments of
+    simulate.Simulated besides shape and seed."""
 
-    def __init__(self, neighbours, modes, pages=PAGES, profiled=(), a_node=A_NODE, more=(),
-                 **machine):
-        self.profiled, self.a_node, self.more = profiled, a_node, more
+    def __init__(self, neighbours, modes, pages=PAGES, profiled=(), a_node=A_NODE, backing="anon",
+                 more=(), **machine):
+        self.profiled, self.a_node, self.backing, self.more = profiled, a_node, backing, more
         self.neighbours, self.modes, self.pages, self.machine = neighbours, modes, pages, machine
         self.program, self.stop = meson.bench() / "fault-storm", threading.Event()
         # Build these here, before two hosts at once want to.
@@ -129,7 +135,8 @@ class Storms:
     def settings(self):
         return {"instruction_ns": 1, "quantum_ns": self.quantum(),
                 "line_ns": list(self.machine.get("line", simulate.LINE)),
-                "pages": self.pages, "stride": stride(self.pages),
+                "pages": self.pages,
+                "stride": BACKINGS[self.backing][1] or stride(self.pages),
                 "node_vcpus": self.a_node, "socket_vcpus": A_SOCKET}
 
     def on_host(self, counts, seed):
@@ -144,9 +151,9 @@ class Storms:
         cpus, sockets, nodes = shape(max(counts), self.a_node)
         jobs = turned([(n, kind) for n in counts for kind in self.neighbours], seed)
         modes = turned(self.modes, seed)
-        script = " && ".join(
-            shlex.join(words(self.program, n, kind, modes, self.pages, self.more))
-            for n, kind in jobs)
+        script = " && ".join([BACKINGS[self.backing][2], *(
+            shlex.join(words(self.program, n, kind, modes, self.pages, self.backing, self.more))
+            for n, kind in jobs)])
         machine = simulate.Simulated(cpus, sockets=sockets, nodes=nodes, seed=seed, timeout=LIMIT,
                                      files=simulate.programs(), profile=profile, **self.machine)
         machine.stop = self.stop
