@@ -3,7 +3,7 @@
 those of ppc64el, those that would start a server if they were installed, and those of a newer
 suite, with its libc.
 
-A root is a directory named for its architecture, with the packages' files.
+A root is a directory with the packages' files.  Its name begins with its architecture.
 """
 
 import re
@@ -33,8 +33,8 @@ def here():
 
 
 def newer(suite, programs):
-    """The root of this machine's architecture in another suite of Debian; words() runs its
-    programs."""
+    """A root of this machine's architecture, with programs of another suite of Debian; words() runs
+    them."""
     return _unpacked("amd64", [], programs, suite)
 
 
@@ -53,7 +53,7 @@ def _arch(where):
 
 def _unpacked(arch, headers, programs, suite=""):
     with ui.locked(".foreignlock"):
-        target = paths.TOOLS / (f"{arch}-{suite}" if suite else arch)
+        target = paths.TOOLS / (f"{arch}-{suite}-{programs[0]}" if suite else arch)
         if not all((target / "usr/share/doc" / name).exists() for name in headers + programs):
             _unpack(arch, headers, programs, target, suite or apt.codename())
         return target
