@@ -2,12 +2,15 @@
 """In the lab: whether the pages that a guest touches are on the LRU lists that the counters say.
 
 usage: lab_lru.py MATRIX.  MATRIX is the program of tests/matrix.  Prints a line of JSON for each
-kind of LRU, of memory and each mode.
+kind of LRU, of memory and each mode.  The third kind of LRU is one that becomes the other all the
+while.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from tests.faults import lab_reclaim as reclaim
@@ -21,6 +24,7 @@ KINDS = (("anon", ()), ("memfd", ("zeros",)))
 LRU, ACTIVE, SWAPBACKED, UNEVICTABLE = 1 << 5, 1 << 6, 1 << 14, 1 << 18
 FLAGS_OF_A_GIB = 8 << 18
 COUNTED = ("nr_active_anon", "nr_inactive_anon", "pgactivate")
+GENERATIONS = Path("/sys/kernel/mm/lru_gen/enabled")
 
 
 def drain():
@@ -46,19 +50,45 @@ def flagged(space):
     return len(mine), sum(bool(page & ACTIVE) for page in mine)
 
 
-def touched(program, mode, memory, before, space):
+@contextlib.contextmanager
+def switched(generations):
+    """Have this kind of LRU, and without generations afterwards if it changes.  Yield a list with
+    an item for each change."""
+    changes, over = [], threading.Event()
+    if generations != "switched":
+        GENERATIONS.write_text(generations)
+        yield changes
+        return
+
+    def change():
+        while not over.is_set():
+            for kind in "yn":
+                GENERATIONS.write_text(kind)
+                changes.append(kind)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        yield changes
+    finally:
+        over.set()
+        changer.join()
+
+
+def touched(program, mode, memory, before, space, generations):
     drain()
     first = counts()
-    child = subprocess.Popen(
-        [program, mode, memory, str(MIB), str(PAGES), *before, "overwrite", "ready", "read"],
-        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=reclaim.enter)
-    if child.stdout.readline() != "ready\n":
-        raise AssertionError(f"the guest is not ready: {child.wait()}")
+    with switched(generations) as changes:
+        child = subprocess.Popen(
+            [program, mode, memory, str(MIB), str(PAGES), *before, "overwrite", "ready", "read"],
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=reclaim.enter)
+        if child.stdout.readline() != "ready\n":
+            raise AssertionError(f"the guest is not ready: {child.wait()}")
     drain()
     last = counts()
     listed, active = flagged(space)
     group = reclaim.statistics()
-    said = {"listed": listed, "active": active, "counted": last,
+    said = {"listed": listed, "active": active, "counted": last, "changes": len(changes),
             "group_active": group["active_anon"] >> 12,
             "group_inactive": group["inactive_anon"] >> 12,
             "group_activated": group["pgactivate"],
@@ -72,12 +102,11 @@ def main(program):
     Path("/sys/kernel/mm/transparent_hugepage/enabled").write_text("madvise")
     # It has its pages before anything is counted.
     space = bytearray(b"\1") * (2 * FLAGS_OF_A_GIB)
-    for generations in ("n", "y"):
-        Path("/sys/kernel/mm/lru_gen/enabled").write_text(generations)
+    for generations in ("n", "y", "switched"):
         for memory, before in KINDS:
             for mode in kvmparam.MODES:
                 with reclaim.group():
-                    said = touched(program, mode, memory, before, space)
+                    said = touched(program, mode, memory, before, space, generations)
                 print(json.dumps({"generations": generations, "memory": memory, "mode": mode,
                                   "pages": PAGES, **said}), flush=True)
 
