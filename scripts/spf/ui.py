@@ -18,6 +18,7 @@ from spf import paths
 
 verbose = False
 PR_SET_PDEATHSIG = 1
+AUTOGROUP = Path("/proc/self/autogroup")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -41,6 +42,19 @@ def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def session_nice():
+    """The nice value of our session, or "" on a kernel without any.  A kernel with autogroups shares
+    CPU time among sessions first, by that value, and a process's own counts within its session."""
+    with contextlib.suppress(OSError):
+        return AUTOGROUP.read_text(encoding="ascii").split()[-1]
+    return ""
+
+
+def set_session_nice(value):
+    with contextlib.suppress(OSError):
+        AUTOGROUP.write_text(value, encoding="ascii")
+
+
 def duration(seconds):
     seconds = int(seconds)
     return f"{seconds // 60}:{seconds % 60:02d}"
@@ -53,6 +67,13 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
     if verbose:
         say("+ " + shlex.join(argv))
     environment = dict(os.environ, LC_ALL="C.UTF-8", **(env or {}))
+    session = session_nice()
+
+    def in_a_session_like_ours():
+        die_with_parent()
+        if session:
+            set_session_nice(session)
+
     if log is None:
         done = subprocess.run(argv, env=environment, cwd=cwd, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE,
@@ -69,7 +90,7 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
         child = subprocess.Popen(argv, env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
                                  stdout=out,
                                  stderr=subprocess.STDOUT, start_new_session=True,
-                                 preexec_fn=die_with_parent, **kw)
+                                 preexec_fn=in_a_session_like_ours, **kw)
         try:
             while True:
                 try:

@@ -2,8 +2,8 @@
 """In the lab: whether the pages that a guest touches are on the LRU lists that the counters say.
 
 usage: lab_lru.py MATRIX.  MATRIX is the program of tests/matrix.  Prints a line of JSON for each
-kind of LRU, of memory and each mode.  The third kind of LRU is one that becomes the other all the
-while.
+kind of LRU, of memory and each mode.  The third kind of LRU switches between the other two while
+the guest starts and touches its pages.
 """
 
 import contextlib
@@ -52,8 +52,8 @@ def flagged(space):
 
 @contextlib.contextmanager
 def switched(generations):
-    """Have this kind of LRU, and without generations afterwards if it changes.  Yield a list with
-    an item for each change."""
+    """Set this kind of LRU.  After switching, leave generations off.  Yield a list with an item for
+    each change."""
     changes, over = [], threading.Event()
     if generations != "switched":
         GENERATIONS.write_text(generations)

@@ -2,6 +2,7 @@
 """CRIU dumps a process in two steps, the second by the kernel's record of changes, and restores
 it."""
 
+import shlex
 import unittest
 
 from tests.lib import native
@@ -19,10 +20,9 @@ PAGES = 512
 # after the restore.
 DUMP = """
 set -e
-criu=$2
 wait_for() { while [ ! -e "$1" ]; do sleep 0.1; done; }
 speculative() { sed -n "s/^spf_success //p" /proc/vmstat; }
-criu() { $criu "$@" -o log -v4 || { echo "criu $*"; tail -n 20 "$dir/log"; exit 1; }; }
+criu() { CRIU "$@" -o log -v4 || { echo "criu $*"; tail -n 20 "$dir/log"; exit 1; }; }
 for switch in 0 1; do
 	echo $switch >/proc/sys/vm/speculative_user_faults
 	mkdir -p /tmp/$switch/first /tmp/$switch/second
@@ -47,10 +47,11 @@ done
 
 class Criu(unittest.TestCase):
     def test_what_changed_between_two_dumps_comes_back(self):
-        criu = map(str, debroot.words(debroot.newer(SUITE, ["criu"]), "usr/sbin/criu"))
+        criu = shlex.join(map(str, debroot.words(debroot.newer(SUITE, ["criu"]),
+                                                 "usr/sbin/criu")))
         targets.bring_up_to_date("patched")
         result = x86.Lab("patched", cpus=2, memory=1 << 30, timeout=LIMIT).run(
-            ["/bin/sh", "-c", DUMP, "sh", str(native.program("tracked")), " ".join(criu)])
+            ["/bin/sh", "-c", DUMP.replace("CRIU", criu), "sh", str(native.program("tracked"))])
         self.assertEqual((result.kind, result.status), ("exit", 0),
                          result.err.decode() + result.out.decode())
         self.assertEqual(result.trouble, [])

@@ -34,7 +34,7 @@ class Lists(unittest.TestCase):
             if row["generations"] != "y":
                 self.assertLess(abs(row["active"] - counted["nr_active_anon"]), FEW)
 
-            # The LRU has changed its kind while the guest touched its pages.
+            # The LRU has changed its kind while the guest started and touched its pages.
             self.assertEqual(row["changes"] >= 4, row["generations"] == "switched")
 
         self.each(check)

@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.lib import expected, every_mode  # noqa: E402
 from tests.matrix.rows import MTHP, ONCE, READ_ONLY, ROWS  # noqa: E402
-from spf import kvmparam, paths  # noqa: E402
+from spf import kvmparam, paths, series  # noqa: E402
 
 DOCUMENT = paths.ROOT / "docs" / "measurements.md"
 MARKS = ("<!-- tests/matrix/matrix.py --write: from here -->", "<!-- to here -->")
@@ -115,7 +115,7 @@ def markdown(found):
 
 def write(text):
     old = DOCUMENT.read_text(encoding="utf-8")
-    ours = f"{MARKS[0]}\n{text}\n{MARKS[1]}"
+    ours = f"{MARKS[0]}\nOf {series.of('linux').name}:\n\n{text}\n{MARKS[1]}"
     new = re.sub(f"(?s){re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", lambda _: ours, old)
     if MARKS[0] not in new:
         new += f"\n## Every kind of guest memory\n\n{INTRODUCTION}\n\n{ours}\n"

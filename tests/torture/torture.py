@@ -100,8 +100,8 @@ def main():
         said, wrong = run(args.kernel, seed, args.seconds, args.word, stretch=args.stretch)
         print(said, wrong, sep="\n" if wrong else "", flush=True)
         if wrong:
-            print(f"torture: again with: tests/torture/torture.py --kernel {args.kernel} --seed "
-                  f"{seed} "
+            print("torture: again with: tests/torture/torture.py"
+                  f"{series.words('linux')} --kernel {args.kernel} --seed {seed} "
                   f"--seconds {args.seconds} --stretch {args.stretch} {' '.join(args.word)}",
                   file=sys.stderr)
             return 1

@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 from collections import namedtuple
-from pathlib import Path
 
 from spf import arguments, limits, paths, series, ui
 from spf.source import apt, setup
@@ -133,9 +132,7 @@ def in_the_background():
     other work.  To be called in a session of its own."""
     ui.die_with_parent()
     os.nice(10)
-    # A kernel with autogroups shares the CPUs among sessions first, by a nice value of theirs.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("10", encoding="ascii")
+    ui.set_session_nice("10")
 
 
 # How a program ended: its status, and the seconds of CPU that it and its children had.
@@ -327,7 +324,8 @@ def main(argv):
     def each(chosen, together=False):
         for group in chosen:
             for program in programs(group):
-                one(program, group, together)
+                if not stopped.is_set():
+                    one(program, group, together)
 
     def one(program, group, together):
         if args.words and not (program.suffix == ".py"
@@ -349,7 +347,7 @@ def main(argv):
             if inputs and inputs == unchanged.everything():
                 unchanged.passed(program, depth, inputs)
 
-    chosen = args.group or known
+    chosen, stopped = args.group or known, threading.Event()
     at_once, later = ([g for g in groups if g in chosen] for groups in BESIDE)
     machines = [g for g in chosen if g not in at_once + later]
 
@@ -359,11 +357,15 @@ def main(argv):
         each(later, bool(machines))
 
     ahead = depth == unchanged.CORE and not args.words
-    with (builds_ahead(count) if ahead else contextlib.nullcontext(lambda: None) as built,
-          concurrent.futures.ThreadPoolExecutor(1) as beside):
-        over = beside.submit(run_beside, built)
-        each(machines)
-        over.result()
+    with (concurrent.futures.ThreadPoolExecutor(1) as beside,
+          builds_ahead(count) if ahead else contextlib.nullcontext(lambda: None) as built):
+        try:
+            over = beside.submit(run_beside, built)
+            each(machines)
+            over.result()
+        except BaseException:
+            stopped.set()
+            raise
     if args.words and not count.number():
         raise ui.Fail(f"no test has {' or '.join(args.words)} in its name",
                       "the output of kvmspf test has the names", 2)
