@@ -43,8 +43,9 @@ def die_with_parent():
 
 
 def session_nice():
-    """The nice value of our session, or "" on a kernel without any.  A kernel with autogroups shares
-    CPU time among sessions first, by that value, and a process's own counts within its session."""
+    """The nice value of our session, or "" on a kernel without any.  A kernel with autogroups
+    shares CPU time among sessions first, by that value, and a process's own counts within its
+    session."""
     with contextlib.suppress(OSError):
         return AUTOGROUP.read_text(encoding="ascii").split()[-1]
     return ""

@@ -68,9 +68,10 @@ RULES = {
     "leaf-around": Rule(["-r", "0"], r"may not write to was written", "never",
                         program="tdp_leaf_test"),
     # Of a folio of 64 KiB all pages must be absent: not in every series.  The pages that a folio
-    # replaces are missed when the program ends, or KVM finds another page where one is mapped.
+    # replaces are missed when the program ends, or KVM finds another page where one is mapped.  In
+    # 30 s with windows of 8 ms five pages were missed, and with 0.1 ms 35.
     "range-check": Rule(["dontneed"], r"\bBad rss-counter state\b|\bBUG at .*/tdp_mmu\.c", "never",
-                        "always"),
+                        "always", stretch=200),
 }
 
 
