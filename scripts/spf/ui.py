@@ -68,13 +68,6 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
     if verbose:
         say("+ " + shlex.join(argv))
     environment = dict(os.environ, LC_ALL="C.UTF-8", **(env or {}))
-    session = session_nice()
-
-    def in_a_session_like_ours():
-        die_with_parent()
-        if session:
-            set_session_nice(session)
-
     if log is None:
         done = subprocess.run(argv, env=environment, cwd=cwd, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE,
@@ -83,6 +76,13 @@ def run(argv, log=None, env=None, cwd=None, check=True, progress=None, **kw):
             raise Fail(f"{Path(argv[0]).name} failed: {last_line(done.stderr or done.stdout)}",
                        "-v shows the command")
         return done
+    session = session_nice()
+
+    def in_a_session_like_ours():
+        die_with_parent()
+        if session:
+            set_session_nice(session)
+
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as out:
