@@ -17,10 +17,14 @@ from spf import kvmparam, ui
 
 MIB = 24
 EVENTS = Path("/sys/kernel/tracing/events")
-# The events to count, and the key of each.
-ASKED, REPEATED, READY = ("kvm/kvm_try_async_get_page", "kvm/kvm_async_pf_repeated_fault",
-                          "kvm/kvm_async_pf_ready")
-COUNTED = {ASKED: "common_pid", REPEATED: "common_pid", READY: "common_pid",
+# A fault asks for its page.  KVM goes for it, unless it already has, or has no memory or no room for
+# another request.  The page is ready.
+ASKED, REPEATED, READY, STARTED = (f"kvm/kvm_{name}" for name in (
+    "try_async_get_page", "async_pf_repeated_fault", "async_pf_ready", "async_pf_not_present"))
+# The events to count, and the key of each.  Counting begins in this order, and the counts are read
+# in the opposite one, since the idle guest faults meanwhile: no page is started that is not asked
+# for, and the end of each page that is started is seen.
+COUNTED = {**dict.fromkeys((ASKED, REPEATED, READY, STARTED), "common_pid"),
            "kvm/kvm_hva_fault": "tier", "mmap_lock/mmap_lock_start_locking": "common_pid"}
 GROUP = Path("/sys/fs/cgroup/vmm")
 
@@ -61,7 +65,7 @@ def counts():
     return {event: {int(k, 0): int(n) for k, n in
                     re.findall(rf"{key}:\s+(\w+) }} hitcount:\s+(\d+)",
                                (EVENTS / event / "hist").read_text())}
-            for event, key in COUNTED.items()}
+            for event, key in reversed(COUNTED.items())}
 
 
 def settled():
@@ -69,8 +73,7 @@ def settled():
     be done before its last page is."""
     for _ in range(100):
         seen = counts()
-        asked, repeated, ready = (sum(seen[event].values()) for event in (ASKED, REPEATED, READY))
-        if ready >= asked - repeated:
+        if sum(seen[READY].values()) >= sum(seen[STARTED].values()):
             break
         time.sleep(0.1)
     return seen
@@ -102,8 +105,8 @@ def read_back(initramfs, mode):
             trigger(off=True)
         finally:
             guest.end()
-    # A fault that finds that KVM has gone for the page already is asked for and repeated.
-    for name, event in ("asked", ASKED), ("repeated", REPEATED), ("ready", READY):
+    for name, event in (("asked", ASKED), ("repeated", REPEATED), ("started", STARTED),
+                        ("ready", READY)):
         out[name] = sum(seen[event].values())
     out["tiers"] = [seen["kvm/kvm_hva_fault"].get(tier, 0) for tier in range(4)]
     out["locks"] = {"vcpus": locks["CPU "], "workers": locks["kworker"]}
