@@ -117,5 +117,17 @@ class LeafInstall(Searches, unittest.TestCase):
         self.each_rule_is_needed(18)
 
 
+class RadixLeaf(Searches, unittest.TestCase):
+    MODEL = "radix_leaf.pml"
+    HOLDS = ((),)
+
+    def test_holds(self):
+        """Two vCPUs, any two things that the host does."""
+        self.holds()
+
+    def test_every_rule_is_needed(self):
+        self.each_rule_is_needed(6)
+
+
 if __name__ == "__main__":
     unittest.main()
