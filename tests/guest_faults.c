@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Faults of a guest's memory on a host of another kind than x86 with NPT, in every mode.  The pages must hold what the
- * guest wrote, a tier of the mode must have resolved each fault, and only mode off may take the mmap_lock.  With the
+ * guest wrote, a tier of the mode must have resolved each fault, and only mode off may take the mmap_lock.  If KVM counts
+ * pages that it maps without mmu_lock, then all are but the first of each page table, and none in mode off.  With the
  * word "hash", the guest has a hashed page table.  Prints a line for each case and mode; the status is 0 if all checks
  * pass.
  */
@@ -193,6 +194,39 @@ static void check_faults(struct run *run, const struct fault_stats *stats)
 		       tier[VMA_LOCK] == twice + stats->abort[PTL_BUSY], "not all faults were speculative");
 }
 
+/* The number of pages that KVM mapped without mmu_lock so far, or -1 if it does not count them. */
+static long lockless(const struct run *run)
+{
+	uint64_t total = 0, one;
+
+	for (unsigned int i = 0; i < run->vmm.vcpus; i++) {
+		if (stats__get(run->vmm.vcpu[i].fd, "pf_lockless", &one, 1) != 1)
+			return -1;
+		total += one;
+	}
+	return total;
+}
+
+static bool maps_without_lock(const struct test *test)
+{
+#ifdef __powerpc64__
+	return !test->huge && !test->hash;
+#else
+	/* Not the zero page, nor in a slot whose writes are logged. */
+	return !test->huge && !test->dirty_log && test->access == WALK_WRITE;
+#endif
+}
+
+static void check_lockless(struct run *run, long mapped)
+{
+	long pages = run->pages * (run->test->access == (WALK_READ | WALK_WRITE) ? 2 : 1);
+
+	if (run->mode == VMM_OFF || run->test->hash)
+		expect(run, mapped <= 0, "pages were mapped without mmu_lock");
+	else if (mapped >= 0 && maps_without_lock(run->test))
+		expect(run, mapped >= pages - SIZE / HUGE, "pages were mapped with mmu_lock");
+}
+
 /* Read the dirty log, which has the guest's writes since the last call, and empty it. */
 static uint64_t dirty_pages(struct run *run)
 {
@@ -296,6 +330,7 @@ static bool run_test(const struct test *test, enum vmm_mode mode)
 	struct fault_stats before = { 0 }, after = { 0 };
 	uint64_t huge = 0;
 	pthread_t thread;
+	long mapped;
 
 	run.pages = SIZE / run.page;
 	run.ram = memory(test);
@@ -316,6 +351,7 @@ static bool run_test(const struct test *test, enum vmm_mode mode)
 		must(!vcpu__start(&run.vmm.vcpu[i], guest_walk) && !vcpu__run(&run.vmm.vcpu[i]), "first run");
 		must(!fault_stats__add(&before, run.vmm.vcpu[i].fd), "statistics");
 	}
+	mapped = lockless(&run);
 	touch(&run, test->access);
 	if (test->busy) {
 		run.stop = true;
@@ -328,17 +364,23 @@ static bool run_test(const struct test *test, enum vmm_mode mode)
 		after.tier[i] -= before.tier[i];
 	after.abort[PTL_BUSY] -= before.abort[PTL_BUSY];
 	must(after.known, "statistics of faults");
+	if (mapped >= 0)
+		mapped = lockless(&run) - mapped;
 
 	check_pages(&run);
 	check_faults(&run, &after);
+	check_lockless(&run, mapped);
 	if (test->huge) {
 		must(stats__get(run.vmm.fd, "num_2M_pages", &huge, 1) == 1 ||
 		     stats__get(run.vmm.fd, "pages_2m", &huge, 1) == 1, "statistics of huge pages");
 		expect(&run, huge == SIZE / HUGE, "the guest's memory is not mapped by huge pages");
 	}
-	printf("%-13s %-9s fast %lu speculative %lu vma_lock %lu mmap_lock %lu acquired %ld\n", test->name,
+	printf("%-13s %-9s fast %lu speculative %lu vma_lock %lu mmap_lock %lu acquired %ld", test->name,
 	       vmm_mode__name(mode), after.tier[FAST], after.tier[SPECULATIVE], after.tier[VMA_LOCK],
 	       after.tier[MMAP_LOCK], acquired);
+	if (mapped >= 0)
+		printf(" lockless %ld", mapped);
+	putchar('\n');
 	fflush(stdout);
 	if (test->dirty_log)
 		check_dirty_log(&run);
