@@ -114,7 +114,10 @@ def check(what, build_each=False, boot=False):
                       "correct the patches above")
     ui.say(f"{what} {patches.version(what)}: {len(files)} patches apply without fuzz, "
            "checkpatch has nothing to say")
-    if build_each:
+    if build_each and not boot and what == "linux":
+        configs.check_each(list(zip(files, commits)))
+        ui.say(f"{what}: what the series changes compiles after each patch")
+    elif build_each:
         with ui.locked():
             for number, (patch, commit) in enumerate(zip(files, commits), 1):
                 ui.say(f"{what} {number}/{len(files)}: {patch.name}")
@@ -129,8 +132,10 @@ def main(argv):
     p.add_argument("action", choices=("check", "edit", "mail", "refresh"))
     p.add_argument("what", nargs="?", choices=("linux", "qemu"))
     p.add_argument("--build", action="store_true",
-                   help="check: build after each patch, option on and off")
-    p.add_argument("--boot", action="store_true", help="check: build, and boot each in the lab")
+                   help="check: compile what the kernel series changes after each patch, option on "
+                        "and off, or build QEMU")
+    p.add_argument("--boot", action="store_true",
+                   help="check: build the kernel after each patch, and boot it in the lab")
     p.add_argument("--configs", nargs="?", type=limits.seed, const=configs.SEED, metavar="SEED",
                    help="check: compile what the kernel series changes in 45 configurations, "
                         "20 of them random")

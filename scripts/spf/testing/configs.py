@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`patches check --configs`: compile what the series changes in the configurations that people
-have, and in odd ones.
+have, and in odd ones.  `patches check --build`: compile it after each patch, in a few of them.
 
 An error that needs another configuration does not show in the lab's.  This module compiles each
 object that the series changes with -Werror.  It links a kernel only in the smallest configuration,
@@ -50,6 +50,8 @@ ZONE_DEVICE FS_DAX SECRETMEM PER_VMA_LOCK_STATS SPECULATIVE_FAULT""")
 LESS = {"SPECULATIVE_FAULT": "", "USERFAULTFD": "", "MEMCG": "", "NUMA": "", "SWAP": "",
         "HUGETLBFS": "", "KSM": "", "TRANSPARENT_HUGEPAGE": "", "SHMEM": "DRM TMPFS",
         "MIGRATION": "COMPACTION TRANSPARENT_HUGEPAGE CMA", "SMP": ""}
+# What is compiled after each patch.
+EACH = ("all", "no-SPECULATIVE_FAULT", "powernv")
 # GCC's plugins and gcov only take time.  KVM for x86 needs a vendor of processors.
 RANDOM = [*on("SPECULATIVE_FAULT SMP"), *off("PREEMPT_RT GCC_PLUGINS GCOV_KERNEL")]
 
@@ -193,20 +195,55 @@ def compile_objects(config, tree, files, start):
     return len(objects)
 
 
+def compilers(machines):
+    """The compilers of these values of srcarch(), as they name themselves."""
+    crosses = [OTHERS[arch] for arch in OTHERS if arch in machines]
+    apt.packages([*apt.PACKAGES, *meson.POWER_PACKAGES, *(f"gcc-{cross}" for cross in crosses)])
+    return [sandbox.compiler(f"{cross}gcc") for cross in
+            ("", "powerpc64le-linux-gnu-", *(f"{cross}-" for cross in crosses))]
+
+
+def check_each(patches_and_commits):
+    """After each patch, compile what the series changes, in the configurations of EACH."""
+    everything, _ = changed(patches.sync("linux")[0])
+    tree, total = series.tree("linux", "check"), len(patches_and_commits)
+    known_by = compilers(())
+    for config in [c for c in configurations() if c.name in EACH]:
+        stamp = f"each-{config.name}"
+        passed = set(ui.recall(stamp).get("passed", []))
+        for number, (patch, commit) in enumerate(patches_and_commits, 1):
+            print(f"{number:3}/{total} {config.name:21}", end="", flush=True)
+            began = time.monotonic()
+            with ui.locked(".configslock"):
+                patches.worktree("linux", tree, commit)
+                start = begins(config, tree)
+                key = ui.digest(changed(tree)[1], *config, start, *known_by)
+                if key not in passed:
+                    files = [f for f in everything if (tree / f).exists()]
+                    try:
+                        compile_objects(config, tree, files, start)
+                    except ui.Fail:
+                        print("     FAILED", flush=True)
+                        raise
+                    passed.add(key)
+                    ui.remember(stamp, passed=sorted(passed))
+                    took = ui.duration(time.monotonic() - began)
+                else:
+                    took = "unchanged"
+            print(f"{took:>9}  {patch.name}", flush=True)
+
+
 def check(tree, seed=SEED, ci=False):
     """Compile in each configuration, and print a line for each.  Return the number of objects by
     name.  ci: only the configurations of `kvmspf test`."""
-    files, series = changed(tree)
+    files, changes = changed(tree)
     chosen = [config._replace(link=config.link and not ci) for config in configurations(seed)
               if config.ci or not ci]
-    crosses = [cross for arch, cross in OTHERS.items() if arch in map(srcarch, chosen)]
-    apt.packages([*apt.PACKAGES, *meson.POWER_PACKAGES, *(f"gcc-{cross}" for cross in crosses)])
-    compilers = [sandbox.compiler(f"{cross}gcc") for cross in
-                 ("", "powerpc64le-linux-gnu-", *(f"{cross}-" for cross in crosses))]
+    known_by = compilers(set(map(srcarch, chosen)))
     failed, counts = 0, {}
     for number, config in enumerate(chosen, 1):
         start = begins(config, tree)
-        key, stamp = ui.digest(series, *config, start, *compilers), f"configs-{config.name}"
+        key, stamp = ui.digest(changes, *config, start, *known_by), f"configs-{config.name}"
         print(f"{number:3}/{len(chosen)} {config.name:24}", end="", flush=True)
         known, began = ui.recall(stamp), time.monotonic()
         try:
