@@ -17,8 +17,8 @@ from spf import kvmparam, ui
 
 MIB = 24
 EVENTS = Path("/sys/kernel/tracing/events")
-# A fault asks for its page.  KVM goes for it, unless it already has, or has no memory or no room for
-# another request.  The page is ready.
+# A fault asks for its page.  KVM goes for it, unless it already has, or has no memory or no room
+# for another request.  The page is ready.
 ASKED, REPEATED, READY, STARTED = (f"kvm/kvm_{name}" for name in (
     "try_async_get_page", "async_pf_repeated_fault", "async_pf_ready", "async_pf_not_present"))
 # The events to count, and the key of each.  Counting begins in this order, and the counts are read
