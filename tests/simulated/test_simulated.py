@@ -18,6 +18,8 @@ from spf.compare import simulated
 from spf.lab import qmp, simulate
 
 LIMIT = 1500
+# The instructions of the emulator's longest translation block (TCG_MAX_INSNS).
+BLOCK = 512
 # Each turn is two instructions, so two ns.
 TURNS = 3_000_000
 FREE = (0, 0)
@@ -25,8 +27,11 @@ FREE = (0, 0)
 
 def setUpModule():
     targets.bring_up_to_date("patched")
+    # Two threads that build the same at once do not wait for each other.
     meson.plugins()
-    meson.lab_init()    # not by two at once
+    meson.lab_init()
+    meson.bench()
+    native.program("loops")
 
 
 def run(case, cpus, *argv, **options):
@@ -90,6 +95,67 @@ class Time(unittest.TestCase):
     def test_a_line_that_costs_nothing_is_no_limit(self):
         took, _, _ = self.loops("line", 16, 16, 1500, line=FREE)
         self.assertLess(took / 1500 / 16, 45)
+
+
+class Latency(unittest.TestCase):
+    """How late an interrupt is depends on a round, and not on how many CPUs are busy.
+
+    In a round each CPU executes until its clock is a quantum ahead of the slowest one's.  What
+    does not fit in, which is less than a block, is executed in the next round.  So two CPUs' clocks
+    are at most a quantum and a block apart, whatever the number of CPUs is."""
+
+    BUSY = (1, 2, 16, 64)
+    QUANTA = (simulate.QUANTUM, 10 * simulate.QUANTUM)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.late = dict(zip(cls.QUANTA, two_at_once(cls.measure, cls.QUANTA)))
+
+    @classmethod
+    def measure(cls, quantum):
+        """Sorted ns, by what was late and how many CPUs were busy."""
+        said = run(cls(), 2 + cls.BUSY[-1], "sh", "-c", 'sleep 0.1; exec "$0" "$@"',
+                   native.program("latency"), *cls.BUSY, quantum=quantum, line=FREE,
+                   files=simulate.programs()).out
+        rows = (line.split() for line in said.decode().splitlines())
+        return {(what, int(busy)): sorted(map(int, ns)) for what, busy, *ns in rows}
+
+    def look(self):
+        """ns from one look at the clock to the next."""
+        return self.late[self.QUANTA[0]]["look", 0][0]
+
+    def differ(self, what, quanta, bound, middle=False):
+        """Samples with any number of busy CPUs differ by no more than the bound."""
+        of = [self.late[quantum][what, busy] for quantum in quanta for busy in self.BUSY]
+        middles = [ns[len(ns) // 2] for ns in of]
+        seen = middles if middle else sum(of, [])
+        print(f"# {what}, quantum {' and '.join(map(str, quanta))}: {min(seen)} to {max(seen)} ns, "
+              f"may differ by {bound}; the middle ones {', '.join(map(str, middles))} ns")
+        self.assertLessEqual(max(seen) - min(seen), bound, (what, quanta))
+        return max(seen) - min(seen)
+
+    def test_an_ipi_is_at_most_a_round_early_or_late(self):
+        """It arrives when the sender has executed the instructions up to it.  By the target's clock
+        that is at most a quantum and a block earlier or later, so that two IPIs differ by at most
+        twice as much.  The samples begin all over a round: they do differ by a quantum."""
+        for quantum in self.QUANTA:
+            self.assertGreater(
+                self.differ("ipi", [quantum], 2 * (quantum + BLOCK) + self.look()), quantum)
+
+    def test_a_round_trip_takes_no_more_than_two_such_ways(self):
+        """The sender waits by PAUSE, which gives up at most a quantum."""
+        for quantum in self.QUANTA:
+            self.differ("trip", [quantum], 4 * (quantum + BLOCK) + quantum)
+
+    def test_a_timer_is_not_late_by_any_part_of_a_quantum(self):
+        """A round ends where a timer is due, each clock less than a block from there."""
+        self.differ("timer", self.QUANTA, BLOCK + self.look())
+
+    def test_a_sleeping_cpu_is_woken_at_the_timers_time(self):
+        """Its clock is set to that time.  What the kernel does until the sleeper runs is not always
+        the same, and more where it has more busy CPUs to look at.  So this compares only the middle
+        one of all sleeps."""
+        self.differ("sleep", self.QUANTA, BLOCK, middle=True)
 
 
 class Repeat(unittest.TestCase):
