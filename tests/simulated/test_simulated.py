@@ -4,8 +4,10 @@ it, and each run has the same results."""
 
 import json
 import os
+import re
 import subprocess
 import tempfile
+import threading
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ from unittest import mock
 from tests.lib import depth, native
 from spf import paths, series, ui
 from spf.build import meson, targets
-from spf.compare import simulated
+from spf.compare import simulated, simulated_lives
 from spf.lab import qmp, simulate
 
 LIMIT = 1500
@@ -180,6 +182,45 @@ class Repeat(unittest.TestCase):
         if depth.LONG:
             other = self.said(8)
             self.assertTrue(one.out != other.out, "another seed gives the same")
+
+    def lives(self, seeds):
+        """Whatever comes back of a guest's life with each seed, the console with the kernel's log
+        included; two at once."""
+        lives = simulated_lives.Lives("redis", 2, 2, ["on"], ["quiet"])
+        host, kept = simulate.Simulated.run, {}
+
+        def keep(machine, argv):
+            done = host(machine, argv)
+            # What follows the init's last line is there if the emulator was not ended before.
+            console = re.split(rb"\n[0-9a-f]+ end ", done.console.read_bytes())[0]
+            kept[threading.get_ident()] = done.out, console, done.inside
+            return done
+
+        def life(seed):
+            found = lives.on_host(seed)
+            # The only time that is not virtual.
+            found.pop("real_s")
+            return found, kept.pop(threading.get_ident())
+
+        with mock.patch.object(simulate.Simulated, "run", keep):
+            found = two_at_once(life, seeds)
+        for of_host, _ in found:
+            self.assertNotIn("failed", of_host)
+            self.assertEqual((of_host["host_trouble"], of_host["discards"]), ([], []))
+            one, = of_host["runs"]
+            self.assertEqual(one["keys"], lives.settings()["keys"])
+            self.assertGreater(one["counters"]["load"]["hva_fault_speculative"], 0)
+            print(f"# seed {one['seed']}: boot {one['boot']['total_s']:.9f} s, "
+                  f"load {one['load']['total_s']:.9f} s")
+        return found
+
+    def test_the_same_seed_gives_a_guest_with_redis_the_same_bytes(self):
+        """QEMU on the simulated host boots a guest with two vCPUs, in which two Redis servers load
+        their data; another seed gives another life."""
+        one, again, *other = self.lives([7, 7] + [8] * depth.LONG)
+        self.assertTrue(one == again, "two lives with one seed differ")
+        for life in other:
+            self.assertNotEqual(one[0]["runs"][0]["boot"], life[0]["runs"][0]["boot"])
 
 
 class TableLock(unittest.TestCase):
