@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -230,21 +231,26 @@ def _held_by_parent(lock):
     return False
 
 
+# A lock for the threads of this process by the file's name: they share what it holds of the file.
+_threads = {}
+
+
 @contextlib.contextmanager
 def locked(name=".buildlock"):
     paths.BUILD.mkdir(parents=True, exist_ok=True)
     lock = paths.BUILD / name
     lock.touch()
-    if _held_by_parent(lock):
-        yield
-        return
-    with open(lock) as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another build to end")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    with _threads.setdefault(name, threading.RLock()):
+        if _held_by_parent(lock):
+            yield
+            return
+        with open(lock) as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("waiting for another build to end")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
 
 def need_root():

@@ -29,7 +29,6 @@ FREE = (0, 0)
 
 def setUpModule():
     targets.bring_up_to_date("patched")
-    # Two threads that build the same at once do not wait for each other.
     meson.plugins()
     meson.lab_init()
     meson.bench()

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import tempfile
 import unittest
 from pathlib import Path
@@ -168,6 +169,20 @@ class Stamps(unittest.TestCase):
                               text=True, timeout=20,
                               env={**os.environ, "KVMSPF_BUILD": self.directory.name})
         self.assertEqual(done.stdout, "in\n", done.stderr)
+
+    def test_lock_keeps_other_threads_out(self):
+        inside = threading.Event()
+
+        def other():
+            with ui.locked():
+                inside.set()
+
+        thread = threading.Thread(target=other)
+        with ui.locked(), ui.locked():
+            thread.start()
+            self.assertFalse(inside.wait(0.2))
+        thread.join()
+        self.assertTrue(inside.is_set())
 
     def test_lock_keeps_others_out(self):
         with ui.locked(), open(paths.BUILD / ".buildlock") as other:
