@@ -3,7 +3,8 @@
  * A VMM whose vCPUs have faults round after round.  Tests kill it, stop it or send it signals meanwhile; see usage().
  *
  * In each round the vCPUs check that their pages are empty, write them, and check what they wrote.  The VMM checks the
- * pages, too, and then discards the memory.  Another thread changes the address space all the time.
+ * pages, too, and then discards the memory.  Another thread changes the address space all the time, unless all is to be
+ * quiet.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -170,7 +171,7 @@ int main(int argc, char **argv)
 	pthread_t other;
 
 	if (argc < 5) {
-		fputs("usage: rounds MEMORY MIB VCPUS ROUNDS [signals|held]\n"
+		fputs("usage: rounds MEMORY MIB VCPUS ROUNDS [signals|held|quiet]\n"
 		      "MEMORY is what tests/matrix has; 0 rounds: without an end\n", stderr);
 		return 2;
 	}
@@ -189,7 +190,8 @@ int main(int argc, char **argv)
 		hold();
 	for (unsigned int i = 0; i < vcpus; i++)
 		start(&thread[i], vcpu_thread, &vmm.vcpu[i]);
-	start(&other, busy_thread, NULL);
+	if (strcmp(extra, "quiet"))
+		start(&other, busy_thread, NULL);
 	if (!strcmp(extra, "signals"))
 		start(&other, signal_thread, NULL);
 	while (!rounds || generation < rounds) {

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The memory of guests of guests (L2): nothing is lost, and the host's faults of it take the locks
+of the mode."""
+
+import json
+import subprocess
+import unittest
+from pathlib import Path
+
+from tests.lib import console_guest, depth, kernel_series, native
+from spf import kvmparam, paths, series
+from spf.build import targets
+from spf.lab import x86
+from spf.source import apt, patches
+
+LIMIT = 900
+SELFTESTS = series.out("selftests-patched")
+FAST, SPECULATIVE, VMA_LOCK, MMAP_LOCK = range(4)
+# L1's faults without mmu_lock, which only some series have.
+LOCKLESS = "map-4KiB-pages-without-mmu_lock"
+
+
+def setUpModule():
+    kernel_series.need_patches()
+    apt.packages(["busybox-static", "util-linux"])
+    targets.bring_up_to_date("patched")
+    subprocess.run([paths.SCRIPTS / "kvmspf", "build", "selftests"], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def lab(*words):
+    """What lab_nested.py prints, a row for each mode."""
+    done = x86.Lab("patched", cpus=2, memory=2 << 30, timeout=LIMIT,
+                   guest_kernel=series.kernel("patched")).run(
+        ["/usr/bin/python3", str(Path(__file__).with_name("lab_nested.py")), *map(str, words)])
+    if (done.kind, done.status) != ("exit", 0) or done.trouble:
+        said = [done.kind, done.what, done.out.decode(), done.err.decode()]
+        raise AssertionError("\n".join([*said, *done.trouble]))
+    rows = [json.loads(line) for line in done.out.decode().splitlines()]
+    for row in rows:
+        print(f"# {row}", flush=True)
+    return rows
+
+
+class Nested(unittest.TestCase):
+    def by_mode(self, row, whose):
+        """No tier is used that the mode does not have."""
+        used = {tier for tier, n in enumerate(row[whose]) if n and tier != FAST}
+        allowed = {"off": {MMAP_LOCK}, "vma-lock": {VMA_LOCK}, "on": {SPECULATIVE, VMA_LOCK}}
+        self.assertLessEqual(used, allowed[row["mode"]], whose)
+
+    def test_first_touches_and_the_dirty_log(self):
+        """The kernel's selftests, whose L2 touches memory that neither L1 nor the host has
+        touched."""
+        log = SELFTESTS / "x86" / "nested_dirty_log_test"
+        rows = lab("selftests", SELFTESTS / "dirty_log_perf_test", *[log] * log.exists())
+        self.assertEqual([row["mode"] for row in rows], list(kvmparam.MODES))
+        if not rows[0]["perf"]:
+            self.skipTest("this series' dirty_log_perf_test does not nest on AMD")
+        for row in rows:
+            with self.subTest(row["mode"]):
+                pages = row["pages"]
+                few = pages // 100
+                self.assertTrue(row["perf"] and row["log"])
+                self.assertGreaterEqual(row["entries"], 2)
+                self.by_mode(row, "l1")
+                self.by_mode(row, "l2")
+                self.assertEqual(sum(row["other"]), 0)
+                # KVM tries a fault again if memory is invalidated meanwhile.
+                self.assertIn(sum(row["l2"][1:]), range(pages, pages + few))
+                # Each page has a fault again, because its writes are logged.
+                self.assertIn(row["l2"][FAST], range(pages, pages + few))
+                if row["mode"] == "on":
+                    # A page table's first fault takes the lock of the VMA.
+                    self.assertGreater(row["l2"][SPECULATIVE], pages - few)
+                if row["mode"] == "off":
+                    self.assertGreaterEqual(row["locks"], row["l2"][MMAP_LOCK])
+                else:
+                    # A thread's first accesses to its own memory.
+                    self.assertLess(row["locks"], few)
+
+    def test_a_guest_that_is_a_host(self):
+        """Linux as L1.  Its first L2 starts while L1 has faults on its other vCPU; then L2's memory
+        is swapped out.  L1 and L2 check what they have written."""
+        archive = paths.BUILD / "tests" / "nested.cpio"
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        archive.write_bytes(console_guest.initramfs(["cat", "dd", "md5sum", "taskset", "yes"],
+                                                    [native.program("rounds")]))
+        modes = list(kvmparam.MODES) if depth.LONG else ["on"]
+        rows = lab("guest", archive, *modes)
+        self.assertEqual([row["mode"] for row in rows], modes)
+        has_lockless = any(LOCKLESS in patch.name for patch in patches.files("linux"))
+        for row in rows:
+            with self.subTest(row["mode"]):
+                self.assertTrue(row["same"])
+                self.assertTrue(row["swapped_mib"])
+                self.by_mode(row, "l1")
+                self.by_mode(row, "l2")
+                self.assertEqual(sum(row["other"]), 0)
+                # L1 clears a page before L2 has it, so that L2's faults find it, if it is not
+                # swapped out.
+                self.assertGreater(row["l2"][FAST], 1000)
+                swap = MMAP_LOCK if row["mode"] == "off" else VMA_LOCK
+                self.assertGreater(row["l2"][swap], 0)
+                if row["mode"] == "off":
+                    self.assertGreater(row["locks"], 1000)
+                else:
+                    self.assertLess(100 * row["locks"], row["l1"][VMA_LOCK])
+                start = row["start"]
+                self.assertGreater(min(start["before"], start["after"]), 0)
+                # Only without L2 does L1 have faults without mmu_lock.
+                lockless = has_lockless and row["mode"] != "off"
+                self.assertEqual(row["lockless_before"] > 100, lockless)
+                self.assertEqual(start["lockless"] > 0, lockless)
+                self.assertLess(start["lockless"], start["before"] + start["after"])
+                self.assertEqual(row["lockless_after"], 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
