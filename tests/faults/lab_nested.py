@@ -3,10 +3,11 @@
 
 usage: lab_nested.py selftests PERF [LOG]
        lab_nested.py guest INITRAMFS MODE...
+       lab_nested.py shadowed PROGRAM TRIALS
 
 The first runs the kernel's dirty_log_perf_test, and its nested_dirty_log_test, which bring L1 and
 L2 along.  The second boots Linux as L1, from an initramfs with rounds of tests/injection, which
-runs L2.  Either prints a line of JSON for each mode.
+runs L2.  The third runs shadowed of this folder.  Each prints a line of JSON for each mode.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from tests.faults import lab_async
@@ -30,7 +32,9 @@ EVENTS = TRACING / "events"
 WHOSE = {"l2": "paging64_page_fault", "l1": "kvm_tdp_page_fault"}
 FAULT, LOCK, ENTRY = ("kvm/kvm_hva_fault", "mmap_lock/mmap_lock_start_locking",
                       "kvm/kvm_nested_vmenter")
-KEYS = {FAULT: "tier,common_stacktrace", LOCK: "common_pid", ENTRY: "common_pid"}
+KEYS = {FAULT: "tier,common_stacktrace", LOCK: "common_stacktrace", ENTRY: "isa"}
+# KVM has a fault of its own where it copies from memory of L1 that is swapped out.
+OF_KERNEL = "asm_exc_page_fault"
 # Called for each memslot as the first page table of L1's is about to be shadowed.
 RMAPS = "p:spf/rmaps kvm_page_track_write_tracking_alloc"
 KSFT_SKIP = 4
@@ -38,7 +42,9 @@ VCPUS, BYTES = 2, 8 << 20
 PAGES = VCPUS * BYTES >> 12
 MEMORY_MIB, L2_MIB, ROUNDS = 160, 2, 2
 # Pages of L1: before it has an L2, while it starts the first, and later.
-FRESH_MIB = {"before": 2, "meanwhile": 12, "after": 2}
+FRESH_MIB = {"before": 2, "meanwhile": 20, "after": 2}
+# Faults of L1 before its first L2 starts.
+LEAD = 200
 # L2 has been entered so many times when L1's memory is swapped out.
 SWAP_AT = (150, 1200)
 PROCESS_MADVISE, MADV_PAGEOUT = 440, 21
@@ -49,37 +55,46 @@ def trigger(off=""):
         (EVENTS / event / "trigger").write_text(f"{off}hist:keys={keys}:size=4096")
 
 
-def by_thread(event):
-    return {int(pid): int(n) for pid, n in re.findall(r"common_pid:\s+(\d+) } hitcount:\s+(\d+)",
-                                                      (EVENTS / event / "hist").read_text())}
+def hist(event):
+    return (EVENTS / event / "hist").read_text()
 
 
 def entries():
-    return sum(by_thread(ENTRY).values())
+    return sum(map(int, re.findall(r"hitcount:\s+(\d+)", hist(ENTRY))))
+
+
+def whose(stack):
+    return next((one for one, function in WHOSE.items() if function in stack), "other")
 
 
 def tiers():
     """Whose -> how many faults each tier has resolved."""
-    counted = {whose: [0] * 4 for whose in (*WHOSE, "other")}
+    counted = {one: [0] * 4 for one in (*WHOSE, "other")}
     for tier, stack, n in re.findall(r"tier:\s+(\d+), common_stacktrace:(.*?)} hitcount:\s+(\d+)",
-                                     (EVENTS / FAULT / "hist").read_text(), re.S):
-        whose = next((whose for whose, function in WHOSE.items() if function in stack), "other")
-        counted[whose][int(tier)] += int(n)
+                                     hist(FAULT), re.S):
+        counted[whose(stack)][int(tier)] += int(n)
+    return counted
+
+
+def locks():
+    """How often the mmap_lock was asked for, by faults of a guest's, and by KVM's copies for
+    these."""
+    counted = {"faults": 0, "copies": 0}
+    for stack, n in re.findall(r"common_stacktrace:(.*?)} hitcount:\s+(\d+)", hist(LOCK), re.S):
+        if whose(stack) != "other":
+            counted["copies" if OF_KERNEL in stack else "faults"] += int(n)
     return counted
 
 
 class Counts:
-    """What the host counts meanwhile: faults by tier, and how often vCPUs ask for the mmap_lock.  A
-    thread that has entered L2 is a vCPU's."""
+    """What the host counts meanwhile."""
 
     def __enter__(self):
         trigger()
         return self
 
     def __exit__(self, *_):
-        vcpus, locks = by_thread(ENTRY), by_thread(LOCK)
-        self.found = {"entries": sum(vcpus.values()), **tiers(),
-                      "locks": sum(n for pid, n in locks.items() if pid in vcpus)}
+        self.found = {"entries": entries(), **tiers(), "locks": locks()}
         trigger("!")
 
 
@@ -123,14 +138,21 @@ def page_out(guest):
     return swapped
 
 
+def directory(guest):
+    return next(Path("/sys/kernel/debug/kvm").glob(f"{guest.process.pid}-*"))
+
+
+def faults(guest):
+    return kvmparam.faults(directory(guest))
+
+
 def lockless(guest):
     """How many faults of the guest took no mmu_lock.  0: none, or KVM does not count them."""
-    return sum(kvmparam.read(where / "pf_lockless") or 0 for where in
-               Path("/sys/kernel/debug/kvm").glob(f"{guest.process.pid}-*"))
+    return kvmparam.read(directory(guest) / "pf_lockless") or 0
 
 
 def write(name):
-    """Commands of L1 that touch pages; and that say what they hold."""
+    """A command of L1 whose output is so long."""
     return f"yes nested | dd bs=64k count={FRESH_MIB[name] << 4} iflag=fullblock 2>/dev/null"
 
 
@@ -150,10 +172,11 @@ def start(guest):
     switches = [EVENTS / event / "enable" for event in ("spf/rmaps", FAULT)]
     for switch in switches:
         switch.write_text("1")
-    before = lockless(guest)
-    guest.text(f"(taskset 2 sh -c '{write('meanwhile')} >/tmp/meanwhile' & "
-               "until [ -s /tmp/meanwhile ]; do :; done; "
-               f"taskset 1 /bin/rounds anon {L2_MIB} 1 1 quiet && wait)")
+    before, lead = lockless(guest), faults(guest) + LEAD
+    guest.text(f"taskset 2 sh -c '{write('meanwhile')} >/tmp/meanwhile' &")
+    while faults(guest) < lead:
+        time.sleep(0.01)
+    guest.text(f"taskset 1 /bin/rounds anon {L2_MIB} 1 1 quiet && wait")
     for switch in switches:
         switch.write_text("0")
     said = re.findall(r"-(\d+) +\[.*?(rmaps|kvm_hva_fault): ", (TRACING / "trace").read_text())
@@ -187,8 +210,8 @@ def rounds(guest):
 
 
 def guest_of(initramfs):
-    with tempfile.TemporaryDirectory() as directory:
-        guest = Guest(initramfs, directory, vcpus=2, memory=f"{MEMORY_MIB}M")
+    with tempfile.TemporaryDirectory() as scratch:
+        guest = Guest(initramfs, scratch, vcpus=2, memory=f"{MEMORY_MIB}M")
         try:
             row = {"lockless_before": fresh(guest, "before"), "start": start(guest),
                    **rounds(guest), "lockless_after": fresh(guest, "after")}
@@ -208,5 +231,14 @@ def guests(initramfs, *modes):
         print(json.dumps({"mode": mode, **guest_of(initramfs)}), flush=True)
 
 
+def shadowed(program, trials):
+    for mode in kvmparam.MODES:
+        done = subprocess.run([program, mode, trials], text=True, capture_output=True, timeout=300,
+                              check=False)
+        if done.returncode:
+            raise SystemExit(f"{mode}: {done.stderr}")
+        print(json.dumps({"mode": mode, **json.loads(done.stdout)}), flush=True)
+
+
 if __name__ == "__main__":
-    {"selftests": selftests, "guest": guests}[sys.argv[1]](*sys.argv[2:])
+    {"selftests": selftests, "guest": guests, "shadowed": shadowed}[sys.argv[1]](*sys.argv[2:])
