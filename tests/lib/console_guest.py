@@ -15,6 +15,8 @@ from spf.lab.qmp import QMP
 HERE = Path(__file__).resolve().parent
 
 LIMIT = 180
+# A kernel message in the middle of an "@end" line would hide it.
+COMMAND_LINE = "console=ttyS0 loglevel=1 panic=-1"
 
 
 def initramfs(applets, programs=(), init=HERE / "console-init"):
@@ -63,8 +65,7 @@ class Guest:
                  "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-qmp",
                  f"unix:{qmp},server=on,wait=off",
                  "-kernel", os.environ["KVMSPF_GUEST_KERNEL"], "-initrd", archive,
-                 # A kernel message in the middle of an "@end" line would hide it.
-                 "-append", "console=ttyS0 loglevel=1 panic=-1", *more]
+                 "-append", COMMAND_LINE, *more]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         preexec_fn=child_setup("4k"))
         self.lines = Lines(self.process.stdout.fileno())
