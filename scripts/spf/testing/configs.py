@@ -49,7 +49,8 @@ ZONE_DEVICE FS_DAX SECRETMEM PER_VMA_LOCK_STATS SPECULATIVE_FAULT""")
 # The option that is off, and the options that would turn it on again.
 LESS = {"SPECULATIVE_FAULT": "", "USERFAULTFD": "", "MEMCG": "", "NUMA": "", "SWAP": "",
         "HUGETLBFS": "", "KSM": "", "TRANSPARENT_HUGEPAGE": "", "SHMEM": "DRM TMPFS",
-        "MIGRATION": "COMPACTION TRANSPARENT_HUGEPAGE CMA", "SMP": ""}
+        "MIGRATION": "COMPACTION TRANSPARENT_HUGEPAGE CMA MEMORY_HOTREMOVE MEMORY_FAILURE "
+                     "NUMA_MIGRATION", "SMP": ""}
 # What is compiled after each patch.
 EACH = ("all", "no-SPECULATIVE_FAULT", "powernv")
 # GCC's plugins and gcov only take time.  KVM for x86 needs a vendor of processors.
