@@ -298,6 +298,27 @@ class Tools(unittest.TestCase):
         self.assertEqual(patches.sync("linux"), (tree, head))
         self.assertTrue((tree / "b.c").exists())
 
+    @staticmethod
+    def offers(tree):
+        return "line thirty\n" in (tree / "a.c").read_text()
+
+    def test_what_the_series_changes_is_compiled_after_each_patch(self):
+        self.two()
+        option, compiled = "CONFIG_SPECULATIVE_FAULT=y", []
+        self.replace(apt, "packages", lambda names: None)
+        self.replace(configs, "EACH", ["all"])
+        self.replace(configs, "configurations", lambda: [configs.x86("all", lines=[option]),
+                                                         configs.x86("other")])
+        self.replace(configs, "offered", self.offers)
+        self.replace(configs, "compile_objects", lambda config, tree, files, _start:
+                     compiled.append((config.name, self.offers(tree), files, config.lines)))
+        commits = list(zip(patches.files("linux"), patches.apply("linux")))
+        for expected in ([("all", False, ["a.c"], []), ("all", True, ["a.c"], [option])], []):
+            compiled.clear()
+            with contextlib.redirect_stdout(io.StringIO()):
+                configs.check_each(commits)
+            self.assertEqual(compiled, expected)
+
     def test_each_patch_is_built_with_the_option_on_and_off_and_booted(self):
         self.two()
         made, booted = [], []
@@ -318,7 +339,7 @@ class Tools(unittest.TestCase):
         self.replace(check.kernels, "compile_tree", compile_kernel)
         self.replace(check.x86, "Lab", Lab)
         self.replace(check, "checkpatch", lambda what, patch: [])
-        self.replace(check, "offered", lambda tree: "line thirty\n" in (tree / "a.c").read_text())
+        self.replace(configs, "offered", self.offers)
         self.replace(patches, "version", lambda what: "1")
         check.check("linux", True, True)
         on, off = "CONFIG_SPECULATIVE_FAULT=y", "# CONFIG_SPECULATIVE_FAULT is not set"

@@ -62,13 +62,6 @@ def checkpatch(what, patch):
     return lines
 
 
-def offered(tree):
-    """Whether the option can be on: before the patch in which x86 selects it, both kernels are the
-    same."""
-    kconfig = tree / "arch/x86/Kconfig"
-    return kconfig.exists() and "select ARCH_SUPPORTS_SPECULATIVE_FAULT" in kconfig.read_text()
-
-
 def alone(what, number, commit, boot):
     """Build one commit of the series: the kernel with the option on and off."""
     tree = series.tree(what, "check")
@@ -81,7 +74,7 @@ def alone(what, number, commit, boot):
     paths.OBJ.mkdir(parents=True, exist_ok=True)
     off.write_text("# CONFIG_SPECULATIVE_FAULT is not set\n")
     for name, more in (("off", [off]), ("on", [])):
-        if name == "on" and not offered(tree):
+        if name == "on" and not configs.offered(tree):
             continue
         target = f"linux-check-{name}"
         kernels.compile_tree(tree, target, files + more)
