@@ -130,7 +130,7 @@ int main(int argc, char **argv)
 	for (unsigned long i = 0; i < trials; i++) {
 		unsigned int which = i % TABLES, by = i / TABLES % 2;
 		/* Smaller and smaller steps, and then those of any size again. */
-		uint64_t step = 20000 >> (i / TABLES / 2 % 12), *delay = &delays[which][by];
+		uint64_t step = 160000 >> (i / TABLES / 2 % 12), *delay = &delays[which][by];
 		struct outcome outcome = try(mode, which, *delay);
 
 		lockless += outcome.lockless;
