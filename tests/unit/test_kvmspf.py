@@ -9,8 +9,8 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 from unittest import mock
