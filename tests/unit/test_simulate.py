@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The simulated host finds the places at which a kernel calls a function."""
+"""The simulated host finds the places at which a kernel calls a function; NUMA nodes share CPUs."""
 
 import subprocess
 import tempfile
@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 
 from spf import ui
-from spf.lab import simulate
+from spf.lab import simulate, x86
 
 PROGRAM = """
 __attribute__((noinline)) int cleared(int n) { __asm__ volatile(""); return n; }
@@ -36,6 +36,17 @@ class Calls(unittest.TestCase):
     def test_a_kernel_without_its_vmlinux_is_one_line(self):
         with self.assertRaisesRegex(ui.Fail, "there is no .*vmlinux"):
             list(simulate.calls(Path("/none/vmlinux"), 0))
+
+
+class Nodes(unittest.TestCase):
+    def test_each_cpu_is_of_one_node(self):
+        for count, cpus in ((1, 3), (3, 40), (8, 128)):
+            words = x86.nodes(count, count << 24, cpus)
+            spans = [word.rpartition("cpus=")[2].split("-") for word in words if "cpus=" in word]
+            found = [cpu for first, last in spans for cpu in range(int(first), int(last) + 1)]
+            with self.subTest(count=count, cpus=cpus):
+                self.assertEqual(found, list(range(cpus)))
+                self.assertEqual(sum("size=16M" in word for word in words), count)
 
 
 if __name__ == "__main__":

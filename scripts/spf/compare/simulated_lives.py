@@ -13,11 +13,14 @@ from pathlib import Path
 from spf import paths, series, ui
 from spf.build import meson
 from spf.compare import hosts, loads, plan, simulated
-from spf.lab import bundle, simulate
+from spf.lab import bundle, simulate, x86
 
 PYTHON = Path("/usr/bin/python3")
 # Parts of Python's library that are large, and that no program here uses.
 NOT_NEEDED = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "pydoc_data"}
+# MiB of memory and of data for each vCPU, at least: with so much the host's locks show in boot and
+# load (docs/scaling.md).
+MEMORY_MIB, DATA_MIB = 1024, 16
 # MiB of the host besides its guest: the unpacked files, and the kernel.
 OWN_MIB = 3072
 # Seconds of a boot or a load, by the simulated clock.
@@ -37,13 +40,16 @@ def library():
 
 class Lives:
     """Guest lives: each guest has @vcpus vCPUs, as many servers, and @data MiB for all of them, or
-    None if the load has none."""
+    None if the load has none.  It has @memory MiB, or what the load needs if that is more."""
 
-    def __init__(self, load, vcpus, data, modes, vmms, **machine):
+    def __init__(self, load, vcpus, data, modes, vmms, memory=0, **machine):
         self.load, self.vcpus, self.modes, self.vmms, self.machine = (
             load, vcpus, modes, vmms, machine)
         self.data, self.stop = data and max(data, vcpus), threading.Event()
-        self.memory = loads.memory_needed_mib(load, self.data, vcpus, vcpus)
+        needed = loads.memory_needed_mib(load, self.data, vcpus, vcpus)
+        self.memory = max(needed, memory)
+        # What the guest touches: its load, and its kernel's struct pages, a 64th of its memory.
+        self.touched = needed + self.memory // 64
         self.manifest = loads.ensure(str(paths.BUILD / "compare"), load, self.data, vcpus)
         qemu = series.qemu()
         self.qemu = paths.BUILD / "compare" / "qemu-stripped"
@@ -63,11 +69,14 @@ class Lives:
 
     def settings(self):
         return {"vcpus": self.vcpus, "servers": self.vcpus, "memory_mib": self.memory,
-                "data_mib": self.data, "load": self.load, "keys": self.manifest["keys"],
+                "nodes": simulated.shape(self.vcpus)[2], "data_mib": self.data,
+                "load": self.load, "keys": self.manifest["keys"],
                 "snapshot_sha256": self.manifest["image_sha256"]}
 
     def plan(self, seed):
-        spec = {"qemu": ["/usr/bin/qemu", "-L", "/firmware"], "kernel": "/guest/kernel",
+        nodes = x86.nodes(simulated.shape(self.vcpus)[2], self.memory << 20, self.vcpus,
+                          ",reserve=off")
+        spec = {"qemu": ["/usr/bin/qemu", "-L", "/firmware", *nodes], "kernel": "/guest/kernel",
                 "initramfs": "/guest/initramfs", "disk": "/guest/disk", "agent": True,
                 "vcpus": self.vcpus, "memory_mib": self.memory, "servers": self.vcpus,
                 "pages": "4k", "keys": self.manifest["answers"]}
@@ -89,7 +98,7 @@ class Lives:
             machine = simulate.Simulated(
                 cpus, sockets=sockets, nodes=nodes, seed=seed,
                 files={**self.files, "plan.json": Path(file.name)},
-                timeout=2 * simulated.LIMIT, memory=(OWN_MIB + self.memory) << 20, **self.machine)
+                timeout=2 * simulated.LIMIT, memory=(OWN_MIB + self.touched) << 20, **self.machine)
             machine.stop = self.stop
             done = machine.run([PYTHON, "/kvmspf/spf/compare/runner.py", "/plan.json"])
         events = []

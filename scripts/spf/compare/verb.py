@@ -131,8 +131,10 @@ def simulate(args, modes):
     of_all = list(storms.on_all(simulated.sizes(args.simulate), seeds))
     found = figures.simulated(of_all, args.vmm, {**storms.settings(), "seeds": seeds})
     if args.simulated_guests:
-        lives = simulated_lives.Lives(args.load, args.simulated_guests, args.data, modes,
-                                      args.vmm, kernel=args.kernel)
+        n = args.simulated_guests
+        data = args.data and max(args.data, simulated_lives.DATA_MIB * n)
+        lives = simulated_lives.Lives(args.load, n, data, modes, args.vmm,
+                                      simulated_lives.MEMORY_MIB * n, kernel=args.kernel)
         found["lives"] = figures.simulated_lives(list(lives.on_all(seeds)), lives.settings())
     return {**found, "seconds": round(time.monotonic() - begun, 1)}
 

@@ -239,12 +239,13 @@ def whole_nodes(memory, count):
     return memory - memory % (count << 20)
 
 
-def nodes(count, memory, cpus):
+def nodes(count, memory, cpus, options=""):
     """QEMU's options for so many NUMA nodes, each with its part of the memory and of the CPUs."""
-    words, each = [], cpus // count
+    words, size = [], memory // count >> 20
     for node in range(count):
-        words += ["-object", f"memory-backend-ram,id=m{node},size={memory // count >> 20}M",
-                  "-numa", f"node,memdev=m{node},cpus={node * each}-{(node + 1) * each - 1}"]
+        first, end = node * cpus // count, (node + 1) * cpus // count
+        words += ["-object", f"memory-backend-ram,id=m{node},size={size}M{options}",
+                  "-numa", f"node,memdev=m{node},cpus={first}-{end - 1}"]
     return words
 
 

@@ -118,7 +118,8 @@ def _lives_card(of_lives, part, title):
             f"{against['estimate']:.2f}\n{against['low']:.2f}–{against['high']:.2f}"
             if against else ""])
     return page.card(f"{title}, simulated, {of_lives['vcpus']} vCPUs",
-                     f"Virtual seconds; load {of_lives['load']}, {of_lives['servers']} "
+                     f"Virtual seconds; {of_lives['memory_mib'] / 1024:.1f} GiB of memory; load "
+                     f"{of_lives['load']}, {of_lives['servers']} "
                      + (f"servers, {of_lives['data_mib']} MiB" if of_lives["data_mib"] else "jobs")
                      + ". Last column: the time relative to off, and its interval.",
                      page.table(["mode", "runs", "median", "range", "vs off"],
