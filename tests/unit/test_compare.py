@@ -181,6 +181,12 @@ class Refusals(unittest.TestCase):
         with self.assertRaisesRegex(ui.Fail, "has no load 'memcached'; leave out --load"):
             hosts.choose(args)
 
+    def test_a_machine_too_small_for_a_simulated_guest(self):
+        with mock.patch.object(simulated, "free_mib", return_value=6000):
+            self.assertRegex(self.refused("--simulate", "128"),
+                             "128 vCPUs takes [0-9]{4,5}; use a smaller --simulate")
+            needs.check(verb.parser().parse_args(["--simulate", "16"]))
+
     def test_kernels_that_power_has_not(self):
         with self.assertRaisesRegex(ui.Fail, "no stock kernel for POWER; say one of patched"):
             power.kernel_path("stock")

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Check that compare's arguments are possible: the sizes of data, guest and host."""
 
-import re
-
 from spf import ui
-from spf.compare import hosts, loads, simulated
+from spf.compare import hosts, loads, simulated, simulated_lives
 
 
 def check(args):
@@ -43,12 +41,17 @@ def check_memory(args):
                       (f"{args.servers} servers", "fewer --servers"))
         raise ui.Fail(f"a guest of {args.memory} MiB is too small for {much}",
                       f"use --memory {need}M or more, or {less}", 2)
-    with open("/proc/meminfo", encoding="ascii") as f:
-        free = int(re.search(r"MemAvailable:\s+(\d+)", f.read()).group(1)) // 1024
+    free = simulated.free_mib()
     if host_memory_mib(args) > free:
         raise ui.Fail(f"this machine has {free} MiB of memory free and {host_memory_mib(args)} are "
                       "needed",
                       "use less --memory" + (" and --data" if args.data else ""), 2)
+    if args.simulated_guests:
+        n = args.simulated_guests
+        need = simulated_lives.host_mib(args.load, n, *simulated_lives.amounts(args.data, n))
+        if need > free:
+            raise ui.Fail(f"this machine has {free} MiB of memory free, and a simulated host of a "
+                          f"guest with {n} vCPUs takes {need}", "use a smaller --simulate", 2)
 
 
 def disk_mib(args):

@@ -39,11 +39,14 @@ LIMIT = 3600
 HOST_MIB = 2000
 
 
-def at_once():
-    """How many hosts this machine has cores and memory for."""
+def free_mib():
     with open("/proc/meminfo", encoding="ascii") as f:
-        free = int(re.search(r"MemAvailable:\s+(\d+)", f.read())[1]) >> 10
-    return max(1, min(2, len(os.sched_getaffinity(0)), free // HOST_MIB))
+        return int(re.search(r"MemAvailable:\s+(\d+)", f.read())[1]) >> 10
+
+
+def at_once(host_mib):
+    """How many hosts this machine has cores and memory for."""
+    return max(1, min(2, len(os.sched_getaffinity(0)), free_mib() // host_mib))
 
 
 def shape(vcpus, a_node=A_NODE):
@@ -92,12 +95,12 @@ def documents(text):
         yield one
 
 
-def on_each(points, weigh, run, stop, name):
+def on_each(points, weigh, run, stop, name, host_mib=HOST_MIB):
     """Run each point, at_once() of them at a time.  Yield the result of each when it is done.
     @weigh(point) is the point's relative time.  @stop ends the points that run."""
     weight = {point: weigh(point) for point in points}
     begun, done = time.monotonic(), 0
-    with ui.Progress(name) as progress, ThreadPoolExecutor(at_once()) as pool:
+    with ui.Progress(name) as progress, ThreadPoolExecutor(at_once(host_mib)) as pool:
         left = {pool.submit(run, point): point for point in points}
         try:
             while left:

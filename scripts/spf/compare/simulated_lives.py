@@ -38,6 +38,21 @@ def library():
     return found | {str(PYTHON).lstrip("/"): PYTHON.resolve(), **simulate.libraries(PYTHON)}
 
 
+def amounts(data, vcpus):
+    """MiB of data and of memory of a guest, for compare's @data, which may be None."""
+    return data and max(data, DATA_MIB * vcpus), MEMORY_MIB * vcpus
+
+
+def guest_mib(load, vcpus, data, memory):
+    return max(loads.memory_needed_mib(load, data, vcpus, vcpus), memory)
+
+
+def host_mib(load, vcpus, data, memory):
+    """A guest touches what its load needs, and its kernel's struct pages, a 64th of its memory."""
+    return (OWN_MIB + loads.memory_needed_mib(load, data, vcpus, vcpus)
+            + guest_mib(load, vcpus, data, memory) // 64)
+
+
 class Lives:
     """Guest lives: each guest has @vcpus vCPUs, as many servers, and @data MiB for all of them, or
     None if the load has none.  It has @memory MiB, or what the load needs if that is more."""
@@ -46,10 +61,8 @@ class Lives:
         self.load, self.vcpus, self.modes, self.vmms, self.machine = (
             load, vcpus, modes, vmms, machine)
         self.data, self.stop = data and max(data, vcpus), threading.Event()
-        needed = loads.memory_needed_mib(load, self.data, vcpus, vcpus)
-        self.memory = max(needed, memory)
-        # What the guest touches: its load, and its kernel's struct pages, a 64th of its memory.
-        self.touched = needed + self.memory // 64
+        self.memory = guest_mib(load, vcpus, self.data, memory)
+        self.host_mib = host_mib(load, vcpus, self.data, memory)
         self.manifest = loads.ensure(str(paths.BUILD / "compare"), load, self.data, vcpus)
         qemu = series.qemu()
         self.qemu = paths.BUILD / "compare" / "qemu-stripped"
@@ -87,7 +100,7 @@ class Lives:
     def on_all(self, seeds):
         """Yield the result of each host when it is done."""
         return simulated.on_each(list(seeds), lambda _: 1, self.on_host, self.stop,
-                                 f"guests on {len(seeds)} simulated hosts")
+                                 f"guests on {len(seeds)} simulated hosts", self.host_mib)
 
     def on_host(self, seed):
         """Run the runner on one host; return its runs and discards."""
@@ -98,7 +111,7 @@ class Lives:
             machine = simulate.Simulated(
                 cpus, sockets=sockets, nodes=nodes, seed=seed,
                 files={**self.files, "plan.json": Path(file.name)},
-                timeout=2 * simulated.LIMIT, memory=(OWN_MIB + self.touched) << 20, **self.machine)
+                timeout=2 * simulated.LIMIT, memory=self.host_mib << 20, **self.machine)
             machine.stop = self.stop
             done = machine.run([PYTHON, "/kvmspf/spf/compare/runner.py", "/plan.json"])
         events = []

@@ -132,9 +132,9 @@ def simulate(args, modes):
     found = figures.simulated(of_all, args.vmm, {**storms.settings(), "seeds": seeds})
     if args.simulated_guests:
         n = args.simulated_guests
-        data = args.data and max(args.data, simulated_lives.DATA_MIB * n)
-        lives = simulated_lives.Lives(args.load, n, data, modes, args.vmm,
-                                      simulated_lives.MEMORY_MIB * n, kernel=args.kernel)
+        data, memory = simulated_lives.amounts(args.data, n)
+        lives = simulated_lives.Lives(args.load, n, data, modes, args.vmm, memory,
+                                      kernel=args.kernel)
         found["lives"] = figures.simulated_lives(list(lives.on_all(seeds)), lives.settings())
     return {**found, "seconds": round(time.monotonic() - begun, 1)}
 
