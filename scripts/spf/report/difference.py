@@ -39,7 +39,8 @@ CELL = {"vmm": str, "mode": str}
 DISCARDS = [{"vmm": str, "mode": str, "kind": str, "detail": str}, ...]
 SIMULATED = {"storms": [STORM, ...], "hosts?": [dict, ...], "line_ns?": limits.pair, "seeds?": list,
              "socket_vcpus?": int, "seconds?": NUMBER,
-             "lives?": {"hosts?": [dict, ...], "runs": [RUN, ...], "discards": DISCARDS}}
+             "lives?": {"memory_mib": NUMBER, "hosts?": [dict, ...], "runs": [RUN, ...],
+                        "discards": DISCARDS}}
 ASKED = {"runs": int, "modes": list, "vmm": list, "vcpus": int}
 COMMON = {"created": str, "seconds": limits.time,
           "platform": {"host": {"cpus": int}, "machine": dict}, "discards?": DISCARDS,
