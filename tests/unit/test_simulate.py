@@ -7,6 +7,7 @@ import unittest
 from pathlib import Path
 
 from spf import ui
+from spf.compare import simulated, simulated_lives
 from spf.lab import simulate, x86
 
 PROGRAM = """
@@ -47,6 +48,11 @@ class Nodes(unittest.TestCase):
             with self.subTest(count=count, cpus=cpus):
                 self.assertEqual(found, list(range(cpus)))
                 self.assertEqual(sum("size=16M" in word for word in words), count)
+
+    def test_a_guest_of_any_size_has_whole_nodes(self):
+        for vcpus in range(1, 129):
+            nodes = simulated.shape(vcpus)[2]
+            self.assertEqual(simulated_lives.guest_mib("redis", vcpus, 16 * vcpus) % nodes, 0)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def check_memory(args):
                       "use less --memory" + (" and --data" if args.data else ""), 2)
     if args.simulated_guests:
         n = args.simulated_guests
-        need = simulated_lives.host_mib(args.load, n, *simulated_lives.amounts(args.data, n))
+        need = simulated_lives.host_mib(args.load, n, simulated_lives.data_mib(args.data, n))
         if need > free:
             raise ui.Fail(f"this machine has {free} MiB of memory free, and a simulated host of a "
                           f"guest with {n} vCPUs takes {need}", "use a smaller --simulate", 2)
@@ -56,6 +56,13 @@ def check_memory(args):
 
 def disk_mib(args):
     return loads.image_mib(loads.KINDS[args.load].disk_mib(args.data))
+
+
+def simulated_disk_mib(args):
+    """The image of the simulated guests, which each of two hosts has in its initramfs."""
+    n = args.simulated_guests
+    data = simulated_lives.data_mib(args.data, n)
+    return 3 * loads.image_mib(loads.KINDS[args.load].disk_mib(data)) if n else 0
 
 
 def host_memory_mib(args):

@@ -18,9 +18,9 @@ from spf.lab import bundle, simulate, x86
 PYTHON = Path("/usr/bin/python3")
 # Parts of Python's library that are large, and that no program here uses.
 NOT_NEEDED = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "pydoc_data"}
-# MiB of memory and of data for each vCPU, at least: with so much the host's locks show in boot and
-# load (docs/scaling.md).
-MEMORY_MIB, DATA_MIB = 1024, 16
+# The least MiB of data for each server: with so much the host's locks show in a load
+# (docs/scaling.md).
+DATA_MIB = 16
 # MiB of the host besides its guest: the unpacked files, and the kernel.
 OWN_MIB = 3072
 # Seconds of a boot or a load, by the simulated clock.
@@ -38,31 +38,31 @@ def library():
     return found | {str(PYTHON).lstrip("/"): PYTHON.resolve(), **simulate.libraries(PYTHON)}
 
 
-def amounts(data, vcpus):
-    """MiB of data and of memory of a guest, for compare's @data, which may be None."""
-    return data and max(data, DATA_MIB * vcpus), MEMORY_MIB * vcpus
+def data_mib(data, servers):
+    """The data of a guest for compare's --data, which may be None."""
+    return data and max(data, DATA_MIB * servers)
 
 
-def guest_mib(load, vcpus, data, memory):
-    return max(loads.memory_needed_mib(load, data, vcpus, vcpus), memory)
+def guest_mib(load, vcpus, data):
+    """What the load needs, in whole MiB for each NUMA node."""
+    nodes = simulated.shape(vcpus)[2]
+    return -(-loads.memory_needed_mib(load, data, vcpus, vcpus) // nodes) * nodes
 
 
-def host_mib(load, vcpus, data, memory):
-    """A guest touches what its load needs, and its kernel's struct pages, a 64th of its memory."""
-    return (OWN_MIB + loads.memory_needed_mib(load, data, vcpus, vcpus)
-            + guest_mib(load, vcpus, data, memory) // 64)
+def host_mib(load, vcpus, data):
+    return OWN_MIB + guest_mib(load, vcpus, data)
 
 
 class Lives:
     """Guest lives: each guest has @vcpus vCPUs, as many servers, and @data MiB for all of them, or
-    None if the load has none.  It has @memory MiB, or what the load needs if that is more."""
+    None if the load has none."""
 
-    def __init__(self, load, vcpus, data, modes, vmms, memory=0, **machine):
+    def __init__(self, load, vcpus, data, modes, vmms, **machine):
         self.load, self.vcpus, self.modes, self.vmms, self.machine = (
             load, vcpus, modes, vmms, machine)
         self.data, self.stop = data and max(data, vcpus), threading.Event()
-        self.memory = guest_mib(load, vcpus, self.data, memory)
-        self.host_mib = host_mib(load, vcpus, self.data, memory)
+        self.memory = guest_mib(load, vcpus, self.data)
+        self.host_mib = host_mib(load, vcpus, self.data)
         self.manifest = loads.ensure(str(paths.BUILD / "compare"), load, self.data, vcpus)
         qemu = series.qemu()
         self.qemu = paths.BUILD / "compare" / "qemu-stripped"
@@ -87,8 +87,7 @@ class Lives:
                 "snapshot_sha256": self.manifest["image_sha256"]}
 
     def plan(self, seed):
-        nodes = x86.nodes(simulated.shape(self.vcpus)[2], self.memory << 20, self.vcpus,
-                          ",reserve=off")
+        nodes = x86.nodes(simulated.shape(self.vcpus)[2], self.memory << 20, self.vcpus)
         spec = {"qemu": ["/usr/bin/qemu", "-L", "/firmware", *nodes], "kernel": "/guest/kernel",
                 "initramfs": "/guest/initramfs", "disk": "/guest/disk", "agent": True,
                 "vcpus": self.vcpus, "memory_mib": self.memory, "servers": self.vcpus,
@@ -111,7 +110,8 @@ class Lives:
             machine = simulate.Simulated(
                 cpus, sockets=sockets, nodes=nodes, seed=seed,
                 files={**self.files, "plan.json": Path(file.name)},
-                timeout=2 * simulated.LIMIT, memory=self.host_mib << 20, **self.machine)
+                timeout=simulated.LIMIT * len(self.modes) * len(self.vmms),
+                memory=self.host_mib << 20, **self.machine)
             machine.stop = self.stop
             done = machine.run([PYTHON, "/kvmspf/spf/compare/runner.py", "/plan.json"])
         events = []

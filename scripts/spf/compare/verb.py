@@ -67,8 +67,8 @@ def parser():
                    help="seed of the order of runs (default 1)")
     p.add_argument("--simulate", type=limits.number(0, simulated.MOST), metavar="N",
                    help="storms with up to N vCPUs on simulated hosts (default 128, the most; 0: "
-                        "none); with an N also guest "
-                        "lives with N vCPUs and N servers there, which takes an hour with 32")
+                        "none); with an N also guest lives with N vCPUs and N servers there, each "
+                        "with 16 MiB of data or more, which takes hours")
     p.add_argument("--out", metavar="DIR", help="where results go (default: build/compare/DATE)")
     p.add_argument("--json", action="store_true", help="print results.json instead of the table")
     p.add_argument("--keep", action="store_true",
@@ -132,9 +132,8 @@ def simulate(args, modes):
     found = figures.simulated(of_all, args.vmm, {**storms.settings(), "seeds": seeds})
     if args.simulated_guests:
         n = args.simulated_guests
-        data, memory = simulated_lives.amounts(args.data, n)
-        lives = simulated_lives.Lives(args.load, n, data, modes, args.vmm, memory,
-                                      kernel=args.kernel)
+        data = simulated_lives.data_mib(args.data, n)
+        lives = simulated_lives.Lives(args.load, n, data, modes, args.vmm, kernel=args.kernel)
         found["lives"] = figures.simulated_lives(list(lives.on_all(seeds)), lives.settings())
     return {**found, "seconds": round(time.monotonic() - begun, 1)}
 
@@ -161,7 +160,7 @@ def main(argv):
     ui.need_root()
     host = hosts.choose(args)
     # The image is made beside its files.
-    ui.need_space(round(1 + 2 * needs.disk_mib(args) / 1000, 1))
+    ui.need_space(round(1 + (2 * needs.disk_mib(args) + needs.simulated_disk_mib(args)) / 1000, 1))
     spec, manifest = execution.prepare(args, host)
     out = out_directory(args.out)
     planned = planned_jobs(args, host)

@@ -239,12 +239,12 @@ def whole_nodes(memory, count):
     return memory - memory % (count << 20)
 
 
-def nodes(count, memory, cpus, options=""):
+def nodes(count, memory, cpus):
     """QEMU's options for so many NUMA nodes, each with its part of the memory and of the CPUs."""
     words, size = [], memory // count >> 20
     for node in range(count):
         first, end = node * cpus // count, (node + 1) * cpus // count
-        words += ["-object", f"memory-backend-ram,id=m{node},size={size}M{options}",
+        words += ["-object", f"memory-backend-ram,id=m{node},size={size}M",
                   "-numa", f"node,memdev=m{node},cpus={first}-{end - 1}"]
     return words
 
