@@ -58,12 +58,12 @@ class Lives:
     None if the load has none."""
 
     def __init__(self, load, vcpus, data, modes, vmms, **machine):
-        self.load, self.vcpus, self.modes, self.vmms, self.machine = (
-            load, vcpus, modes, vmms, machine)
-        self.data, self.stop = data and max(data, vcpus), threading.Event()
-        self.memory = guest_mib(load, vcpus, self.data)
-        self.host_mib = host_mib(load, vcpus, self.data)
-        self.manifest = loads.ensure(str(paths.BUILD / "compare"), load, self.data, vcpus)
+        self.load, self.vcpus, self.data, self.modes, self.vmms, self.machine = (
+            load, vcpus, data, modes, vmms, machine)
+        self.stop = threading.Event()
+        self.memory = guest_mib(load, vcpus, data)
+        self.host_mib = host_mib(load, vcpus, data)
+        self.manifest = loads.ensure(str(paths.BUILD / "compare"), load, data, vcpus)
         qemu = series.qemu()
         self.qemu = paths.BUILD / "compare" / "qemu-stripped"
         new = self.qemu.with_suffix(f".{os.getpid()}")
