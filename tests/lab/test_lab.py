@@ -131,8 +131,10 @@ class Run(unittest.TestCase):
 
     def test_code_that_was_overwritten_is_not_executed(self):
         """As when the kernel switches a static branch.  The emulator kept translations of the
-        old code."""
-        done = kvmspf("--", native.program("code_written"))
+        old code, and did so more often the busier the machine was."""
+        program, preempt = native.program("code_written"), native.program("preempt")
+        with subprocess.Popen([preempt], stdin=subprocess.PIPE):
+            done = kvmspf("--", program)
         self.assertEqual((done.returncode, done.stdout), (0, b"100000 stores\n"), done.stderr)
 
     def test_protection_keys_apply_to_what_is_in_the_tlb(self):
