@@ -101,6 +101,8 @@ def build(target):
 
     if look()[2]:
         return False
+    if target == "linux-planted":
+        build("linux-patched")      # which has most of its objects
     with ui.locked(f".build-{stamp}"):
         src, key, current = look()
         if current:
