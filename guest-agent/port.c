@@ -8,10 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "port.h"
 
 #define PORTS		"/sys/class/virtio-ports"
 #define PATIENCE_MS	5000
+
+/*
+ * That a host has connected, and what it has written, come by different queues:
+ * a request may be here before the kernel knows of a host that would read the
+ * answer.  So wait for one, for NAPS * NAP.
+ */
+#define NAP		(NS_PER_SEC / 100)
+#define NAPS		25
 
 static bool has_our_name(const char *port)
 {
@@ -82,6 +91,7 @@ ssize_t port__read(int fd, char *buffer, size_t size, struct error *error)
 void port__write(int fd, const char *text, size_t length)
 {
 	struct pollfd wait = { .fd = fd, .events = POLLOUT };
+	int naps = NAPS;
 
 	while (length) {
 		ssize_t put = write(fd, text, length);
@@ -91,8 +101,12 @@ void port__write(int fd, const char *text, size_t length)
 			length -= (size_t)put;
 		} else if (put < 0 && errno != EAGAIN && errno != EINTR) {
 			return;
-		} else if (poll(&wait, 1, PATIENCE_MS) <= 0 || !(wait.revents & POLLOUT)) {
+		} else if (poll(&wait, 1, PATIENCE_MS) <= 0) {
 			return;
+		} else if (!(wait.revents & POLLOUT)) {
+			if (!naps--)
+				return;
+			clock__sleep(NAP);
 		}
 	}
 }

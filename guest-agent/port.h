@@ -18,7 +18,7 @@ int port__open(const char *path, struct error *error);
 /* Return the bytes read, 0 while no host is connected, -1 and @error when the port is gone. */
 ssize_t port__read(int fd, char *buffer, size_t size, struct error *error);
 
-/* Write all of it.  If the host reads nothing for seconds, the rest is lost. */
+/* Write all of it.  If the host reads nothing for seconds, or no host is connected, the rest is lost. */
 void port__write(int fd, const char *text, size_t length);
 
 #endif

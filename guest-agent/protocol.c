@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
@@ -80,15 +81,22 @@ json_object *request_info(struct agent *agent, json_object *arguments, struct er
 
 /* ---- one request ---- */
 
+/* One call for a whole line: a port that loses an answer loses its end of line, too. */
 static void send_object(struct agent *agent, json_object *object, bool delimited)
 {
 	size_t length;
 	const char *text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN, &length);
+	char *line = malloc(length + 2), *end = line;
 
-	if (delimited)
-		agent->send(agent->context, "\xff", 1);
-	agent->send(agent->context, text, length);
-	agent->send(agent->context, "\n", 1);
+	if (line) {
+		if (delimited)
+			*end++ = '\xff';
+		memcpy(end, text, length);
+		end += length;
+		*end++ = '\n';
+		agent->send(agent->context, line, (size_t)(end - line));
+		free(line);
+	}
 	json_object_put(object);
 }
 

@@ -87,6 +87,7 @@ class Guest(unittest.TestCase):
         self.assertEqual((got["event"]["event"], got["event"]["data"]["name"]),
                          ("SPF_MARK", "guest"))
         self.assertEqual(got["again"], {"return": {}})
+        self.assertEqual([answer for answer in got["at_once"] if answer != {"return": {}}], [])
 
     def test_guest_without_the_device(self):
         for name, (said, status) in self.play("absent").items():
