@@ -87,9 +87,10 @@ def begin_with_patched(obj, src):
     planted.patch changes, and not at 1700 objects in ccache.  @src is the tree of the patched
     kernel but for uncommitted changes.  All copies get one time: only those changes are later."""
     label, other = series.label("linux-patched"), series.obj("linux-patched")
-    heads = {patches.text(tree, "rev-parse", "HEAD")
-             for tree in (src, series.tree("linux", "patched"))}
     with ui.locked(f".build-{label}"):
+        # Of the same patches, and whole?
+        heads = {patches.text(tree, "rev-parse", "HEAD")
+                 for tree in (src, series.tree("linux", "patched"))}
         if obj.exists() or not ui.recall(label) or len(heads) > 1:
             return
         part = obj.with_name(f".{obj.name}.part")

@@ -101,7 +101,7 @@ def build(target):
 
     if look()[2]:
         return False
-    if target == "linux-planted":
+    if target == "linux-planted" and not series.obj(target).exists():
         build("linux-patched")      # which has most of its objects
     with ui.locked(f".build-{stamp}"):
         src, key, current = look()
