@@ -21,11 +21,15 @@ EVENTS = Path("/sys/kernel/tracing/events")
 # for another request.  The page is ready.
 ASKED, REPEATED, READY, STARTED = (f"kvm/kvm_{name}" for name in (
     "try_async_get_page", "async_pf_repeated_fault", "async_pf_ready", "async_pf_not_present"))
+LOCKED, FAULTED = "mmap_lock/mmap_lock_start_locking", "kvm/kvm_hva_fault"
 # The events to count, and the key of each.  Counting begins in this order, and the counts are read
 # in the opposite one, since the idle guest faults meanwhile: no page is started that is not asked
-# for, and the end of each page that is started is seen.
-COUNTED = {**dict.fromkeys((ASKED, REPEATED, READY, STARTED), "common_pid"),
-           "kvm/kvm_hva_fault": "tier", "mmap_lock/mmap_lock_start_locking": "common_pid"}
+# for, the end of each page that is started is seen, and so is each lock that is taken for either.
+COUNTED = {LOCKED: "common_stacktrace",
+           **dict.fromkeys((ASKED, REPEATED, READY, STARTED), "common_pid"), FAULTED: "tier"}
+# What takes the mmap_lock, and a function on its stack: a guest's fault, and the worker that gets
+# its page.  QEMU's own pages are swapped out as well, and a vCPU's thread takes the lock for them.
+TAKERS = {"faults": "kvm_mmu_page_fault", "workers": "async_pf_execute"}
 GROUP = Path("/sys/fs/cgroup/vmm")
 
 
@@ -40,30 +44,29 @@ def loop():
     return ui.run(["losetup", "-f", "--show", "/tmp/swap"]).stdout.strip()
 
 
-def reclaim():
-    """Reclaim all memory of the VMM's group.  The kernel answers EAGAIN when it can reclaim no
-    more."""
-    try:
-        (GROUP / "memory.reclaim").write_text("1G swappiness=200")
-    except BlockingIOError:
-        pass
-
-
 def swapped(pid):
     return int(re.search(r"VmSwap:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) >> 10
 
 
-def comm(pid):
-    try:
-        return Path(f"/proc/{pid}/comm").read_text()
-    except OSError:
-        return ""
+def reclaim(pid):
+    """Reclaim the memory of the VMM's group until no more of it goes.  The kernel answers EAGAIN
+    when it has reclaimed less than it was told to, also because pages are still being written.
+    Returns MiB."""
+    before, now = -1, 0
+    while now > before:
+        before = now
+        try:
+            (GROUP / "memory.reclaim").write_text("1G swappiness=200")
+        except BlockingIOError:
+            pass
+        now = swapped(pid)
+    return now
 
 
 def counts():
-    """Event -> {key: hits}."""
-    return {event: {int(k, 0): int(n) for k, n in
-                    re.findall(rf"{key}:\s+(\w+) }} hitcount:\s+(\d+)",
+    """Event -> {key: hits}.  A key is a number or the names of a stack's functions."""
+    return {event: {k.strip(): int(n) for k, n in
+                    re.findall(rf"{key}:\s+([^}}]+)}} hitcount:\s+(\d+)",
                                (EVENTS / event / "hist").read_text())}
             for event, key in reversed(COUNTED.items())}
 
@@ -93,23 +96,19 @@ def read_back(initramfs, mode):
         try:
             guest.text(f"dd if=/dev/urandom of=/tmp/data bs=1M count={MIB} 2>/dev/null")
             before = guest.text("md5sum /tmp/data")
-            reclaim()
-            out = {"swapped_mib": swapped(guest.process.pid)}
+            out = {"swapped_mib": reclaim(guest.process.pid)}
             trigger(off=False)
             out["same"] = guest.text("md5sum /tmp/data") == before
             seen = settled()
-            locks = {"CPU ": 0, "kworker": 0}
-            for pid, n in seen["mmap_lock/mmap_lock_start_locking"].items():
-                for kind in locks:
-                    locks[kind] += n * comm(pid).startswith(kind)
             trigger(off=True)
         finally:
             guest.end()
     for name, event in (("asked", ASKED), ("repeated", REPEATED), ("started", STARTED),
                         ("ready", READY)):
         out[name] = sum(seen[event].values())
-    out["tiers"] = [seen["kvm/kvm_hva_fault"].get(tier, 0) for tier in range(4)]
-    out["locks"] = {"vcpus": locks["CPU "], "workers": locks["kworker"]}
+    out["tiers"] = [seen[FAULTED].get(str(tier), 0) for tier in range(4)]
+    out["locks"] = {taker: sum(n for stack, n in seen[LOCKED].items() if function in stack)
+                    for taker, function in TAKERS.items()}
     return out
 
 
