@@ -46,7 +46,7 @@ class VmaLife(unittest.TestCase):
         self.holds("-DSLOTS=2", "-DOPS=3")
 
     def test_every_rule_is_needed(self):
-        self.assertEqual(len(rules()), 4)
+        self.assertEqual(len(rules()), 7)
         for rule in rules():
             with self.subTest(rule):
                 self.fails(f"-D{rule}")
@@ -54,12 +54,12 @@ class VmaLife(unittest.TestCase):
     def test_no_order_of_looks_replaces_the_grace_period(self):
         for look in (1, 2, 3):
             with self.subTest(look):
-                self.fails("-DBREAK_GRACE", f"-DLOOK={look}")
+                self.fails("-DBREAK_GRACE", "-DNO_HINT", f"-DLOOK={look}")
 
     def test_what_could_replace_it(self):
         """The alternatives in docs/model.md."""
-        self.holds("-DBREAK_GRACE", "-DLIFE")
-        self.holds("-DBREAK_GRACE", "-DMM_SEQ")
+        self.holds("-DBREAK_GRACE", "-DNO_HINT", "-DLIFE")
+        self.holds("-DBREAK_GRACE", "-DNO_HINT", "-DMM_SEQ")
 
 
 if __name__ == "__main__":

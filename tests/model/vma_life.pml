@@ -13,7 +13,8 @@
  * at once, and each step of this model is one load or one store.
  *
  * The vCPU			in the series for 7.3
- *   look-up			speculative_fault()
+ *   look-up			spf_find_vma()
+ *   hint			spf_hint_holds(): an earlier fault's look-up
  *   copy			spf_snapshot()
  *   lock ... unlock		spf_try_install(), spf_validate()
  * The writers			in the kernel
@@ -21,7 +22,8 @@
  *   start_write()		vma_start_write()
  *   free()			vm_area_free()
  *   op_munmap			do_vmi_align_munmap(): the section ends, by the
- *				downgrade, before the pages go
+ *				downgrade, before the pages go; or, as with
+ *				vma_complete(), the VMA is freed before that
  *   op_split			__split_vma(), vma_merge(): a field changes
  *
  * -DBREAK_* takes a rule away and must give a counter-example:
@@ -29,8 +31,11 @@
  *   BREAK_RCU_EARLY	the read-side section ends with the copy
  *   BREAK_REFCNT	vm_refcnt of the copy is not looked at
  *   BREAK_SEQ		vm_lock_seq is not compared under the lock
+ *   BREAK_HINT_SEQ	mm_lock_seq is not compared before the hint is used
+ *   BREAK_HINT_LATE	the number is read after the look-up
+ *   BREAK_HINT_ODD	a look-up in a write section gives a hint, too
  *
- * Alternatives to the grace period, with -DBREAK_GRACE:
+ * Alternatives to the grace period, with -DBREAK_GRACE and -DNO_HINT:
  *   LOOK=1		vm_refcnt, vm_mm, vm_lock_seq, in this order: fails
  *   LOOK=2		vm_refcnt, vm_lock_seq, vm_mm: fails
  *   LOOK=3		vm_mm, vm_lock_seq, vm_mm: fails
@@ -83,6 +88,7 @@ byte nanon;
 #else
 #define changed(x)	(vm_seq[x] != seq)
 #endif
+#define forget()	hint = NONE; hseq = 0
 #define give_up_if(x)	if :: (x) -> goto out :: else fi
 
 /* Is it still the same VMA?  Each look is a step of its own. */
@@ -103,17 +109,51 @@ inline looks()
 #endif
 }
 
+#ifndef NO_HINT
+/* What a fault of the vCPU before this one has found. */
+inline earlier()
+{
+	rcu = 1;
+#ifndef BREAK_HINT_LATE
+	hseq = mm_seq[A];
+#endif
+	hint = tree[A];
+#ifdef BREAK_HINT_LATE
+	hseq = mm_seq[A];
+#endif
+#ifndef BREAK_HINT_ODD
+	if :: hseq % 2 -> forget() :: else fi;
+#endif
+	rcu = 0
+}
+#endif
+
 proctype vcpu()
 {
-	byte v, seq, mms, anon, gone, born, mm, start;
+	byte v, seq, mms, anon, gone, born, mm, start, hint = NONE, hseq;
 	bit ok = 1;
 
+#ifndef NO_HINT
+	earlier();
+#endif
 	rcu = 1;
 #ifdef MM_SEQ
 	/* mmap_lock_speculate_try_begin() */
 	atomic { mms = mm_seq[A]; give_up_if(mms % 2) }
 #endif
-	atomic { v = tree[A]; give_up_if(v == NONE) }
+	atomic {
+		if
+#ifdef BREAK_HINT_SEQ
+		:: hint != NONE -> v = hint
+		:: hint == NONE -> v = tree[A]
+#else
+		:: hint != NONE && mm_seq[A] == hseq -> v = hint
+		:: else -> v = tree[A]
+#endif
+		fi;
+		forget();
+		give_up_if(v == NONE)
+	}
 #ifdef LIFE
 	born = life[v];
 #endif
@@ -189,7 +229,8 @@ inline alloc(m, place)
 	:: n != NONE ->
 		/* Until the last of these stores the number is that of the life before. */
 		vm_mm[n] = m;
-		vm_start[n] = place;
+		/* B maps at the address where A does. */
+		vm_start[n] = (place == B -> A : place);
 		d_step { nanon++; vm_anon[n] = nanon };
 		d_step { vm_refcnt[n] = 0; vm_seq[n] = 255 }
 	:: else
@@ -224,6 +265,17 @@ inline op_mmap(m, place)
 	fi
 }
 
+inline clear(place)
+{
+	if
+	:: place == A ->
+		atomic { !ptl -> ptl = 1 };
+		pte = 0;
+		ptl = 0
+	:: else
+	fi
+}
+
 inline op_munmap(m, place)
 {
 	n = tree[place];
@@ -231,15 +283,12 @@ inline op_munmap(m, place)
 	start_write(n, m);
 	vm_refcnt[n] = 0;
 	tree[place] = NONE;
-	section(m);
 	if
-	:: place == A ->
-		atomic { !ptl -> ptl = 1 };
-		pte = 0;
-		ptl = 0
-	:: else
-	fi;
-	free(n)
+	:: section(m); clear(place); free(n)
+#ifndef NO_HINT
+	:: clear(place); free(n); n = NONE; section(m)
+#endif
+	fi
 }
 
 /* As a model of new pages, the pages that are there get the new anon_vma. */
