@@ -22,8 +22,9 @@
  *   start_write()		vma_start_write()
  *   free()			vm_area_free()
  *   op_munmap			do_vmi_align_munmap(): the section ends, by the
- *				downgrade, before the pages go; or, as with
- *				vma_complete(), the VMA is freed before that
+ *				downgrade, before the pages go; or the VMA is
+ *				freed before the section ends, as vma_complete()
+ *				does
  *   op_split			__split_vma(), vma_merge(): a field changes
  *
  * -DBREAK_* takes a rule away and must give a counter-example:
@@ -285,9 +286,7 @@ inline op_munmap(m, place)
 	tree[place] = NONE;
 	if
 	:: section(m); clear(place); free(n)
-#ifndef NO_HINT
 	:: clear(place); free(n); n = NONE; section(m)
-#endif
 	fi
 }
 
