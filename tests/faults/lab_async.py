@@ -110,7 +110,8 @@ def read_back(initramfs, mode):
                         ("ready", READY)):
         out[name] = sum(seen[event].values())
     out["tiers"] = [seen[FAULTED].get(str(tier), 0) for tier in range(4)]
-    out["locks"] = {taker: sum(n for stack, n in seen[LOCKED].items() if function in stack and EXCEPTION not in stack)
+    out["locks"] = {taker: sum(n for stack, n in seen[LOCKED].items()
+                               if function in stack and EXCEPTION not in stack)
                     for taker, function in TAKERS.items()}
     return out
 
