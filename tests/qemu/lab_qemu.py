@@ -26,7 +26,8 @@ EVENT = TRACING / "events/kvm/kvm_hva_fault"
 PR_SET_THP_DISABLE = 41
 PAGES = 4096
 FRESH = 64 << 20
-HAMMER = 5000
+# For seconds: each collection is paid for by the sleep after it, but for those at the two ends.
+HAMMER = 50000
 LIMIT = 120
 
 
