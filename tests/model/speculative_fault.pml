@@ -15,7 +15,7 @@
  *   what is served		spf_supported()
  *   policy			spf_alloc_folio()
  *   walk, IRQs off		spf_walk()
- *   trylock ... unlock		spf_try_install(), spf_validate()
+ *   trylock ... unlock		spf_try_lock_pte(), spf_validate()
  *   retry			spf_install()
  *   map in the guest		mmu_invalidate_retry(), under KVM's mmu_lock
  *   (spf_peek() is a hint and changes nothing: left out.)

@@ -16,7 +16,7 @@
  *   look-up			spf_find_vma()
  *   hint			spf_hint_holds(): an earlier fault's look-up
  *   copy			spf_snapshot()
- *   lock ... unlock		spf_try_install(), spf_validate()
+ *   lock ... unlock		spf_try_lock_pte(), spf_validate()
  * The writers			in the kernel
  *   alloc()			vm_area_dup(): the fields, then vma_lock_init()
  *   start_write()		vma_start_write()
