@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.waits.rows import ROWS
+from tests.waits.rows import ROWS, SLOW_DISK
 
 MODES = ("off", "vma-lock", "on")
 CGROUP = Path("/sys/fs/cgroup/matrix")
@@ -24,12 +24,21 @@ p:waits/userfault handle_userfault flags=+40(%di):u32
 p:waits/migrating migration_entry_wait
 p:waits/handled handle_mm_fault
 """
-# The name of a count -> its event, and a condition.  Loop devices are major 7; a task that may not
-# wait, with FAULT_FLAG_RETRY_NOWAIT, does not ask the userfaultfd.
+
+
+def kernels(device):
+    """The device's number as the kernel has it, which is not a program's."""
+    number = os.stat(device).st_rdev
+    return os.major(number) << 20 | os.minor(number)
+
+
+# The name of a count -> its event, and a condition.  Disks are loop devices, major 7, and the slow
+# one; a task that may not wait, with FAULT_FLAG_RETRY_NOWAIT, does not ask the userfaultfd.
 WATCHED = {
     "asked": ("kvm/kvm_try_async_get_page", ""),
     "io": ("block/block_bio_queue",
-           ' if rwbs ~ "R*" && dev >= 0x700000 && dev < 0x800000'),
+           ' if rwbs ~ "R*" && '
+           f"((dev >= 0x700000 && dev < 0x800000) || dev == {kernels(SLOW_DISK)})"),
     "userfault": ("waits/userfault", " if !(flags & 8)"),
     "migrating": ("waits/migrating", ""),
     "handled": ("waits/handled", ' if comm == "vcpu"'),
@@ -115,7 +124,7 @@ def main(program, *numbers):
     # The flusher, which comes every five seconds, would clean the pages of one mode and not those
     # of another.
     Path("/proc/sys/vm/dirty_writeback_centisecs").write_text("360000")
-    shell("truncate -s 64M /tmp/disk && mkfs.ext4 -q /tmp/disk")
+    shell(f"mkfs.ext4 -q {SLOW_DISK}")
     (TRACING / "kprobe_events").write_text(PROBES)
     for number in map(int, numbers or range(len(ROWS))):
         row = ROWS[number]

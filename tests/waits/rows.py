@@ -36,7 +36,13 @@ ZRAM = ("echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon 
         "swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset")
 ZSWAP_ON = "/sys/module/zswap/parameters/enabled"
 ZSWAP = (f"{DISK[0]} && echo Y >{ZSWAP_ON}", f"echo N >{ZSWAP_ON}; {DISK[1]}")
-EXT4 = ("mount -t ext4 -o loop /tmp/disk /mnt", "rm -f /mnt/guest; umount /mnt")
+# A disk with so many reads a second.
+SLOW_DISK, SLOW_READS = "/dev/vda", 20
+EXT4 = (f"mount -t ext4 {SLOW_DISK} /mnt", "rm -f /mnt/guest; umount /mnt")
+# One that has a read in its queue at all times.  A fault's own read is then still under way when
+# the fault looks; on a fast disk it may be over.
+EXT4_BUSY = (f"{EXT4[0]}; dd if={SLOW_DISK} of=/dev/null bs=4k iflag=direct status=none & "
+             "echo $! >/tmp/dd", f"kill $(cat /tmp/dd); {EXT4[1]}")
 # Three pieces of the lab's memory above 4 GiB, for a kernel with DAX: a disk, device DAX with pages
 # of 4 KiB, and with 2 MiB.
 PMEM_ARGUMENTS = "memmap=128M!4G memmap=64M!4352M memmap=64M!4608M"
@@ -72,9 +78,6 @@ echo dax{region}.0 >../drivers/dax_pmem/bind""", "")
 
 
 DISK_IO = {"asked": True, "io": ("vcpu",), "counted": False}
-# Of 256 pages of a file one or two were asked for, once none: the others have been read ahead, or
-# are read before the fault looks.  Of so many, 3 to 41 were.
-FILE_IO = {**DISK_IO, "mib": 16, "pages": 4096}
 HUGE = {"mib": 16, "pages": 32}
 ON_DAX = {"around": EXT4_DAX, "needs": PMEM}
 DEVICE_4K = {"around": device_dax(1, 4 << 10), "needs": PMEM}
@@ -104,12 +107,12 @@ ROWS = [
           counted=False),
 
     *rows("file, cached", "file:/mnt/guest", "fill", around=EXT4),
-    *rows("file, evicted", "file:/mnt/guest", "fill drop", around=EXT4, **FILE_IO),
+    *rows("file, evicted", "file:/mnt/guest", "fill drop", around=EXT4_BUSY, **DISK_IO),
     *rows("file, evicted, MADV_RANDOM", "file:/mnt/guest", "fill drop random", around=EXT4,
-          io=("vcpu",), counted=False),
+          io=("vcpu",), counted=False, pages=32),
     *rows("file, share=off, cached", "file-private:/mnt/guest", "fill", around=EXT4),
-    *rows("file, share=off, evicted", "file-private:/mnt/guest", "fill drop", around=EXT4,
-          **FILE_IO),
+    *rows("file, share=off, evicted", "file-private:/mnt/guest", "fill drop", around=EXT4_BUSY,
+          **DISK_IO),
     *rows("file, share=off, migrating", "file-private:/mnt/guest", "fill", MOVING,
           around=EXT4, counted=False),
     *rows("a mapping without ->map_pages", "ring", "", READ),

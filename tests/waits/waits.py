@@ -9,13 +9,14 @@ In every mode it has to be as in mode `off`.
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts")]
 
 from tests.lib import every_mode, expected  # noqa: E402
-from tests.waits.rows import PMEM_ARGUMENTS, ROWS  # noqa: E402
+from tests.waits.rows import PMEM_ARGUMENTS, ROWS, SLOW_READS  # noqa: E402
 
 LIMIT = 1800
 
@@ -23,8 +24,12 @@ LIMIT = 1800
 def results(numbers=(), kernel="patched"):
     """[(row, {mode: what was seen})]"""
     append = PMEM_ARGUMENTS if kernel == "dax" else ""
-    return every_mode.results(ROWS, HERE / "lab_waits.py", numbers, kernel, memory=3 << 30,
-                              timeout=LIMIT, append=append)
+    with tempfile.NamedTemporaryFile() as disk:
+        disk.truncate(64 << 20)
+        slow = ["-drive", f"if=virtio,format=raw,cache=unsafe,file={disk.name},"
+                          f"throttling.iops-read={SLOW_READS}"]
+        return every_mode.results(ROWS, HERE / "lab_waits.py", numbers, kernel, memory=3 << 30,
+                                  timeout=LIMIT, append=append, qemu_args=slow)
 
 
 def memory(row, said):
