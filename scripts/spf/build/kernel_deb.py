@@ -2,7 +2,7 @@
 """The patched kernel as Debian packages, by the kernel's own `bindeb-pkg`."""
 
 from spf import paths, series, ui
-from spf.build import debs, kernels, sandbox
+from spf.build import debs, kernels, sandbox, targets
 from spf.source import apt, fetch, patches
 
 # A name, and the configuration of Debian's that it stands for; None: the lab's own.
@@ -81,7 +81,10 @@ def build(config):
     obj, files, log = series.obj(target), fragments(config), sandbox.fresh(target)
     if not obj.exists():
         ui.need_space(NEEDS[config][0])
-        obj.mkdir(parents=True)
+        if config == "lab":
+            targets.build("linux-patched")      # which has nearly all of its objects
+            kernels.begin_with_patched(obj, tree)
+        obj.mkdir(parents=True, exist_ok=True)
     mark = obj / "kvmspf.built"
     key = ui.digest(patches.key("linux"), RECIPE, environment(series.of("linux")), *files)
     if not mark.exists() or mark.read_text() != key:

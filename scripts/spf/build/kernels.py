@@ -83,9 +83,10 @@ def configure(src, obj, files, log, machine, debian=None):
 
 
 def begin_with_patched(obj, src):
-    """Begin with a copy of the patched kernel's objects, so that make looks only at what
-    planted.patch changes, and not at 1700 objects in ccache.  @src is the tree of the patched
-    kernel but for uncommitted changes.  All copies get one time: only those changes are later."""
+    """Begin with a copy of the patched kernel's objects, so that make compiles what differs, by
+    planted.patch or the release's name, and gets nothing else from ccache.  @src is the tree of the
+    patched kernel but for uncommitted changes.  All copies get one time: only those changes are
+    later."""
     label, other = series.label("linux-patched"), series.obj("linux-patched")
     with ui.locked(f".build-{label}"):
         # Of the same patches, and whole?
@@ -96,12 +97,12 @@ def begin_with_patched(obj, src):
         part = obj.with_name(f".{obj.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         ui.run(["cp", "-a", other, part])
-    mark = part / "kvmspf.config"
-    mark.touch()
-    ui.run(["find", part, "-type", "f", "-exec", "touch", "-r", mark, "{}", "+"])
-    for name in patches.text(src, "diff", "--name-only", "HEAD").splitlines():
-        (src / name).touch()
-    part.rename(obj)
+        mark = part / "kvmspf.config"
+        mark.touch()
+        ui.run(["find", part, "-type", "f", "-exec", "touch", "-r", mark, "{}", "+"])
+        for name in patches.text(src, "diff", "--name-only", "HEAD").splitlines():
+            (src / name).touch()
+        part.rename(obj)
 
 
 def build(target, src, flavour):
