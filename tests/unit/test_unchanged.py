@@ -125,6 +125,23 @@ class Unchanged(unittest.TestCase):
                          [f"build {' '.join(verb.AHEAD)}",
                           f"build --series other {' '.join(verb.OTHERS)}"])
 
+    def test_other_series_are_left_out_where_builds_take_long(self):
+        script = self.root.parent / "kvmspf"
+        script.write_text(f"#!/bin/sh\necho $* >>{self.root.parent}/built\n")
+        script.chmod(0o755)
+        told = self.root.parent / "told"
+        (self.root / "tests" / "model").mkdir()
+        # It begins when the core is built.
+        self.program("model", f'echo "${verb.NO_OTHERS}" >{told}')
+        with mock.patch.object(paths, "SCRIPTS", script.parent), \
+                mock.patch.object(series, "others", lambda _: [mock.Mock()]), \
+                mock.patch.object(verb, "OTHERS_WITHIN", 0), \
+                mock.patch.object(verb, "builds_ahead", BUILDS_AHEAD):
+            self.run_all()
+        self.assertEqual((self.root.parent / "built").read_text().splitlines(),
+                         [f"build {' '.join(verb.AHEAD)}"])
+        self.assertRegex(told.read_text(), "^the kernels took .* to build")
+
     def test_what_runs_beside_begins_when_the_core_is_built_but_for_the_unit_tests(self):
         script = self.root.parent / "kvmspf"
         # The build ends after the unit tests.
