@@ -55,9 +55,9 @@ RULES = {
     # From 6.15 on the memory of a VMA may be used again at once.
     "vma-freed": Rule(["unmap", "replace", "protect"], r"\bspf_look_at_vma\b"),
     # Only some series let a vCPU try the VMA of its last look-up first.  A huge page is no
-    # speculative fault.  hint-late waits at each look-up, and finds less if it waits for longer.
-    "hint-seq": Rule(["unmap", "replace"], r"\bspf_look_at_hint\b", "madvise"),
-    "hint-late": Rule(["unmap", "replace"], r"\bspf_look_at_hint\b", "madvise", stretch=1000),
+    # speculative fault.
+    "hint-seq": Rule(["unmap", "replace"], r"\bspf_look_at_hint\b", "madvise", stretch=200),
+    "hint-late": Rule(["unmap", "replace"], r"\bspf_look_at_hint\b", "madvise", stretch=200),
     # Reports of a page mapped without mmu_lock, which only some series do; huge pages are never
     # mapped so.  With folios of 64 KiB most of them are mapped around the page of a fault.
     "leaf-recheck": Rule(["protect", "forbid"], LEAF, "never", "always"),
