@@ -32,7 +32,7 @@ class Unchanged(unittest.TestCase):
         environment = mock.patch.dict(os.environ)
         environment.start()
         self.addCleanup(environment.stop)
-        for name in verb.DEPTH, series.GUEST:
+        for name in verb.DEPTH, verb.NO_OTHERS, series.GUEST:
             os.environ.pop(name, None)
         for where, name, value in ((paths, "ROOT", self.root),
                                    (series, "others", lambda _: []),
