@@ -32,14 +32,14 @@ class Unchanged(unittest.TestCase):
         environment = mock.patch.dict(os.environ)
         environment.start()
         self.addCleanup(environment.stop)
-        for name in verb.DEPTH, verb.NO_OTHERS, series.GUEST:
+        for name in verb.DEPTH, verb.MINUTES, verb.NO_OTHERS, series.GUEST:
             os.environ.pop(name, None)
         for where, name, value in ((paths, "ROOT", self.root),
                                    (series, "others", lambda _: []),
                                    (paths, "STAMP", self.root.parent / "stamp"),
                                    (verb, "TESTS", self.root / "tests"),
                                    (verb, "builds_ahead",
-                                    lambda _: contextlib.nullcontext(lambda: None)),
+                                    lambda *_: contextlib.nullcontext(lambda: None)),
                                    (setup, "check_machine", mock.Mock()),
                                    (apt, "packages", mock.Mock())):
             patch = mock.patch.object(where, name, value)
@@ -135,12 +135,28 @@ class Unchanged(unittest.TestCase):
         self.program("model", f'echo "${verb.NO_OTHERS}" >{told}')
         with mock.patch.object(paths, "SCRIPTS", script.parent), \
                 mock.patch.object(series, "others", lambda _: [mock.Mock()]), \
-                mock.patch.object(verb, "OTHERS_WITHIN", 0), \
+                mock.patch.dict(os.environ, {verb.MINUTES: "75"}), \
+                self.minutes(40, self.root.parent / "built"), \
                 mock.patch.object(verb, "builds_ahead", BUILDS_AHEAD):
             self.run_all()
         self.assertEqual((self.root.parent / "built").read_text().splitlines(),
                          [f"build {' '.join(verb.AHEAD)}"])
-        self.assertRegex(told.read_text(), "^the kernels took .* to build")
+        self.assertRegex(told.read_text(), "^the core took 40:00 to build, more than half of 75 ")
+
+    def minutes(self, number, file):
+        """The file's first line takes so many minutes."""
+        return mock.patch.object(verb, "time", mock.Mock(
+            monotonic=lambda: 60 * number * (file.exists() and bool(file.read_text()))))
+
+    def test_no_program_begins_when_the_minutes_are_over(self):
+        for given, ran, ending in (("76", ["lab", "torture"], "2 passed, 0 failed, 0 skipped"),
+                                   ("75", ["lab"], "1 passed, 0 failed, 1 skipped")):
+            with self.subTest(given), mock.patch.dict(os.environ, {verb.MINUTES: given}), \
+                    self.minutes(75, self.ran):
+                self.assertEqual(self.run_all("-k", "it"), (ran, ending))
+        with mock.patch.dict(os.environ, {verb.MINUTES: "an hour"}), \
+                self.assertRaisesRegex(ui.Fail, "'an hour', which is no number of minutes"):
+            self.run_all()
 
     def test_what_runs_beside_begins_when_the_core_is_built_but_for_the_unit_tests(self):
         script = self.root.parent / "kvmspf"

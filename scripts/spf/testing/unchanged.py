@@ -22,9 +22,10 @@ def _packages():
 
 
 def _setting(name):
-    """Whether it was the user who set this variable.  `kvmspf test` sets some to tell its programs
-    the depth."""
-    return name.startswith("KVMSPF_") and name not in ("KVMSPF_DEPTH", series.GUEST)
+    """Whether this variable changes what a program does.  `kvmspf test` sets some to tell its
+    programs the depth, and one is for the run as a whole."""
+    return name.startswith("KVMSPF_") and name not in ("KVMSPF_DEPTH", "KVMSPF_TEST_MINUTES",
+                                                       series.GUEST)
 
 
 def everything():

@@ -6,6 +6,7 @@ two.  The core's builds run ahead of the programs that need them."""
 
 import concurrent.futures
 import contextlib
+import math
 import os
 import re
 import signal
@@ -21,10 +22,12 @@ from spf.testing import tap, unchanged
 TESTS = paths.ROOT / "tests"
 # What `kvmspf test --list` printed on another machine.
 TIMES = TESTS / "times"
-# Cheap groups come first.  Groups that are not named here follow.  The torture comes last, and
-# always runs: it is random on purpose, so an earlier pass does not mean that it passes again.
-ORDER = "unit patches lab qemu libvirt agent bench compare power ept simulated matrix model".split()
-LAST = ["torture"]
+# What says most about the kernel series comes first: there may be no time for the last.  Groups that
+# are not named here follow.
+ORDER = ("unit patches lab faults matrix torture waits qemu libvirt agent bench compare power ept "
+         "simulated model").split()
+# It is random on purpose, so that an earlier pass does not mean that it passes again.
+ALWAYS = {"torture"}
 # These groups emulate no machine, or one of a single CPU.  Their programs run one after the other
 # beside the rest.  Those of the second tuple begin when the core is built: until then a build keeps
 # all CPUs busy, and the machines wait for it.
@@ -34,11 +37,12 @@ BESIDE = ("unit",), ("patches", "model", "spfctl", "ept")
 PATIENT = {"patches", "model"}
 # The core's targets, in the order in which its programs need them.
 AHEAD = ("qemu", "linux-patched", "selftests", "linux-power", "linux-planted")
-# The targets of each other kernel series, which tests/faults needs.  On a slow machine without a
-# compiler's cache they would take the time that CI has left for the programs.  So they are built
-# only if the core's targets took less than so many seconds; tests/faults reads why they were not.
-OTHERS = ("linux-patched", "selftests")
-OTHERS_WITHIN, NO_OTHERS = 2400, "KVMSPF_NO_OTHERS"
+# The targets of each other kernel series, which tests/series needs, and what tells it why they were
+# not built.
+OTHERS, NO_OTHERS = ("linux-patched", "selftests"), "KVMSPF_NO_OTHERS"
+# CI stops a run that takes too long, and its results are lost.  This many minutes after its start a
+# run begins no further program.
+MINUTES = "KVMSPF_TEST_MINUTES"
 SKIPPED = 77
 # How much of each group to run: its core, or all. tests/lib/depth.py reads it.
 DEPTH = "KVMSPF_DEPTH"
@@ -49,8 +53,7 @@ PYTHON = "/usr/bin/python3"
 def groups():
     found = {d.name for d in TESTS.iterdir() if d.is_dir() and programs(d.name)} \
         if TESTS.is_dir() else set()
-    return [*(g for g in ORDER if g in found), *sorted(found - set(ORDER + LAST)),
-            *(g for g in LAST if g in found)]
+    return [*(g for g in ORDER if g in found), *sorted(found - set(ORDER))]
 
 
 def programs(group):
@@ -65,6 +68,7 @@ class Count:
 
     def __init__(self):
         self.passed = self.failed = self.skipped = self.unchanged = 0
+        self.late = []      # programs for which there was no time
         self.times = []     # (seconds, seconds of CPU, program)
         self.builds = []    # the last line of each build
         self.lock = threading.RLock()
@@ -84,13 +88,18 @@ class Count:
         return [f"all programs took {took}, {cpu} of CPU; the longest:",
                 *(f"  {name:24} {ui.duration(seconds):>8} {ui.duration(cpu):>8}"
                   for seconds, cpu, name in longest),
-                *(f"  {build}" for build in self.builds)]
+                *(f"  {build}" for build in self.builds),
+                *([f"no time for {', '.join(self.late)}"] if self.late else [])]
 
     def leave(self, name, when):
         with self.lock:
             self.unchanged += 1
             print(f"ok {self.number()} - {name} # SKIP unchanged since it passed, {when}",
                   flush=True)
+
+    def too_late(self, name, minutes):
+        self.late.append(name)
+        self.tell(True, name, f"{minutes} minutes are over ({MINUTES})")
 
     def tell(self, good, name, skip=None, note=""):
         with self.lock:
@@ -219,11 +228,11 @@ def follow(program, count, limit, words, said, start):
 # -- builds --
 
 @contextlib.contextmanager
-def builds_ahead(count):
-    """Build what the core needs, and then what it needs of other series.  A program that needs the
-    target of a running build waits for it; one that needs a later target builds that itself.  A
-    build that fails here fails again in the programs that need it.  Yield a function that waits
-    until the series in use is built."""
+def builds_ahead(count, minutes):
+    """Build what the core needs, and then what it needs of other series, unless the former has
+    taken half of the run's minutes.  A program that needs the target of a running build waits for
+    it; one that needs a later target builds that itself.  A build that fails here fails again in
+    the programs that need it.  Yield a function that waits until the series in use is built."""
     over, built, children = threading.Event(), threading.Event(), []
 
     def build(*words):
@@ -244,8 +253,9 @@ def builds_ahead(count):
         try:
             build(*AHEAD)
             took = time.monotonic() - began
-            if took > OTHERS_WITHIN:
-                os.environ[NO_OTHERS] = f"the kernels took {ui.duration(took)} to build"
+            if took > minutes * 60 / 2:
+                os.environ[NO_OTHERS] = (f"the core took {ui.duration(took)} to build, more than "
+                                         f"half of {minutes} minutes ({MINUTES})")
         finally:
             built.set()
         for one in series.others("linux"):
@@ -284,6 +294,17 @@ def parser(known):
     return p
 
 
+def given():
+    """How many minutes the user gives the run."""
+    text = os.environ.get(MINUTES)
+    if text is None:
+        return math.inf
+    if not text.isdecimal() or not int(text):
+        raise ui.Fail(f"{MINUTES} is '{text}', which is no number of minutes",
+                      "unset it, or give a whole number above 0", 2)
+    return int(text)
+
+
 def usual():
     """What tests/times says: program -> its times elsewhere, of its core and of all of it."""
     rows = (line.split() for line in TIMES.read_text(encoding="ascii").splitlines())
@@ -309,6 +330,7 @@ def show(chosen):
 def main(argv):
     known = groups()
     args = parser(known).parse_args(argv)
+    start, minutes = time.monotonic(), given()
     series.use(args.series)
     unknown = [g for g in args.group if g not in known]
     if unknown:
@@ -338,10 +360,13 @@ def main(argv):
         if args.words and not (program.suffix == ".py"
                                or any(word in label_of(program) for word in args.words)):
             return
-        runs = args.group or args.words or group in LAST
+        runs = args.group or args.words or group in ALWAYS
         when = None if runs else unchanged.since(program, depth, inputs)
         if when:
             count.leave(label_of(program), when)
+            return
+        if time.monotonic() - start >= minutes * 60:
+            count.too_late(label_of(program), minutes)
             return
         if not args.words:
             unchanged.forget(program)
@@ -365,7 +390,7 @@ def main(argv):
 
     ahead = depth == unchanged.CORE and not args.words
     with (concurrent.futures.ThreadPoolExecutor(1) as beside,
-          builds_ahead(count) if ahead else contextlib.nullcontext(lambda: None) as built):
+          builds_ahead(count, minutes) if ahead else contextlib.nullcontext(lambda: None) as built):
         try:
             over = beside.submit(run_beside, built)
             each(machines)

@@ -23,7 +23,7 @@ ROW = re.compile(r"^(\S+) +quiet +anon +write: fast \d+ speculative (\d+) "
 def setUpModule():
     kernel_series.need_patches()
     if why := os.environ.get(verb.NO_OTHERS):
-        raise unittest.SkipTest(f"{why}; run it again, now that they are built")
+        raise unittest.SkipTest(f"{why}; run it again, now that the core is built")
 
 
 class OtherSeries(unittest.TestCase):
