@@ -74,7 +74,7 @@ static int measure(struct device *device, char **command, struct lap *lap, struc
 		return -1;
 	device__warn_stale(&lap->after);
 	if (!snapshot__minus(&lap->after, &lap->before, delta))
-		return fail(error, STATUS_RUN_FAILED, "the machine was reset or migrated meanwhile: no figures");
+		return fail(error, STATUS_RUN_FAILED, "the counters began anew meanwhile (a reset or a migration): no figures");
 	return 0;
 }
 

@@ -61,25 +61,33 @@ static void wait_until(uint64_t ns)
 		;
 }
 
+/* After a migration the host may be another one. */
+static int collect(struct device *device, struct snapshot *s, struct error *error)
+{
+	if (device__collect(device, false, s, error))
+		return -1;
+	if (!(s->features & KVM_SPF_F_COUNTERS))
+		return fail(error, STATUS_FAILED, "this host's kernel does not count faults");
+	return 0;
+}
+
 static int follow(struct device *device, const struct plan *plan, struct error *error)
 {
 	struct snapshot before, now;
 	struct counters delta;
 	uint64_t next;
 
-	if (device__collect(device, false, &before, error))
+	if (collect(device, &before, error))
 		return -1;
-	if (!(before.features & KVM_SPF_F_COUNTERS))
-		return fail(error, STATUS_FAILED, "this host's kernel does not count faults");
 	next = clock__ns();
 	for (uint64_t line = 0; !plan->count || line < plan->count; line++, before = now) {
 		next += plan->interval;
 		wait_until(next);
-		if (device__collect(device, false, &now, error))
+		if (collect(device, &now, error))
 			return -1;
 		device__warn_stale(&now);
 		if (!snapshot__minus(&now, &before, &delta))
-			fputs("spf-agent: the machine was reset or migrated: a new baseline\n", stderr);
+			fputs("spf-agent: the counters began anew (a reset or a migration): a new baseline\n", stderr);
 		else if (plan->json ? print_json(&now, &before, &delta, error) :
 				      print_line(line, &now, &before, &delta, error))
 			return -1;

@@ -91,7 +91,7 @@ uint32_t snapshot__record(const struct snapshot *s, uint32_t index, struct count
 	return get32(record + KVM_SPF_RECORD_VCPU);
 }
 
-/* An unplugged vCPU takes its counts with it, so that a sum can shrink. */
+/* Counters only grow within an epoch, but a host may be wrong. */
 static uint64_t more(uint64_t after, uint64_t before)
 {
 	return after > before ? after - before : 0;

@@ -210,7 +210,7 @@ class Stat(Case):
                          [0, 4, 1])
         self.assertEqual(done.stderr.count("new baseline"), 1)
 
-    def test_an_unplugged_vcpu_counts_nothing_negative(self):
+    def test_a_counter_that_shrinks_counts_nothing_negative(self):
         self.bar.on_bell = lambda: self.bar.counters((100 - self.bar.asked, 0, 0, 0))
         with self.bar:
             done = self.agent("stat", "-i", "0.01", "-c", "1", "--json")
@@ -220,6 +220,19 @@ class Stat(Case):
         self.bar.set64("FEATURES", 0)
         with self.bar:
             self.refused(1, "does not count", "stat")
+
+    def test_migrated_to_a_host_without_counters(self):
+        def migrate():
+            if self.bar.asked == 3:
+                self.bar.set64("FEATURES", 0)
+                self.bar.set64("EPOCH", 8)
+
+        self.bar.on_bell = migrate
+        with self.bar:
+            done = self.agent("stat", "-i", "0.01", "-c", "9", "--json")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(len(done.stdout.splitlines()), 1)
+        self.assertIn("does not count", done.stderr)
 
 
 class Run(Case):

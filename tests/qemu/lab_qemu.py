@@ -23,6 +23,7 @@ from spf.lab.qmp import QMP, QMPError
 
 TRACING = Path("/sys/kernel/tracing")
 EVENT = TRACING / "events/kvm/kvm_hva_fault"
+KVM_DEBUGFS = Path("/sys/kernel/debug/kvm")
 PR_SET_THP_DISABLE = 41
 PAGES = 4096
 FRESH = 64 << 20
@@ -160,6 +161,12 @@ def reset(guest):
     return seen
 
 
+def clear(guest):
+    """The user clears a counter of the kernel: that of the tier that the guest has used most."""
+    (KVM_DEBUGFS / "hva_fault_mmap_lock").write_text("0")
+    return settled(guest)
+
+
 def queried(guest, line, word):
     """The times in ms that QMP took to answer while the guest carried out a command."""
     took = []
@@ -250,6 +257,7 @@ def patched(command):
     seen["events"] = guest.qmp.events
     seen["zero"] = reset(guest)
     seen["reset"] = settled(guest)
+    seen["cleared"] = clear(guest)
     seen["hmp"] = guest.qmp.execute("human-monitor-command", {"command-line": "info kvm-spf -v"})
     seen["interval"] = guest.qmp.execute("qom-get",
                                          {"path": "/machine/peripheral/spf0",

@@ -230,6 +230,19 @@ class Lab(unittest.TestCase):
                                 if name != "hva_fault_ns_hist"), after)
         self.assertGreater(reset["bar"]["epoch"], off["bar"]["epoch"])
 
+    def test_counter_that_the_user_clears(self):
+        """It starts again from zero, in a new epoch, and no difference of two counts is negative.
+        The guest's kernel may have faults of its own at any time."""
+        reset, cleared = self.seen["reset"], self.seen["cleared"]
+        self.assertGreaterEqual(sum(s["hva_fault_mmap_lock"] for s in reset["stats"]), PAGES)
+        self.assertGreater(cleared["bar"]["epoch"], reset["bar"]["epoch"])
+        self.same_block(cleared["bar"], cleared["qmp"])
+        for stats, vcpu in zip(cleared["stats"], cleared["qmp"]["per-vcpu"]):
+            self.assertEqual(vcpu["faults"]["mmap-lock"], stats["hva_fault_mmap_lock"])
+            self.assertLess(vcpu["faults"]["mmap-lock"], PAGES)
+        rates = cleared["qmp"].get("rates", {"faults": {"mmap-lock": 0}})
+        self.assertLess(rates["faults"]["mmap-lock"], 1e9)
+
     def test_rates_are_kept(self):
         rates = self.seen["up"]["qmp"]["rates"]
         self.assertGreater(rates["interval-ns"], 0)
