@@ -75,7 +75,7 @@ static uint64_t size(const char *option, const char *text)
 	static const char units[] = "KMGT";
 	char *end;
 	uint64_t value = strtoull(text, &end, 10);
-	const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+	const char *unit = *end > ' ' ? strchr(units, *end & ~0x20) : NULL;
 	unsigned int shift = unit ? 10 * (unit - units + 1) : 0;
 
 	if (*text < '0' || *text > '9' || !value || (*end && (!unit || end[1])) || value << shift >> shift != value)
@@ -102,7 +102,9 @@ static void modes(struct options *options, char *text)
 {
 	options->nr_modes = 0;
 	for (char *mode = strtok(text, ","); mode; mode = strtok(NULL, ",")) {
-		if (options->nr_modes == MAX_MODES || vmm_mode__parse(mode, &options->modes[options->nr_modes++]))
+		if (options->nr_modes == MAX_MODES)
+			bad("mode", "a list", "fewer modes");
+		if (vmm_mode__parse(mode, &options->modes[options->nr_modes++]))
 			exit(2);
 	}
 	if (!options->nr_modes)

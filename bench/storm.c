@@ -30,23 +30,27 @@ struct worker {
 	struct gate *gate;
 	uint64_t count, mask;		/* the walk's, put aside */
 	int64_t start, end;		/* ns */
-	uint64_t running, waiting;	/* ns */
+	uint64_t running, waiting;	/* ns, if @scheduled */
+	bool scheduled;
 	uint64_t efaults;
 	bool failed;
 };
 
-/* The scheduler's account of this thread. */
-static void schedstat(uint64_t *running, uint64_t *waiting)
+/* The scheduler's account of this thread, if the kernel keeps one. */
+static bool schedstat(uint64_t *running, uint64_t *waiting)
 {
 	char path[64];
 	FILE *file;
+	bool known;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%ld/schedstat", syscall(SYS_gettid));
 	file = fopen(path, "re");
-	if (!file || fscanf(file, "%lu %lu", running, waiting) != 2)
+	known = file && fscanf(file, "%lu %lu", running, waiting) == 2;
+	if (!known)
 		*running = *waiting = 0;
 	if (file)
 		fclose(file);
+	return known;
 }
 
 /* KVM has found no memory for a page: map some. */
@@ -118,7 +122,7 @@ static void touch(struct worker *me)
 		}
 	}
 	me->end = clock__ns();
-	schedstat(&me->running, &me->waiting);
+	me->scheduled = schedstat(&me->running, &me->waiting);
 	/* The scheduler may not yet have counted the last moment. */
 	me->running -= running;
 	me->running -= spun < me->running ? spun : me->running;
@@ -229,6 +233,7 @@ static int collect(const struct storm *storm, struct worker *worker, struct stor
 
 		start = one->start < start ? one->start : start;
 		end = one->end > end ? one->end : end;
+		result->scheduled = (!i || result->scheduled) && one->scheduled;
 		result->running += one->running / 1e9;
 		result->waiting += one->waiting / 1e9;
 		result->blocked += (one->end - one->start - (int64_t)(one->running + one->waiting)) / 1e9;

@@ -43,6 +43,7 @@ struct storm_result {
 	uint64_t efaults;		/* that KVM_RUN ended with */
 	struct fault_stats stats;
 	struct latency latency;		/* of the guest's touches, ns of the guest's clock */
+	bool scheduled;			/* whether the kernel has told the following */
 	double running, waiting, blocked;	/* seconds of all vCPU threads: on a CPU, for a CPU, for anything else */
 };
 

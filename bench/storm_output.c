@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "storm_output.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ struct storm_output *storm_output__new(const struct storm *storm, const char *or
 	put(config, "holes", json_object_new_int(storm->holes));
 	put(config, "pin", json_object_new_boolean(storm->pin));
 	put(config, "middle", json_object_new_boolean(storm->middle));
+	put(config, "seconds", storm->seconds ? json_object_new_int((int)storm->seconds) : NULL);
 	put(report->all, "schema", json_object_new_int(1));
 	put(report->all, "kernel", json_object_new_string(host.release));
 	put(report->all, "machine", json_object_new_string(host.machine));
@@ -89,8 +91,9 @@ static void print(struct storm_output *report, const struct storm_result *result
 	latency__print("touch", &result->latency);
 	if (result->stats.known)
 		print_stats(&result->stats);
-	printf("  %-22s on a CPU %.3f s, waiting for one %.3f s, blocked %.3f s\n", "vCPU threads", result->running,
-	       result->waiting, result->blocked);
+	if (result->scheduled)
+		printf("  %-22s on a CPU %.3f s, waiting for one %.3f s, blocked %.3f s\n", "vCPU threads",
+		       result->running, result->waiting, result->blocked);
 	neighbours__print(report->storm->neighbours);
 	fflush(stdout);
 }
@@ -128,9 +131,9 @@ void storm_output__add(struct storm_output *report, const struct storm_result *r
 	put(run, "aborts", stats->known ? numbers(fault_abort_names, stats->abort, FAULT_ABORTS) : NULL);
 	put(run, "kernel", stats->known ? kernel_json(stats) : NULL);
 	put(run, "latency_ns", latency__json(&result->latency));
-	put(run, "running_s", json_object_new_double(result->running));
-	put(run, "waiting_s", json_object_new_double(result->waiting));
-	put(run, "blocked_s", json_object_new_double(result->blocked));
+	put(run, "running_s", result->scheduled ? json_object_new_double(result->running) : NULL);
+	put(run, "waiting_s", result->scheduled ? json_object_new_double(result->waiting) : NULL);
+	put(run, "blocked_s", result->scheduled ? json_object_new_double(result->blocked) : NULL);
 	put(run, "neighbours", neighbours__json(report->storm->neighbours));
 	json_object_array_add(report->runs, run);
 	if (report->table)
@@ -147,6 +150,10 @@ int storm_output__end(struct storm_output *report)
 		status = -1;
 	if (status)
 		fprintf(stderr, "cannot write %s: %s\n", report->file, json_util_get_last_err());
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "cannot write to standard output: %s\n", strerror(errno));
+		status = -1;
+	}
 	json_object_put(report->all);
 	free(report);
 	return status;

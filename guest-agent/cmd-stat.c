@@ -80,17 +80,20 @@ static int follow(struct device *device, const struct plan *plan, struct error *
 	if (collect(device, &before, error))
 		return -1;
 	next = clock__ns();
-	for (uint64_t line = 0; !plan->count || line < plan->count; line++, before = now) {
+	for (uint64_t line = 0; !plan->count || line < plan->count; before = now) {
 		next += plan->interval;
 		wait_until(next);
 		if (collect(device, &now, error))
 			return -1;
 		device__warn_stale(&now);
-		if (!snapshot__minus(&now, &before, &delta))
+		if (!snapshot__minus(&now, &before, &delta)) {
 			fputs("spf-agent: the counters began anew (a reset or a migration): a new baseline\n", stderr);
-		else if (plan->json ? print_json(&now, &before, &delta, error) :
-				      print_line(line, &now, &before, &delta, error))
+			continue;
+		}
+		if (plan->json ? print_json(&now, &before, &delta, error) :
+				 print_line(line, &now, &before, &delta, error))
 			return -1;
+		line++;
 	}
 	return 0;
 }

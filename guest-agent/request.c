@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
@@ -159,6 +160,17 @@ static uint64_t load_limit(const struct agent *agent)
 	return half < agent->max_load ? half : agent->max_load;
 }
 
+/* If the guest runs out of memory, the kernel is to kill the load, and not the guest's own work. */
+static void die_first(void)
+{
+	FILE *score = fopen("/proc/self/oom_score_adj", "we");
+
+	if (score) {
+		fputs("1000", score);
+		fclose(score);
+	}
+}
+
 /* Run the load in a child: if the guest runs out of memory, the child is killed, and we report it. */
 static int load_in_child(const struct load *load, struct load_result *result, struct error *error)
 {
@@ -171,6 +183,7 @@ static int load_in_child(const struct load *load, struct load_result *result, st
 		return fail(error, STATUS_FAILED, "cannot make a pipe: %s", strerror(errno));
 	child = fork();
 	if (!child) {
+		die_first();
 		/* The program that starts the agent may ignore it, and a fuzzer handles it. */
 		signal(SIGALRM, SIG_DFL);
 		alarm(LOAD_SECONDS);

@@ -139,15 +139,19 @@ static void read_statistics(struct call *call, virDomainPtr domain)
 }
 
 /*
- * While libvirt starts a domain, it holds back all that others want of its QEMU.  That may take minutes, if QEMU
- * allocates the guest's memory first.
+ * While libvirt starts a domain, or lets one come from another host, it holds back all that others want of its QEMU.
+ * That may take minutes, if QEMU allocates the guest's memory first, or for as long as the memory is on its way.  Return
+ * which it is, or NULL.
  */
-static bool is_being_started(virDomainPtr domain)
+static const char *held_back(virDomainPtr domain)
 {
 	int state, reason;
 
-	return !lib.virDomainGetState(domain, &state, &reason, 0) && state == VIR_DOMAIN_PAUSED &&
-	       reason == VIR_DOMAIN_PAUSED_STARTING_UP;
+	if (lib.virDomainGetState(domain, &state, &reason, 0) || state != VIR_DOMAIN_PAUSED)
+		return NULL;
+	if (reason == VIR_DOMAIN_PAUSED_STARTING_UP)
+		return "libvirt is still starting it";
+	return reason == VIR_DOMAIN_PAUSED_MIGRATION ? "libvirt is still migrating it" : NULL;
 }
 
 static void *domain_work(void *arg)
@@ -155,11 +159,13 @@ static void *domain_work(void *arg)
 	struct call *call = arg;
 	virDomainPtr domain = connect_to(call) ?
 		lib.virDomainLookupByUUIDString(call->connection, call->uuid) : NULL;
+	const char *held;
 
 	if (!domain)
 		return note_error(call);
-	if (is_being_started(domain))
-		call->failed = fail_for_now(&call->why, "libvirt is still starting it");
+	held = held_back(domain);
+	if (held)
+		call->failed = fail_for_now(&call->why, held);
 	else if (!call->command)
 		read_statistics(call, domain);
 	else if (lib.virDomainQemuMonitorCommand(domain, call->command, &call->reply, 0) < 0)

@@ -102,6 +102,13 @@ static void see_directory(struct vm **vms, const struct sources *sources)
 	told = why;
 }
 
+static enum libvirt_state libvirt;
+
+enum libvirt_state vms_libvirt(void)
+{
+	return libvirt;
+}
+
 static void see_libvirt(struct vm **vms, const struct settings *settings)
 {
 	static struct why told;
@@ -110,6 +117,7 @@ static void see_libvirt(struct vm **vms, const struct settings *settings)
 	struct search search = { vms, sources->libvirt };
 	int status = domains_list(sources->libvirt, settings->timeout_ms, see_domain, &search, &why);
 
+	libvirt = status == LIBVIRT_ABSENT ? LIBVIRT_NOT_ASKED : status < 0 ? LIBVIRT_MUTE : LIBVIRT_ANSWERED;
 	if (status < 0 || (status == LIBVIRT_ABSENT && !sources->by_default))
 		complain_once(&told, sources->libvirt, &why);
 	else

@@ -152,8 +152,18 @@ static bool has_series(const struct vm *vm, bool even_if_down)
 	return vm->wanted && (vm->has_now || (even_if_down && !vm->why.passes));
 }
 
+/* If libvirt is mute, its domains have no series at all. */
+static void libvirt_up(FILE *out)
+{
+	if (vms_libvirt() == LIBVIRT_NOT_ASKED)
+		return;
+	fputs("# HELP kvmspf_libvirt_up Did libvirt list its domains?\n# TYPE kvmspf_libvirt_up gauge\n", out);
+	fprintf(out, "kvmspf_libvirt_up %d\n", vms_libvirt() == LIBVIRT_ANSWERED);
+}
+
 static void print_all(FILE *out, const struct vm *vms)
 {
+	libvirt_up(out);
 	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {
 		fprintf(out, "# HELP %s %s\n", metrics[i].name, metrics[i].help);
 		fprintf(out, "# TYPE %s %s\n", metrics[i].name, metrics[i].type);

@@ -129,8 +129,13 @@ char *must_copy(const char *text)
 
 char *must_copy_printable(const char *text)
 {
-	char *copy = must_copy(text);
+	char *copy = must_allocate(3 * strlen(text) + 1), *to = copy;
 
-	make_printable(copy);
+	for (; *text; text++) {
+		if (*text < ' ' || *text > '~' || *text == '%')
+			to += sprintf(to, "%%%02X", (unsigned char)*text);
+		else
+			*to++ = *text;
+	}
 	return copy;
 }

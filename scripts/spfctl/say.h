@@ -40,6 +40,7 @@ const char *time_stamp(char text[32]);
 void *must_allocate(size_t size);
 void *must_grow(void *memory, size_t size);
 char *must_copy(const char *text);
+/* Other characters, and '%', become %XX, so that different texts stay different. */
 char *must_copy_printable(const char *text);
 
 #endif

@@ -104,13 +104,16 @@ static int parse_vcpus(struct snapshot *snapshot, struct json_object *answer, st
 	if (!list)
 		return -1;
 	count = json_object_array_length(list);
-	snapshot->vcpus = must_allocate(count * sizeof(*snapshot->vcpus));
 	for (; snapshot->nr_each < count; snapshot->nr_each++) {
-		struct vcpu *vcpu = &snapshot->vcpus[snapshot->nr_each];
 		struct json_object *object = json_object_array_get_idx(list, snapshot->nr_each);
+		struct vcpu *vcpu;
 
 		if (!json_object_is_type(object, json_type_object))
 			return fail(why, "its answer to query-kvm-spf has no valid per-vcpu");
+		/* One by one: a short text may have many elements that are no vCPU. */
+		snapshot->vcpus = must_grow(snapshot->vcpus, (snapshot->nr_each + 1) * sizeof(*snapshot->vcpus));
+		vcpu = &snapshot->vcpus[snapshot->nr_each];
+		memset(vcpu, 0, sizeof(*vcpu));
 		if (number(&vcpu->index, object, "index", why) || parse_counters(&vcpu->counters, object, why))
 			return -1;
 	}

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # bash completion of spfctl.  shellcheck shell=bash
 
+# A VM's name is somebody else's text: compgen -W would expand it, and run the commands in it.
 _spfctl_vms()
 {
-	ls /run/kvmspf 2>/dev/null
-	virsh -q -r list --name 2>/dev/null
+	local name
+
+	while IFS= read -r name; do
+		if [[ -n $name && $name == "$1"* ]]; then
+			COMPREPLY+=("$name")
+		fi
+	done < <(ls /run/kvmspf 2>/dev/null; virsh -q -r list --name 2>/dev/null)
 }
 
 _spfctl()
@@ -30,7 +36,8 @@ _spfctl()
 			words="--csv --json --prometheus --set-mode --wait-storm --interval --count --per-vcpu --sort
 				--total --time --socket --dir --libvirt --monitor --timeout --help --version" ;;
 		*)
-			words=$(_spfctl_vms) ;;
+			_spfctl_vms "$word"
+			return ;;
 		esac ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

@@ -49,8 +49,9 @@ static void print_rates(const struct row *row)
 
 static void print_row(const struct row *row, int width, const char *stamp)
 {
-	char *name = must_copy_printable(row->name), vcpus[24] = "-";
+	char *name = must_copy(row->name), vcpus[24] = "-";
 
+	make_printable(name);
 	printf("%s%-*s ", stamp, width, name);
 	free(name);
 	if (row->state == ROW_NO_ANSWER) {

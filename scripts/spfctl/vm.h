@@ -45,6 +45,8 @@ struct vm {
 /* Bring the list up to date. */
 void vms_search(struct vm **vms, const struct settings *settings);
 void vms_free(struct vm **vms);
+/* Whether libvirt has listed its domains in the last search. */
+enum libvirt_state { LIBVIRT_NOT_ASKED, LIBVIRT_MUTE, LIBVIRT_ANSWERED } vms_libvirt(void);
 
 /* -- names.c -- */
 

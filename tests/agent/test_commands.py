@@ -207,7 +207,7 @@ class Stat(Case):
         with self.bar:
             done = self.agent("stat", "-i", "0.01", "-c", "4", "--json")
         self.assertEqual([json.loads(line)["faults"]["fast"] for line in done.stdout.splitlines()],
-                         [0, 4, 1])
+                         [0, 4, 1, 1])
         self.assertEqual(done.stderr.count("new baseline"), 1)
 
     def test_a_counter_that_shrinks_counts_nothing_negative(self):

@@ -60,6 +60,10 @@ for mode in vma-lock on; do
 	./fault-storm --mode $mode --size 512M --stride 2M >&2
 	echo "\"$mode\": $(($(allocated) - before))"
 done | paste -sd, | sed 's/.*/{&}/' >"$KVMSPF_OUT/allocations"
+if ./fault-storm --size 1M --json - >/dev/full; then
+	echo "a result that was lost is no error" >&2
+	exit 1
+fi
 ./db-load make /root/table 100000
 ./db-load load /root/table 4 >"$KVMSPF_OUT/db-load"
 ./user-load multi-fault 3 1 >"$KVMSPF_OUT/multi-fault"
@@ -236,7 +240,7 @@ class Usage(unittest.TestCase):
     def test_bad_input_is_one_line_and_no_run(self):
         storm = meson.bench() / "fault-storm"
         for words in ("--vcpus 0", "--vcpus x", "--size 1", "--size 4Q", "--order upwards",
-                      "--mode fast",
+                      "--mode fast", "--mode on,on,on,on,on,on,on,on,on",
                       "--neighbour fork", "--neighbour mmap:0", "--stride 8", "--backing tape",
                       "--numa bind:x",
                       "--holes 100000000", "extra"):
@@ -245,6 +249,8 @@ class Usage(unittest.TestCase):
             with self.subTest(words=words):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), done.stderr)
+        done = subprocess.run([storm, "--size", "64 "], capture_output=True, text=True, check=False)
+        self.assertIn("say a size", done.stderr)
 
 
 class Model(unittest.TestCase):

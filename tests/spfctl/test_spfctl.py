@@ -52,8 +52,8 @@ class Usage(Test):
     def test_version(self):
         self.assertRegex(self.check(["--version"], 0, []), r"^spfctl \d+\.\d+\n$")
 
-    def complete(self, *words):
-        script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _spfctl; '
+    def complete(self, *words, before=""):
+        script = (f'{before} . "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _spfctl; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
         done = subprocess.run(["bash", "-c", script, "-", paths.SCRIPTS / "spfctl" / "spfctl.bash",
                                "spfctl", *words],
@@ -68,6 +68,12 @@ class Usage(Test):
         self.assertEqual(sorted(self.complete("--socket", f"{paths.ROOT}/mes")),
                          [f"{paths.ROOT}/{name}" for name in ("meson.build", "meson_options.txt")])
         self.assertEqual(self.complete("--count", ""), [])
+
+    def test_completion_runs_no_name(self):
+        name = f"db$(touch${{IFS}}{self.dir}/ran)"
+        virsh = f"virsh() {{ printf '%s\\n' '{name}' db1 web; }};"
+        self.assertEqual(self.complete("db", before=virsh), [name, "db1"])
+        self.assertFalse((self.dir / "ran").exists())
 
     def test_output_that_cannot_be_written(self):
         path, _ = self.qemu("a")
@@ -106,7 +112,7 @@ class Absent(Test):
         path, _ = self.qemu("caf\udce9\n")
         vm, = json.loads(self.check(["--json", "-D", self.dir], 1,
                                     [f"{self.dir}/caf??: {TOO_OLD}"]))["vms"]
-        self.assertEqual((vm["domain"], vm["source"]), ("caf??", f"{self.dir}/caf??"))
+        self.assertEqual((vm["domain"], vm["source"]), ("caf%E9%0A", f"{self.dir}/caf%E9%0A"))
 
     def test_libvirt(self):
         """libvirt's own test driver has a domain, but no QEMU.  At the other URI there is no
@@ -121,9 +127,13 @@ class Absent(Test):
             self.assertEqual((vm["domain"], vm["source"], vm["error"]),
                              ("test", "libvirt:test", line))
         uri = "qemu+unix:///system?socket=/nowhere"
-        self.check(["--json", f"--libvirt={uri}"], 1, [
-            f"{uri}: libvirt says: Failed to connect socket to '/nowhere': No such file or "
-            "directory"])
+        error = [f"{uri}: libvirt says: Failed to connect socket to '/nowhere': No such file or "
+                 "directory"]
+        self.check(["--json", f"--libvirt={uri}"], 1, error)
+        for where, said, up in (("test:///default", [f"libvirt:test: {none}"], 1),
+                                (uri, error, 0)):
+            page = self.check(["--prometheus", "-", f"--libvirt={where}"], 1, said)
+            self.assertIn(f"kvmspf_libvirt_up {up}\n", page)
 
     def test_path_too_long(self):
         path = "/" + "x" * 120
