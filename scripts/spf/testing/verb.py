@@ -22,8 +22,8 @@ from spf.testing import tap, unchanged
 TESTS = paths.ROOT / "tests"
 # What `kvmspf test --list` printed on another machine.
 TIMES = TESTS / "times"
-# What says most about the kernel series comes first: there may be no time for the last.  Groups that
-# are not named here follow.
+# What says most about the kernel series comes first: there may be no time for the last.  Groups
+# that are not named here follow.
 ORDER = ("unit patches lab faults matrix torture waits qemu libvirt agent bench compare power ept "
          "simulated model").split()
 # It is random on purpose, so that an earlier pass does not mean that it passes again.
