@@ -97,7 +97,9 @@ class Libvirt(unittest.TestCase):
         from prometheus_client.parser import text_string_to_metric_families
         for text, has_histogram in ((self.seen["prometheus"], False),
                                     (self.seen["monitor prometheus"], True)):
-            samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+            libvirt, *samples = [s for family in text_string_to_metric_families(text)
+                                 for s in family.samples]
+            self.assertEqual((libvirt.name, libvirt.value), ("kvmspf_libvirt_up", 1))
             self.assertEqual({(s.labels["domain"], s.labels["source"]) for s in samples},
                              {("db1", "libvirt:db1")})
             for name, label in (("faults", "tier"), ("aborts", "reason")):
