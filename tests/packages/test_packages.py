@@ -158,7 +158,7 @@ class Shown(unittest.TestCase):
     def test_the_dashboard_and_the_alerts_ask_for_what_spfctl_writes(self):
         dashboard = json.loads((self.FOLDER / "grafana-dashboard.json").read_text())
         source = (self.FOLDER / "prometheus.c").read_text()
-        written = set(re.findall(r'\{ "(kvmspf_\w+)", "', source))
+        written = set(re.findall(r'(?:\{ "|# TYPE )(kvmspf_\w+)', source))
         asked = {name.removesuffix("_bucket")
                  for panel in dashboard["panels"] for target in panel["targets"]
                  for name in re.findall(r"kvmspf_\w+", target["expr"])}
