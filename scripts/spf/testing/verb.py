@@ -99,7 +99,7 @@ class Count:
 
     def too_late(self, name, minutes):
         self.late.append(name)
-        self.tell(True, name, f"{minutes} minutes are over ({MINUTES})")
+        self.tell(True, name, f"too late: {MINUTES} is {minutes}")
 
     def tell(self, good, name, skip=None, note=""):
         with self.lock:
